@@ -1,0 +1,86 @@
+/* What the steering programs (steer.bpf.c) and user space agree on: map layouts. C, shared with eBPF.
+ * Addresses are 16 bytes in network order, IPv4 v4-mapped; ports are in network order. */
+#pragma once
+
+#ifndef __bpf__
+#include <linux/types.h>
+#endif
+
+#define GECKO_MAX_GROUPS 64
+#define GECKO_MAX_NODES 256
+#define GECKO_MAX_FLOWS 262144   /* entries on one node: own connections + hints of a contact */
+#define GECKO_SYN_SLOTS 256      /* weighted choice table of a group */
+
+struct gecko_flow_key {
+	__u8 local[16];          /* the group's address */
+	__u8 peer[16];           /* the client */
+	__be16 local_port;
+	__be16 peer_port;
+};
+
+enum gecko_flow_state {
+	GECKO_FLOW_MINE = 1,     /* this node owns it: pass up */
+	GECKO_FLOW_FORWARD = 2,  /* encapsulate to `node` */
+	GECKO_FLOW_HOLD = 3,     /* to the hold device; packets coming *from* it follow `node` (own index: pass up) */
+	GECKO_FLOW_KERNEL = 4,   /* nobody's: the kernel may answer (RST) */
+};
+
+#define GECKO_FLOW_F_SYN 1       /* made by a SYN at the contact, no later packet seen yet */
+#define GECKO_FLOW_F_CLOSING 2   /* ended at its owner: a new SYN starts a new connection */
+
+struct gecko_flow {
+	__u64 epoch;             /* of the ownership this entry came from */
+	__u64 last_seen_ns;      /* CLOCK_MONOTONIC of the last packet */
+	__u64 last_passed_ns;    /* ... of the last packet passed up: the freeze barrier waits for it */
+	__u64 packets;
+	__u32 max_end_seq;       /* highest sequence number + length passed up (a hole is there while rcv_nxt is below) */
+	__u16 node;              /* index into the node table */
+	__u8 state;              /* enum gecko_flow_state */
+	__u8 flags;
+};
+
+struct gecko_group_key {         /* one entry per (address, port) */
+	__u8 address[16];
+	__be16 port;
+	__u16 pad;
+};
+
+#define GECKO_GROUP_F_CONTACT 1      /* this node answers for unknown flows */
+#define GECKO_GROUP_F_RETURN_HOME 2  /* answers leave through the contact */
+#define GECKO_GROUP_F_SYN_POLICY 4   /* new connections are spread by the slot table, here at the first SYN */
+
+struct gecko_group {
+	__u16 index;             /* row in the slot tables */
+	__u16 contact;           /* node index of the contact */
+	__u16 self;              /* node index of this node */
+	__u16 flags;
+	__u32 syn_slots;         /* how many slots are in use */
+	__u16 mss_max;           /* clamp in SYN and SYN-ACK, bytes; 0: none */
+	__u16 encap_mtu;         /* largest inner packet that fits the node network after encapsulation */
+};
+
+/* An address of a group, for packets to ports that are not service ports: connections made *from* the group address use
+ * ports of a range that is divided evenly among the nodes, so that the contact needs no state for them. */
+struct gecko_address {
+	__u16 outbound_first;    /* host order; 0: none */
+	__u16 outbound_each;     /* ports per node */
+	__u16 outbound_nodes;    /* how many nodes share the range */
+	__u16 self;
+	__u16 flags;             /* GECKO_GROUP_F_CONTACT, GECKO_GROUP_F_RETURN_HOME */
+	__u16 contact;
+	__u16 mss_max;
+	__u16 encap_mtu;
+	__u16 outbound_node[GECKO_MAX_NODES];  /* node index by slice */
+};
+
+struct gecko_node {
+	__u8 underlay[16];       /* IPv6 address packets are encapsulated to */
+};
+
+/* Counters, one per-CPU array; order is gecko_counter. */
+enum gecko_counter {
+	GECKO_C_PASSED, GECKO_C_FORWARDED, GECKO_C_DECAPSULATED, GECKO_C_HELD, GECKO_C_RELEASED, GECKO_C_RETURNED_HOME,
+	GECKO_C_SYN_STEERED, GECKO_C_SYN_REFUSED_FULL, GECKO_C_UNKNOWN_HELD, GECKO_C_TOO_BIG, GECKO_C_MALFORMED,
+	GECKO_C_FRAGMENTS, GECKO_C_ICMP_STEERED, GECKO_C_HOP_LIMIT, GECKO_C_NOT_A_PEER, GECKO_C_MSS_CLAMPED, GECKO_C_ENCAP_FAILED,
+	GECKO_C_COUNT
+};

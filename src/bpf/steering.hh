@@ -1,0 +1,86 @@
+// Which node gets a packet: loads and feeds the steering programs (docs/protocol/steering.md).
+//
+// Two halves on purpose: `Steering` needs CAP_BPF + CAP_NET_ADMIN and lives in the privileged process; `FlowTable` needs only
+// the map's descriptor (kernel >= 5.19) and lives in the unprivileged one, so that switching a flow costs no hop.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "base/address.hh"
+#include "base/clock.hh"
+#include "base/fd.hh"
+#include "bpf/steer_shared.h"
+
+namespace gecko::bpf {
+
+class FlowTable {
+ public:
+  FlowTable() = default;
+  explicit FlowTable(Fd map) : map_(std::move(map)) {}
+  int fd() const { return map_.get(); }
+  explicit operator bool() const { return bool(map_); }
+  Result<std::optional<gecko_flow>> get(const Flow& flow) const;
+  // Create or replace. Errors: limit (table full), permission (kernel older than 5.19 without CAP_BPF).
+  Status put(const Flow& flow, const gecko_flow& entry);
+  // Changes state/node/epoch, keeps the counters the program wrote. Creates the entry if missing.
+  Status set(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags = 0);
+  Status erase(const Flow& flow);  // missing is not an error
+  Status for_each(const std::function<void(const Flow&, const gecko_flow&)>& visit) const;
+
+ private:
+  Fd map_;
+};
+
+struct GroupSteering {
+  Address address;
+  std::vector<uint16_t> ports;      // service ports, host order
+  uint16_t index = 0;               // row of the slot table, chosen by the caller, unique per group on this node
+  uint16_t self = 0, contact = 0;   // node indices
+  bool is_contact = false, return_home = false;
+  uint16_t mss_max = 0, encap_mtu = 0;
+  uint16_t outbound_first = 0, outbound_each = 0;      // host order
+  std::vector<uint16_t> outbound_nodes;                // node index by slice
+  std::vector<uint16_t> syn_slots;                     // node indices; empty: the contact keeps what it gets
+};
+
+using Counters = std::array<uint64_t, GECKO_C_COUNT>;
+
+class Steering {
+ public:
+  // Loads maps and programs (embedded in this binary). Errors name what this kernel lacks and from which version it has it.
+  static Result<Steering> load();
+  // Programs on a network interface (clsact ingress + egress) and on the hold device (a TUN; ingress). Replaces what an earlier
+  // geckod left there, after copying its flow entries into this table (`adopted` counts them).
+  Status attach(int ifindex, int hold_ifindex);
+  Status detach();                  // removes programs from every interface attached to
+  size_t adopted() const { return adopted_; }
+
+  Status set_group(const GroupSteering& group);      // create or replace; takes effect packet-atomically per port
+  Status remove_group(const GroupSteering& group);
+  Status set_node(uint16_t index, const Address& underlay);
+  FlowTable& flows() { return flows_; }
+  Result<Fd> dup_flow_map() const;
+  Result<Fd> dup_counter_map() const;
+  Result<Counters> counters() const;
+
+  Steering(Steering&&) noexcept;
+  Steering& operator=(Steering&&) noexcept;
+  ~Steering();                      // detaches nothing: steering outlives its daemon (docs/guarantees.md)
+
+ private:
+  Steering();
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+  FlowTable flows_;
+  size_t adopted_ = 0;
+};
+
+// Same as counters(), from the map's descriptor alone.
+Result<Counters> read_counters(int counter_map_fd);
+
+}  // namespace gecko::bpf

@@ -1,0 +1,58 @@
+// The group file: one TOML file, the same on all nodes (docs: man gecko-group.toml(5)). Strict: an unknown key, a wrong type, a
+// value out of range or a contradiction is an error "FILE:LINE:COLUMN: what; nearest key / what to write instead".
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/address.hh"
+
+namespace gecko::config {
+
+inline constexpr size_t kMaxNodes = 64;        // per group: the slot and slice tables of the steering program
+inline constexpr size_t kMaxPorts = 64;
+
+enum class ReturnPath { direct, home };
+enum class AfterClose { clear, sticky };
+enum class Recovery { none, fast, replicated };
+
+struct Node {
+  std::string name;                // [a-z0-9][a-z0-9-]{0,62}
+  Address address;                 // IPv6: node links and encapsulation
+  uint16_t link_port = 7470;       // TLS links of geckod
+  bool operator==(const Node&) const = default;
+};
+
+struct GroupConfig {
+  std::string file;                // where it came from
+  std::string name;                // [a-z0-9][a-z0-9-]{0,62}
+  Address address;                 // the group address
+  std::vector<uint16_t> ports;     // 1..kMaxPorts
+  std::vector<std::string> contact;  // node names in order; never empty after loading (default: all nodes in order)
+  std::string policy = "none";     // none | random | round-robin | least-connections: how geckod spreads NEW connections at SYN time
+  Recovery recovery = Recovery::none;
+  AfterClose after_close = AfterClose::clear;
+  ReturnPath return_path = ReturnPath::direct;
+  std::string interface;           // where the group address is announced; empty: the one that holds this node's address
+  std::string keys;                // directory with ca.crt, node.crt, node.key; default /etc/gecko/keys/<group>
+  uint16_t outbound_first = 40000, outbound_last = 59999;  // ports for connections made from the group address
+  uint32_t max_connections = 20000;          // per node
+  uint64_t max_held_bytes = 64u << 20;       // hold queue, all flows of the group on one node
+  uint32_t max_held_packets = 65536;
+  uint32_t handoff_timeout_ms = 1000;        // prepare to restored
+  uint32_t drain_timeout_ms = 20;            // before a freeze, with bytes unacknowledged
+  std::vector<std::string> serve;  // [rights] serve: users (names or "#uid") that may serve this group; default root only
+  std::vector<std::string> admin;  // [rights] admin: users that may hand off, drain, change the contact; default root only
+  std::vector<Node> nodes;
+
+  const Node* find(std::string_view node) const;
+  int index_of(std::string_view node) const;  // position in `nodes`, -1: none
+  bool operator==(const GroupConfig&) const = default;
+};
+
+Result<GroupConfig> load_group(const std::string& file);
+Result<GroupConfig> parse_group(std::string_view text, const std::string& file);  // file: for messages only
+// A digest over everything that must be equal on all nodes (names, addresses, ports, contacts, policy): hex SHA-256.
+std::string digest(const GroupConfig& group);
+
+}  // namespace gecko::config

@@ -1,0 +1,81 @@
+// Moving one live TCP connection out of this kernel and into another (TCP_REPAIR; papers: TCPCP, D3.2.11 section 2.2).
+//
+// The life of a move:   donor:    freeze -> capture -> (thaw | retire)
+//                       acceptor: restore -> (activate | retire)
+// and before it, if wanted, drain. A frozen or restored socket is silent: it neither takes packets (socket filter
+// "return 0") nor sends any (repair mode, send window 0). While frozen nobody may read or write the descriptor.
+//
+// Needs CAP_NET_ADMIN in the network namespace's user namespace. No function blocks, except drain (bounded).
+// IPv6 and IPv4 (also IPv4 on an AF_INET6 socket). Errors name the connection. Threads: none of its own.
+// Facts behind every step: docs/design notes in docs/tcp-repair.md.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "base/fd.hh"
+#include "base/result.hh"
+#include "wire/tcp_state.hh"
+
+namespace gecko::tcp {
+
+// What freeze changed and thaw must put back.
+struct Frozen {
+  uint32_t snd_wl1 = 0, snd_wnd = 0, max_window = 0, rcv_wnd = 0, rcv_wup = 0;  // as before the freeze
+};
+
+// Gives raw IP packets a way in and out where the kernel has no call for it. Packets are whole IPv6/IPv4 packets with
+// correct checksums.
+class Injector {
+ public:
+  virtual ~Injector() = default;
+  // Deliver to this machine's own TCP as if received (a FIN the old kernel had already taken).
+  virtual Status to_local(wire::ByteView packet) = 0;
+  // Send to the peer (the one-byte nudge that makes it report its state at once).
+  virtual Status to_peer(wire::ByteView packet) = 0;
+};
+
+// Silences the socket in both directions. On error the socket is as it was. Errors: closed (TIME_WAIT, CLOSE, SYN_*,
+// LISTEN: not movable), permission, unsupported (not TCP, MD5/AO signed, MPTCP, kTLS).
+Result<Frozen> freeze(int fd);
+
+// Reads the whole state of a frozen socket. Errors: limit (a queue over kMaxQueueBytes), internal.
+Result<wire::TcpState> capture(int fd, const Frozen& frozen);
+
+// Undoes a freeze: the connection goes on here, with nothing lost. `state` is what capture returned, if it was called.
+Status thaw(int fd, const Frozen& frozen, Injector* injector = nullptr);
+
+// Ends a frozen or restored socket without a packet, whoever else holds descriptors of it (they see ECONNABORTED).
+Status retire(int fd);
+
+struct RestoreOptions {
+  // Bind even if the address is not (yet) local: IPV6_FREEBIND / IP_FREEBIND.
+  bool freebind = false;
+};
+// A new socket with this state, silent (repair mode and filter). Errors: exists (this 4-tuple lives here already),
+// unsupported (e.g. congestion control not available is NOT an error: the default is used), permission, invalid, limit.
+Result<Fd> restore(const wire::TcpState& state, const RestoreOptions& options = {});
+
+// Makes a restored socket live: filter off, repair off, never-sent bytes queued, FINs re-created, peer nudged.
+// Steering must already deliver the flow here (promise 3); held packets may be released as soon as it returns.
+// `bytes_written` tells how many never-sent bytes the kernel took at once; the rest (normally 0) is returned in `unsent`
+// and must be written by the caller before anything else.
+struct Activation {
+  wire::Bytes unsent;
+};
+Result<Activation> activate(int fd, const wire::TcpState& state, Injector& injector);
+
+// Waits until the peer has acknowledged everything sent, or at most `max_left` bytes are unacknowledged, or `timeout`
+// passed (papers: tcpcp_flush). Returns the bytes still unacknowledged or unsent. The socket is live while it waits;
+// the caller sees to it that nobody writes.
+struct DrainResult { uint32_t bytes_left = 0; };
+Result<DrainResult> drain(int fd, std::chrono::milliseconds timeout, uint32_t max_left = 0);
+
+// Positions without freezing (for diagnosis and the steering barrier): segments taken so far, next expected sequence.
+struct Positions { uint32_t segs_in = 0; uint32_t rcv_nxt = 0; uint8_t kernel_state = 0; uint32_t unacked_bytes = 0, unread_bytes = 0; };
+Result<Positions> positions(int frozen_fd);
+
+// Raw sockets (CAP_NET_RAW): for use without geckod.
+Result<std::unique_ptr<Injector>> make_raw_injector();
+
+}  // namespace gecko::tcp
