@@ -1,0 +1,115 @@
+// The handoff protocol, both roles, as a state machine: how one connection's ownership goes from the donor to the acceptor so that
+// at every instant at most one node may speak for it, whatever message is lost, late or twice and whoever crashes (promises 1, 3, 4).
+// No descriptor, clock, thread or log: events and the time come in, actions come out. docs/protocol/handoff.md
+//
+//   donor                               acceptor
+//   start ---- prepare ------------->   Check -> checked
+//         <--- ready / refuse -------
+//   Yield -> yielded   (the application lets go; skipped when it asked for the handoff itself)
+//   Freeze -> frozen   (hold, freeze, capture)
+//         ---- state --------------->   Restore -> restored         (a silent socket)
+//         <--- restored / refuse ----
+//   Commit (point of no return: steering flips, held packets are released to the acceptor)
+//         ---- commit -------------->   Activate -> activated; Deliver
+//         <--- active ---------------
+//   Retire, Report
+//
+// Before commit the donor may always take the connection back by itself (Thaw): refusal, timeout, lost link, dead acceptor.
+// After commit only the acceptor's word `unknown` ("I never activated it and never will") gives it back. An acceptor with a restored
+// connection and no link stays silent and waits; after `quiet_timeout` it destroys the socket and answers unknown from then on.
+// Target == self (the papers' host-local handoff): freeze, thaw, deliver; no messages.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/clock.hh"
+#include "wire/link.hh"
+
+namespace gecko::core {
+
+using NodeIndex = uint16_t;
+using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire::State, wire::Restored, wire::Commit, wire::Active, wire::Abort, wire::Unknown>;
+
+struct HandoffLimits {
+  Duration step_timeout = std::chrono::milliseconds(1000);   // prepare..ready, yield, freeze, state..restored: each
+  Duration quiet_timeout = std::chrono::seconds(10);         // acceptor: restored, waiting for commit or abort
+  Duration give_up = std::chrono::seconds(15);               // donor: committed, acceptor unreachable: it owns it, or it is lost with it
+  Duration restart_grace = std::chrono::seconds(2);          // after start: applications re-register before `unknown` is answered
+  size_t max_donating = 4096, max_accepting = 4096;          // at once; more are refused (limit)
+};
+
+struct Move {
+  ConnId id;
+  Flow flow;
+  uint64_t epoch = 0;        // current ownership epoch at the donor
+  NodeIndex target = 0;
+  bool yielded = false;      // the application has already let go
+  wire::Bytes blob;          // its state, if yielded
+};
+
+// Names one connection being accepted.
+struct AcceptKey {
+  NodeIndex from = 0;
+  uint64_t xid = 0;
+  auto operator<=>(const AcceptKey&) const = default;
+};
+
+// --- what the caller must do
+struct Send { NodeIndex to; LinkMessage message; };
+struct AskYield { uint64_t xid; ConnId id; };                        // -> yielded()
+struct Freeze { uint64_t xid; ConnId id; Flow flow; };               // -> frozen()
+struct Thaw { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; }; // steering back to mine with this epoch, thaw, release held packets -> thawed()
+struct CommitMove { uint64_t xid; ConnId id; Flow flow; NodeIndex to; uint64_t epoch; };  // steering to `to`, release held packets there. Comes BEFORE the Send of commit
+struct Retire { uint64_t xid; ConnId id; };                          // close the frozen socket silently
+// The move is over. Ok: `epoch` is the new owner's. Error: if the application had let go, give it back (thawed before this) unless `lost`.
+struct Report { uint64_t xid; ConnId id; Flow flow; NodeIndex target; Status status; uint64_t epoch; bool give_back; bool lost; };
+struct Check { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };            // may it come? application there, limits -> checked()
+struct Restore { AcceptKey key; ConnId id; Flow flow; wire::Bytes tcp; };         // silent socket -> restored()
+struct Activate { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };         // steering to mine, activate -> activated()
+struct Deliver { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };  // to an application; comes after activated(ok)
+struct Destroy { AcceptKey key; ConnId id; Flow flow; };                          // restored socket: end it silently
+// Target == self: thawed already; deliver to an application of this node again.
+struct DeliverLocal { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
+
+using Action = std::variant<Send, AskYield, Freeze, Thaw, CommitMove, Retire, Report, Check, Restore, Activate, Deliver, Destroy, DeliverLocal>;
+
+class Handoff {
+ public:
+  // `owned_epoch(id)`: the epoch with which this node owns a connection now, 0 if it does not.
+  Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started);
+
+  // Donor. Errors of start: busy (this connection is being moved already), limit, unavailable (no link to the target).
+  Result<uint64_t> start(const Move& move, Time now);       // xid
+  void yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
+  void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
+  void thawed(uint64_t xid, Status status, Time now);
+  // Acceptor.
+  void checked(const AcceptKey& key, Status status, Time now);
+  void restored(const AcceptKey& key, Status status, Time now);
+  void activated(const AcceptKey& key, Status status, Time now);
+  // Both.
+  void message(NodeIndex from, const LinkMessage& message, Time now);
+  void link_up(NodeIndex node, uint64_t incarnation, Time now);
+  void link_down(NodeIndex node, Time now);
+  void tick(Time now);
+  Time next_deadline() const;                               // Time::max() if none
+  std::vector<Action> take_actions();                       // in the order in which they must be carried out
+
+  bool is_moving(const ConnId& id) const { return moving_.contains(id); }
+  size_t donating() const { return donations_.size(); }
+  size_t accepting() const { return acceptances_.size(); }
+
+ private:
+  struct Donation;
+  struct Acceptance;
+  // (private members are the implementer's)
+  std::unordered_map<ConnId, uint64_t> moving_;
+  std::map<uint64_t, Donation> donations_;
+  std::map<AcceptKey, Acceptance> acceptances_;
+};
+
+}  // namespace gecko::core

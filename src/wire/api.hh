@@ -1,0 +1,87 @@
+// Every message on geckod's UNIX socket: applications (libgecko) and operators (gecko). docs/protocol/api.md
+// Framed (wire/frame.hh); "+fd" says that one descriptor travels with the message.
+#pragma once
+
+#include "wire/link.hh"
+
+namespace gecko::wire {
+
+inline constexpr uint16_t kApiVersion = 1;
+inline constexpr uint16_t kApiVersionMin = 1;
+inline constexpr size_t kMaxJson = 16u << 20;
+
+enum class ApiType : uint16_t {
+  // application -> geckod
+  hello = 1,
+  join = 2,             // serve this group; answered by joined or error
+  leave = 3,            // no new connections to this application; its own go on. Answered by done
+  listen = 4,           // answered by listening (+fd) or error
+  opened = 5,           // a connection accepted (or made from the group address): it can be moved from now on. No answer
+  closed = 6,           // the application has closed it. No answer
+  handoff = 7,          // +fd: the application has let go of it; answered by outcome
+  yielded = 8,          // +fd: answer to yield
+  not_yielded = 9,      // answer to yield: gone or not movable now
+  handoff_client = 10,  // all connections of a client, wherever their owner; answered by client_result
+  set_contact = 11,     // answered by done or error
+  socket = 12,          // a socket bound to the group address and a steerable port, to connect from; answered by socket_is (+fd) or error
+  admin = 13,           // operator: JSON; answered by admin_reply
+  subscribe = 14,       // members now and on every change
+  // geckod -> application
+  welcome = 50,
+  joined = 51,
+  error = 52,
+  done = 53,
+  listening = 54,       // +fd
+  arrive = 55,          // +fd: a connection is yours now
+  yield = 56,           // let go of this connection: lock out your threads, answer with its descriptor and state blob
+  outcome = 57,         // of a handoff or a yield: moved (forget it) or returned (it is yours again, unharmed)
+  client_result = 58,
+  socket_is = 59,       // +fd
+  admin_reply = 60,
+  members = 61,
+};
+
+struct ApiHello { uint16_t version = kApiVersion, version_min = kApiVersionMin; std::string program;
+  GECKO_FIELDS(version, version_min, wire::limited<64>(program)) };
+struct Welcome { uint16_t version = 0; std::string software, node;
+  GECKO_FIELDS(version, wire::limited<32>(software), wire::limited<kMaxName>(node)) };
+
+struct Join { uint64_t request = 0; std::string group; GECKO_FIELDS(request, wire::limited<kMaxName>(group)) };
+struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false;
+  GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact) };
+struct Leave { uint64_t request = 0; GECKO_FIELDS(request) };
+struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(request, code, wire::limited<kMaxText>(message)) };
+struct Done { uint64_t request = 0; GECKO_FIELDS(request) };
+struct Listen { uint64_t request = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(request, port, backlog) };
+struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
+
+// The library makes the id (ConnId::random), so that no answer has to be awaited.
+struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
+struct AppClosed { ConnId id; GECKO_FIELDS(id) };
+// target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
+// attempts: how many targets geckod may try in all (1..3; only without a named target).
+struct AppHandoff { uint64_t request = 0; ConnId id; std::string target; uint8_t attempts = 1; Bytes blob;
+  GECKO_FIELDS(request, id, wire::limited<kMaxName>(target), attempts, wire::limited<kMaxBlob>(blob)) };
+struct Yield { ConnId id; GECKO_FIELDS(id) };
+struct Yielded { ConnId id; Bytes blob; GECKO_FIELDS(id, wire::limited<kMaxBlob>(blob)) };
+struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIELDS(id, code, wire::limited<kMaxText>(reason)) };
+// code 0: moved to `node`. Otherwise the connection is where it was and lives; `node` is the target that failed.
+// final = false: one target failed, geckod goes on with another (for the policy's report).
+struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::string message, node; bool final = true;
+  GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final) };
+struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob;
+  GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob)) };
+struct HandoffClient { uint64_t request = 0; Endpoint client; std::string target; GECKO_FIELDS(request, client, wire::limited<kMaxName>(target)) };
+struct ClientOutcome { ConnId id; Endpoint client; std::string from; uint16_t code = 0; std::string reason;
+  GECKO_FIELDS(id, client, wire::limited<kMaxName>(from), code, wire::limited<kMaxText>(reason)) };
+struct ClientResult { uint64_t request = 0; std::vector<ClientOutcome> outcomes; GECKO_FIELDS(request, wire::limited<kMaxHints>(outcomes)) };
+struct SetContact { uint64_t request = 0; std::string node; GECKO_FIELDS(request, wire::limited<kMaxName>(node)) };
+struct Socket { uint64_t request = 0; GECKO_FIELDS(request) };
+struct SocketIs { uint64_t request = 0; Endpoint local; GECKO_FIELDS(request, local) };
+struct Admin { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wire::limited<kMaxJson>(json)) };
+struct AdminReply { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wire::limited<kMaxJson>(json)) };
+struct Member { std::string name; Address address; bool up = false, self = false, contact = false; uint32_t connections = 0; uint16_t applications = 0;
+  GECKO_FIELDS(wire::limited<kMaxName>(name), address, up, self, contact, connections, applications) };
+struct Members { std::vector<Member> members; GECKO_FIELDS(wire::limited<64>(members)) };
+
+}  // namespace gecko::wire

@@ -1,0 +1,127 @@
+// Every message between two nodes of a group: reading this list is reading the architecture (docs/protocol/links.md).
+// They travel framed over mutually authenticated TLS 1.3 links, one link per (group, pair of nodes).
+#pragma once
+
+#include "wire/codec.hh"
+
+namespace gecko::wire {
+
+// A node speaks its own version and the one before.
+inline constexpr uint16_t kLinkVersion = 1;
+inline constexpr uint16_t kLinkVersionMin = 1;
+inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
+inline constexpr size_t kMaxText = 1024;         // error texts
+inline constexpr size_t kMaxName = 63;
+inline constexpr size_t kMaxHints = 4096;        // flow hints per message
+inline constexpr size_t kMaxStateBytes = 66u << 20;
+
+enum class LinkType : uint16_t {
+  // session
+  hello = 1,            // both, first
+  ping = 2, pong = 3,   // liveness and load
+  // handoff of one connection (docs/protocol/handoff.md); D donor, A acceptor
+  prepare = 10,         // D->A  may I give you this one? (nothing has happened yet)
+  ready = 11,           // A->D  yes; a place is reserved
+  refuse = 12,          // A->D  no (to prepare or state), with the reason
+  state = 13,           // D->A  frozen; here it is
+  restored = 14,        // A->D  the socket exists here, silent
+  commit = 15,          // D->A  ownership is yours: the point of no return
+  active = 16,          // A->D  it lives here now
+  abort = 17,           // D->A  forget it (before commit only)
+  unknown = 18,         // A->D  answer to commit: I do not have it and never will
+  // who owns which flow
+  hints = 30,           // flows and their owners (to a new contact; on a change)
+  closed = 31,          // owner -> contact and former owners
+  ask_owner = 32,       // contact -> all: is this flow yours?
+  owner_is = 33,        // answer
+  contact = 34,         // who is contact, with a term that only grows
+  // operator's and application's wishes that another node must carry out
+  move_request = 40,
+  move_result = 41,
+};
+
+struct Hello {
+  uint16_t version = kLinkVersion, version_min = kLinkVersionMin;
+  std::string software;        // "0.1.0", for status only
+  std::string group, node;
+  uint64_t incarnation = 0;    // changes with every start of geckod
+  std::string config_digest;   // differing digests: the link stands, status says degraded
+  GECKO_FIELDS(version, version_min, wire::limited<32>(software), wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), incarnation,
+               wire::limited<64>(config_digest))
+};
+// The version two nodes speak, or an error that says which one to upgrade.
+Result<uint16_t> negotiate(uint16_t mine, uint16_t mine_min, uint16_t theirs, uint16_t theirs_min);
+
+struct Ping {                       // also the pong
+  uint64_t sequence = 0;
+  uint32_t connections = 0;         // owned by the sender in this group
+  uint16_t applications = 0;        // joined at the sender
+  bool draining = false;
+  GECKO_FIELDS(sequence, connections, applications, draining)
+};
+
+struct Prepare {
+  uint64_t xid = 0;                 // unique per donor incarnation
+  ConnId id;
+  uint64_t epoch = 0;               // the new owner's epoch: the donor's plus one
+  Flow flow;
+  GECKO_FIELDS(xid, id, epoch, flow)
+};
+struct Ready { uint64_t xid = 0; GECKO_FIELDS(xid) };
+struct Refuse {
+  uint64_t xid = 0;
+  uint16_t code = 0;                // Errc
+  std::string reason;
+  GECKO_FIELDS(xid, code, wire::limited<kMaxText>(reason))
+};
+struct State {
+  uint64_t xid = 0;
+  ConnId id;
+  uint64_t epoch = 0;
+  Bytes tcp;                        // encoded TcpState
+  Bytes blob;                       // the application's
+  GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob))
+};
+struct Restored { uint64_t xid = 0; GECKO_FIELDS(xid) };
+struct Commit {
+  uint64_t xid = 0;
+  ConnId id;
+  uint64_t epoch = 0;
+  GECKO_FIELDS(xid, id, epoch)
+};
+struct Active { uint64_t xid = 0; GECKO_FIELDS(xid) };
+struct Abort { uint64_t xid = 0; GECKO_FIELDS(xid) };
+struct Unknown { uint64_t xid = 0; GECKO_FIELDS(xid) };
+
+struct Hint {
+  Flow flow;
+  uint16_t owner = 0;               // index in the group file's node list
+  uint64_t epoch = 0;
+  GECKO_FIELDS(flow, owner, epoch)
+};
+struct Hints { std::vector<Hint> hints; GECKO_FIELDS(wire::limited<kMaxHints>(hints)) };
+struct Closed { Flow flow; uint64_t epoch = 0; GECKO_FIELDS(flow, epoch) };
+struct AskOwner { Flow flow; GECKO_FIELDS(flow) };
+struct OwnerIs { Flow flow; bool mine = false; uint64_t epoch = 0; GECKO_FIELDS(flow, mine, epoch) };
+struct Contact { uint16_t node = 0; uint64_t term = 0; GECKO_FIELDS(node, term) };
+
+struct MoveRequest {                // "hand off all connections of this client that you own"
+  uint64_t request = 0;
+  Endpoint client;                  // port 0: all of that address
+  uint16_t target = 0;
+  GECKO_FIELDS(request, client, target)
+};
+struct MoveOutcome {
+  ConnId id;
+  Endpoint client;
+  uint16_t code = 0;                // 0: moved; else Errc
+  std::string reason;
+  GECKO_FIELDS(id, client, code, wire::limited<kMaxText>(reason))
+};
+struct MoveResult {
+  uint64_t request = 0;
+  std::vector<MoveOutcome> outcomes;
+  GECKO_FIELDS(request, wire::limited<kMaxHints>(outcomes))
+};
+
+}  // namespace gecko::wire
