@@ -4,6 +4,12 @@
 #include <cstring>
 
 namespace gecko::wire {
+namespace {
+
+// One large frame must not keep its memory for the life of the channel.
+constexpr size_t kKeepBuffer = 1u << 20;
+
+}  // namespace
 
 void put_frame(Bytes& out, uint16_t type, uint8_t descriptors, ByteView body) {
   GECKO_ASSERT(body.size() <= kMaxFrameBody);
@@ -16,7 +22,10 @@ void put_frame(Bytes& out, uint16_t type, uint8_t descriptors, ByteView body) {
 }
 
 std::span<uint8_t> FrameParser::room(size_t at_least) {
-  if (begin_ == end_) begin_ = end_ = 0;
+  if (begin_ == end_) {
+    begin_ = end_ = 0;
+    if (buffer_.size() > kKeepBuffer) Bytes().swap(buffer_);
+  }
   if (buffer_.size() - end_ < at_least) {
     if (begin_ != 0) {
       std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);

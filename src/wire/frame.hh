@@ -41,6 +41,8 @@ class FrameParser {
   // 1: `frame` is set; 0: more input needed; error: the stream is broken (over-long frame, reserved byte set): close it.
   Result<bool> next(FrameView& frame);
   size_t buffered() const { return end_ - begin_; }
+  // Descriptors announced by the frame whose header is here but whose body is not complete yet; 0: no such frame.
+  uint8_t announced() const { return buffered() < kFrameHeader ? uint8_t{0} : buffer_[begin_ + 6]; }
 
  private:
   size_t max_body_;
