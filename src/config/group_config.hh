@@ -1,8 +1,12 @@
 // The group file: one TOML file, the same on all nodes (docs: man gecko-group.toml(5)). Strict: an unknown key, a wrong type, a
-// value out of range or a contradiction is an error "FILE:LINE:COLUMN: what; nearest key / what to write instead".
+// value out of range or a contradiction is an error "FILE:LINE:COLUMN: what; nearest key / what to write instead". All errors
+// of a file are reported at once, one per line, in the order of the file (at most kMaxConfigErrors).
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/address.hh"
@@ -11,6 +15,8 @@ namespace gecko::config {
 
 inline constexpr size_t kMaxNodes = 64;        // per group: the slot and slice tables of the steering program
 inline constexpr size_t kMaxPorts = 64;
+inline constexpr size_t kMaxConfigErrors = 50;
+inline constexpr size_t kMaxConfigBytes = 1u << 20;
 
 enum class ReturnPath { direct, home };
 enum class AfterClose { clear, sticky };
@@ -33,6 +39,7 @@ struct GroupConfig {
   Recovery recovery = Recovery::none;
   AfterClose after_close = AfterClose::clear;
   ReturnPath return_path = ReturnPath::direct;
+  std::optional<Address> home_agent; // only for Mobile IPv6; reserved, stored
   std::string interface;           // where the group address is announced; empty: the one that holds this node's address
   std::string keys;                // directory with ca.crt, node.crt, node.key; default /etc/gecko/keys/<group>
   uint16_t outbound_first = 40000, outbound_last = 59999;  // ports for connections made from the group address

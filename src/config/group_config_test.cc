@@ -1,0 +1,174 @@
+// testdata/good: must load. testdata/bad/X.toml: must fail with exactly the text of X.err. GECKO_UPDATE_GOLDEN=1 rewrites the
+// .err files; read the difference before committing it.
+#include "config/group_config.hh"
+
+#include <dirent.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "config/names.hh"
+
+namespace gecko::config {
+namespace {
+
+using testing::HasSubstr;
+
+const std::string kTestdata = GECKO_TESTDATA;
+
+std::vector<std::string> files_in(const std::string& dir) {
+  std::vector<std::string> out;
+  DIR* handle = opendir(dir.c_str());
+  if (handle == nullptr) return out;
+  while (const dirent* entry = readdir(handle))
+    if (std::string_view(entry->d_name).ends_with(".toml")) out.push_back(std::string(entry->d_name, std::strlen(entry->d_name) - 5));
+  closedir(handle);
+  std::sort(out.begin(), out.end());
+  return out;
+}
+
+std::string slurp(const std::string& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+TEST(GroupConfig, EveryKey) {
+  const auto group = load_group(kTestdata + "/good/full.toml");
+  ASSERT_TRUE(group) << group.error().message;
+  EXPECT_EQ(group->file, kTestdata + "/good/full.toml");
+  EXPECT_EQ(group->name, "web");
+  EXPECT_EQ(group->address.str(), "2001:db8:f::80");
+  EXPECT_EQ(group->ports, (std::vector<uint16_t>{80, 443}));
+  EXPECT_EQ(group->contact, (std::vector<std::string>{"n1", "n3"}));
+  EXPECT_EQ(group->policy, "least-connections");
+  EXPECT_EQ(group->recovery, Recovery::fast);
+  EXPECT_EQ(group->after_close, AfterClose::sticky);
+  EXPECT_EQ(group->return_path, ReturnPath::home);
+  EXPECT_EQ(group->home_agent->str(), "2001:db8:f::1");
+  EXPECT_EQ(group->interface, "eth0");
+  EXPECT_EQ(group->keys, "/srv/keys/web");
+  EXPECT_EQ(group->outbound_first, 30000);
+  EXPECT_EQ(group->outbound_last, 39999);
+  EXPECT_EQ(group->max_connections, 5000u);
+  EXPECT_EQ(group->max_held_bytes, 128u << 20);
+  EXPECT_EQ(group->max_held_packets, 1000u);
+  EXPECT_EQ(group->handoff_timeout_ms, 2000u);
+  EXPECT_EQ(group->drain_timeout_ms, 0u);
+  EXPECT_EQ(group->serve, (std::vector<std::string>{"www-data", "#1000"}));
+  EXPECT_EQ(group->admin, (std::vector<std::string>{"ops"}));
+  ASSERT_EQ(group->nodes.size(), 3u);
+  EXPECT_EQ(group->nodes[0].link_port, 7471);
+  EXPECT_EQ(group->nodes[1].link_port, 7470);
+  EXPECT_EQ(group->index_of("n3"), 2);
+  EXPECT_EQ(group->index_of("n9"), -1);
+  EXPECT_EQ(group->find("n2")->address.str(), "2001:db8:a::2");
+}
+
+TEST(GroupConfig, Defaults) {
+  const auto group = load_group(kTestdata + "/good/smallest.toml");
+  ASSERT_TRUE(group) << group.error().message;
+  GroupConfig wanted;
+  wanted.file = kTestdata + "/good/smallest.toml";
+  wanted.name = "db";
+  wanted.address = *Address::parse("192.0.2.80");
+  wanted.ports = {5432};
+  wanted.contact = {"a", "b"};
+  wanted.keys = "/etc/gecko/keys/db";
+  wanted.nodes = {{"a", *Address::parse("fd00::1"), 7470}, {"b", *Address::parse("fd00::2"), 7470}};
+  EXPECT_EQ(*group, wanted);
+}
+
+TEST(GroupConfig, GoldenErrors) {
+  const auto names = files_in(kTestdata + "/bad");
+  ASSERT_GE(names.size(), 40u);
+  const bool update = getenv("GECKO_UPDATE_GOLDEN") != nullptr;
+  for (const auto& name : names) {
+    SCOPED_TRACE(name);
+    const std::string base = kTestdata + "/bad/" + name;
+    const auto group = parse_group(slurp(base + ".toml"), name + ".toml");
+    ASSERT_FALSE(group);
+    EXPECT_EQ(group.error().code, Errc::invalid);
+    const std::string text = group.error().message + "\n";
+    if (update) std::ofstream(base + ".err") << text;
+    EXPECT_EQ(text, slurp(base + ".err"));
+    std::istringstream lines(text);
+    for (std::string line; std::getline(lines, line);) {
+      EXPECT_TRUE(line.starts_with(name + ".toml:")) << line;
+      EXPECT_TRUE(std::all_of(line.begin(), line.end(), [](char c) { return static_cast<unsigned char>(c) >= 0x20; })) << line;
+    }
+  }
+}
+
+TEST(GroupConfig, ReportsAtMostFiftyErrors) {
+  std::string text = "[group]\nname = \"web\"\naddress = \"fd00::80\"\nports = [";
+  for (int i = 0; i < 500; ++i) text += "0, ";
+  text += "]\n[[node]]\nname = \"a\"\naddress = \"fd00::1\"\n";
+  const auto group = parse_group(text, "x.toml");
+  ASSERT_FALSE(group);
+  EXPECT_EQ(std::count(group.error().message.begin(), group.error().message.end(), '\n'), 50);
+  EXPECT_THAT(group.error().message, HasSubstr("x.toml: and 450 more errors"));
+}
+
+TEST(GroupConfig, FilesThatCannotBeRead) {
+  const auto missing = load_group(kTestdata + "/none.toml");
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code, Errc::not_found);
+  EXPECT_THAT(missing.error().message, HasSubstr("none.toml"));
+  EXPECT_THAT(load_group(kTestdata).error().message, HasSubstr("not a regular file"));
+  EXPECT_THAT(load_group("/dev/null").error().message, HasSubstr("not a regular file"));
+  char name[] = "/tmp/gkt-net-XXXXXX";
+  const int fd = mkstemp(name);
+  ASSERT_EQ(ftruncate(fd, kMaxConfigBytes + 1), 0);
+  close(fd);
+  EXPECT_EQ(load_group(name).error().code, Errc::limit);
+  unlink(name);
+}
+
+TEST(GroupConfig, DigestCoversWhatMustAgree) {
+  const std::string full = slurp(kTestdata + "/good/full.toml");
+  const auto digest_of = [](const std::string& text) {
+    const auto group = parse_group(text, "x");
+    EXPECT_TRUE(group) << group.error().message;
+    return group ? digest(*group) : std::string();
+  };
+  const auto with = [&](const std::string& from, const std::string& to) {
+    std::string text = full;
+    const auto at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return digest_of(text.replace(at, from.size(), to));
+  };
+  const std::string base = digest_of(full);
+  EXPECT_EQ(base.size(), 64u);
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"\"web\"", "\"wob\""}, {"f::80", "f::81"}, {"443", "444"}, {"[\"n1\", \"n3\"]", "[\"n3\", \"n1\"]"}, {"least-connections", "random"},
+           {"\"fast\"", "\"replicated\""}, {"sticky", "clear"}, {"\"home\"", "\"direct\""}, {"f::1\"", "f::2\""}, {"39999", "39998"}, {"7471", "7472"},
+           {"a::2", "a::4"}, {"name = \"n2\"", "name = \"n4\""}})
+    EXPECT_NE(with(from, to), base) << from;
+  // What may differ from node to node, or means the same.
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"eth0", "eth1"}, {"/srv", "/etc"}, {"5000", "5001"}, {"www-data", "nobody"}, {"[80, 443]", "[443, 80]"}, {"# Every", "# Any"}})
+    EXPECT_EQ(with(from, to), base) << from;
+}
+
+TEST(Names, Suggestions) {
+  const std::vector<std::string> known = {"name", "address", "ports", "contact", "policy"};
+  EXPECT_EQ(did_you_mean("adress", known), "; did you mean 'address'?");
+  EXPECT_EQ(did_you_mean("port", known), "; did you mean 'ports'?");
+  EXPECT_EQ(did_you_mean("contcat", known), "; did you mean 'contact'?");
+  EXPECT_EQ(did_you_mean("zebra", known), "");
+  EXPECT_EQ(did_you_mean("", known), "");
+  EXPECT_EQ(did_you_mean(std::string(100000, 'a'), known), "");
+  EXPECT_EQ(shown("a\nb\x1b"), "'a\\x0ab\\x1b'");
+  EXPECT_EQ(shown(std::string(81, 'x')), "'" + std::string(80, 'x') + "...'");
+  EXPECT_TRUE(valid_name("n1") && valid_name("0-a") && valid_name(std::string(63, 'a')));
+  EXPECT_FALSE(valid_name("") || valid_name("-a") || valid_name("A") || valid_name("a_b") || valid_name(std::string(64, 'a')));
+}
+
+}  // namespace
+}  // namespace gecko::config
