@@ -15,14 +15,20 @@
 //   Retire, Report
 //
 // Before commit the donor may always take the connection back by itself (Thaw): refusal, timeout, lost link, dead acceptor.
-// After commit only the acceptor's word `unknown` ("I never activated it and never will") gives it back. An acceptor with a restored
-// connection and no link stays silent and waits; after `quiet_timeout` it destroys the socket and answers unknown from then on.
-// Target == self (the papers' host-local handoff): freeze, thaw, deliver; no messages.
+// After commit only the acceptor's word `unknown` ("I never activated it and never will") gives it back, and only when it comes from the
+// incarnation that said `restored`: a restarted acceptor cannot know what its former life did, the connection may have lived there.
+// An acceptor with a restored connection and no link stays silent and waits; after `quiet_timeout` it destroys the socket and answers
+// unknown from then on.
+// Target == self (the papers' host-local handoff): freeze, thaw with epoch + 1, deliver; no messages.
+//
+// Every event first carries out what is overdue at `now` (a process that was stopped for a minute never acts on old hopes), and an
+// answer for a move that is over is ignored: late callbacks are not errors. One thread; nothing here blocks; cost O(log n) per event,
+// except link_up/link_down: O(moves with that node).
 #pragma once
 
+#include <compare>
 #include <functional>
-#include <map>
-#include <unordered_map>
+#include <memory>
 #include <variant>
 #include <vector>
 
@@ -37,7 +43,7 @@ using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire:
 struct HandoffLimits {
   Duration step_timeout = std::chrono::milliseconds(1000);   // prepare..ready, yield, freeze, state..restored: each
   Duration quiet_timeout = std::chrono::seconds(10);         // acceptor: restored, waiting for commit or abort
-  Duration give_up = std::chrono::seconds(15);               // donor: committed, acceptor unreachable: it owns it, or it is lost with it
+  Duration give_up = std::chrono::seconds(15);               // donor: since commit without an answer: the acceptor owns it, or it is lost with it
   Duration restart_grace = std::chrono::seconds(2);          // after start: applications re-register before `unknown` is answered
   size_t max_donating = 4096, max_accepting = 4096;          // at once; more are refused (limit)
 };
@@ -60,17 +66,20 @@ struct AcceptKey {
 
 // --- what the caller must do
 struct Send { NodeIndex to; LinkMessage message; };
-struct AskYield { uint64_t xid; ConnId id; };                        // -> yielded()
+struct AskYield { uint64_t xid; ConnId id; };                        // -> yielded(); an error if the application is gone or refuses
 struct Freeze { uint64_t xid; ConnId id; Flow flow; };               // -> frozen()
 struct Thaw { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; }; // steering back to mine with this epoch, thaw, release held packets -> thawed()
 struct CommitMove { uint64_t xid; ConnId id; Flow flow; NodeIndex to; uint64_t epoch; };  // steering to `to`, release held packets there. Comes BEFORE the Send of commit
 struct Retire { uint64_t xid; ConnId id; };                          // close the frozen socket silently
-// The move is over. Ok: `epoch` is the new owner's. Error: if the application had let go, give it back (thawed before this) unless `lost`.
+// The move is over. Ok: `epoch` is the new owner's. Error: this node owns it with `epoch` (higher than before if the move had been committed);
+// if the application had let go, `give_back` it (thawed before this). `lost`: not here any more, and whether it lives at the target is not
+// known here: forget it WITHOUT a packet to the client.
 struct Report { uint64_t xid; ConnId id; Flow flow; NodeIndex target; Status status; uint64_t epoch; bool give_back; bool lost; };
 struct Check { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };            // may it come? application there, limits -> checked()
 struct Restore { AcceptKey key; ConnId id; Flow flow; wire::Bytes tcp; };         // silent socket -> restored()
 struct Activate { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };         // steering to mine, activate -> activated()
-struct Deliver { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };  // to an application; comes after activated(ok)
+// To an application; comes after activated(ok). When it has been carried out, owned_epoch(id) must answer `epoch`.
+struct Deliver { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
 struct Destroy { AcceptKey key; ConnId id; Flow flow; };                          // restored socket: end it silently
 // Target == self: thawed already; deliver to an application of this node again.
 struct DeliverLocal { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
@@ -80,36 +89,38 @@ using Action = std::variant<Send, AskYield, Freeze, Thaw, CommitMove, Retire, Re
 class Handoff {
  public:
   // `owned_epoch(id)`: the epoch with which this node owns a connection now, 0 if it does not.
-  Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started);
+  // `incarnation`: the one that Hello announces. It is part of every xid, so that no message of a former life names a move of this one.
+  Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation);
+  ~Handoff();
+  Handoff(Handoff&&) = delete;
 
-  // Donor. Errors of start: busy (this connection is being moved already), limit, unavailable (no link to the target).
-  Result<uint64_t> start(const Move& move, Time now);       // xid
-  void yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
+  // Donor. Errors of start: busy (this connection is being moved already), limit (too many, or the blob is too large), unavailable (no
+  // link to the target), invalid (an epoch of 0 or at the end of its range).
+  Result<uint64_t> start(Move move, Time now);              // xid
+  // False: that move is over, it was reported before the application answered. If it has let go by now, the caller gives it back itself.
+  bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
   void thawed(uint64_t xid, Status status, Time now);
   // Acceptor.
   void checked(const AcceptKey& key, Status status, Time now);
   void restored(const AcceptKey& key, Status status, Time now);
   void activated(const AcceptKey& key, Status status, Time now);
-  // Both.
-  void message(NodeIndex from, const LinkMessage& message, Time now);
+  // Both. Messages of a node without a link are ignored. link_up of a link that is up: it was replaced.
+  void message(NodeIndex from, LinkMessage message, Time now);
   void link_up(NodeIndex node, uint64_t incarnation, Time now);
   void link_down(NodeIndex node, Time now);
   void tick(Time now);
   Time next_deadline() const;                               // Time::max() if none
   std::vector<Action> take_actions();                       // in the order in which they must be carried out
 
-  bool is_moving(const ConnId& id) const { return moving_.contains(id); }
-  size_t donating() const { return donations_.size(); }
-  size_t accepting() const { return acceptances_.size(); }
+  bool is_moving(const ConnId& id) const;                   // being donated
+  size_t donating() const;
+  size_t accepting() const;
+  size_t remembered() const;                                // answers kept for donors that may still ask (bounded in time and number)
 
  private:
-  struct Donation;
-  struct Acceptance;
-  // (private members are the implementer's)
-  std::unordered_map<ConnId, uint64_t> moving_;
-  std::map<uint64_t, Donation> donations_;
-  std::map<AcceptKey, Acceptance> acceptances_;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace gecko::core

@@ -1,0 +1,76 @@
+// The acceptor's half of the handoff (states and their meaning: docs/protocol/handoff.md). Private to handoff*.cc.
+#pragma once
+
+#include <map>
+
+#include "core/handoff_parts.hh"
+
+namespace gecko::core {
+
+class Acceptor {
+ public:
+  Acceptor(Shared& shared, Time started) : shared_(shared), grace_over_(started + shared.limits.restart_grace) {}
+
+  void checked(const AcceptKey& key, Status status, Time now);
+  void restored(const AcceptKey& key, Status status, Time now);
+  void activated(const AcceptKey& key, Status status, Time now);
+
+  // `donating`: this node is itself giving that connection away.
+  void on(NodeIndex from, const wire::Prepare& message, bool donating, Time now);
+  void on(NodeIndex from, wire::State&& message, Time now);
+  void on(NodeIndex from, const wire::Commit& message, Time now);
+  void on(NodeIndex from, const wire::Abort& message, Time now);
+  void link_up(NodeIndex node, bool new_incarnation, Time now);
+  void link_down(NodeIndex node);
+  void expire(Time now);
+
+  Time next_deadline() const;
+  bool is_arriving(const ConnId& id) const { return arriving_.contains(id); }
+  size_t size() const { return acceptances_.size(); }
+  size_t remembered() const { return withdrawn_.size() + deferred_.size(); }
+
+ private:
+  enum class Step {
+    checking,     // asked our side whether it may come
+    reserved,     // said ready; nothing exists yet
+    restoring,    // with `doomed`: to be destroyed as soon as it exists
+    restored,     // a silent socket; only commit brings it to life
+    activating,
+  };
+  struct Acceptance {
+    ConnId id;
+    uint64_t epoch = 0;
+    Flow flow;
+    Step step = Step::checking;
+    bool doomed = false;
+    wire::Bytes blob;
+    Time deadline = Time::max();
+  };
+  using Acceptances = std::map<AcceptKey, Acceptance>;
+
+  Acceptance* find(const AcceptKey& key, Step step);
+  bool make_room(const AcceptKey& key, const wire::Prepare& message, Time now);
+  void refuse(const AcceptKey& key, const Error& error);
+  void forget(const AcceptKey& key);
+  void withdraw(const AcceptKey& key, Time now);   // destroy a restored socket; a later commit is answered with unknown
+  void answer_for_former_life(const AcceptKey& key, const ConnId& id, uint64_t epoch);
+
+  Shared& shared_;
+  const Time grace_over_;
+  Acceptances acceptances_;                        // ordered by donor: a link event touches only that donor's
+  std::unordered_map<ConnId, AcceptKey> arriving_;
+  std::unordered_map<NodeIndex, uint64_t> highest_;  // per donor: the xid of its last prepare in its present incarnation
+  Deadlines<AcceptKey> deadlines_;
+
+  // Restored and destroyed again by this life, while the donor may have committed. Kept until no donor can still be waiting.
+  std::map<AcceptKey, Time> withdrawn_;
+  Deadlines<AcceptKey> withdrawn_until_;
+  // Commits for connections of a former life, answered when the applications have had time to register what lives here.
+  struct Deferred {
+    ConnId id;
+    uint64_t epoch = 0;
+  };
+  std::map<AcceptKey, Deferred> deferred_;
+};
+
+}  // namespace gecko::core
