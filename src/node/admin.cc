@@ -1,0 +1,168 @@
+#include "node/admin.hh"
+
+#include <nlohmann/json.hpp>
+
+#include "node/daemon.hh"
+
+namespace gecko::node {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Reply = std::function<void(std::string)>;
+
+std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
+
+void fail(const Reply& reply, const Error& e) {
+  reply(dump({{"schema", "gecko.error/1"}, {"code", std::string(to_string(e.code))}, {"message", e.message}}));
+}
+
+std::string text(const nlohmann::json& request, const char* key) {
+  const auto it = request.find(key);
+  return it != request.end() && it->is_string() ? it->get<std::string>() : std::string();
+}
+
+int64_t age_ms(Time since, Time now) { return std::chrono::duration_cast<std::chrono::milliseconds>(now - since).count(); }
+
+Json node_row(const Group& group, const Peer& peer, Time now) {
+  const auto& node = group.config().nodes[peer.index];
+  const bool self = peer.index == group.self();
+  Json row;
+  row["name"] = node.name;
+  row["address"] = node.address.str();
+  row["state"] = self ? "self" : peer.up() ? "ok" : peer.state == PeerState::down ? "down" : "unknown";
+  row["age_ms"] = self ? Json(0) : peer.last_heard == Time{} ? Json(nullptr) : Json(age_ms(peer.last_heard, now));
+  row["connections"] = self ? group.connections().size() : peer.connections;
+  row["applications"] = self ? group.applications() : peer.applications;
+  row["version"] = peer.software;
+  row["config"] = peer.config_digest.empty() ? "unknown" : peer.config_digest == group.digest() ? "same" : "differs";
+  if (!peer.last_error.empty() && !peer.up()) row["error"] = peer.last_error;
+  return row;
+}
+
+void status(Daemon& daemon, const Reply& reply) {
+  const Time now = monotonic_now();
+  std::vector<std::string> reasons;
+  Json groups = Json::array();
+  for (const auto& group : daemon.groups()) {
+    const auto& config = group->config();
+    const auto& c = group->counters();
+    Json nodes = Json::array();
+    for (const auto& peer : group->peers()) {
+      nodes.push_back(node_row(*group, peer, now));
+      if (!peer.up()) reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " is not connected" + (peer.last_error.empty() ? "" : ": " + peer.last_error));
+      else if (peer.config_digest != group->digest()) reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " has another group file");
+    }
+    const bool contact = group->contact() < config.nodes.size();
+    if (!contact) reasons.push_back("group " + config.name + ": no contact yet");
+    Json g;
+    g["name"] = config.name;
+    g["address"] = config.address.str();
+    g["ports"] = config.ports;
+    g["contact"] = contact ? Json(config.nodes[group->contact()].name) : Json(nullptr);
+    g["contact_term"] = group->contact_term();
+    g["policy"] = config.policy;
+    g["return"] = config.return_path == config::ReturnPath::home ? "home" : "direct";
+    g["connections"] = group->connections().size();
+    g["applications"] = group->applications();
+    g["handoffs"] = {{"out_ok", c.out_ok}, {"out_failed", c.out_failed}, {"in_ok", c.in_ok}, {"in_failed", c.in_failed}};
+    g["holes_waited"] = c.holes_waited;
+    g["holes_accepted"] = c.holes_accepted;
+    g["lost"] = c.lost;
+    g["unknown_flows"] = c.unknown_flows;
+    g["held_packets"] = daemon.hold().packets();
+    g["held_dropped"] = daemon.hold().dropped();
+    g["nodes"] = std::move(nodes);
+    groups.push_back(std::move(g));
+  }
+  Json out;
+  out["schema"] = "gecko.status/1";
+  out["node"] = daemon.options().node;
+  out["version"] = GECKO_VERSION;
+  out["verdict"] = reasons.empty() ? "ok" : "degraded";
+  out["reasons"] = reasons;
+  out["groups"] = std::move(groups);
+  reply(dump(out));
+}
+
+void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
+  const Time now = monotonic_now();
+  Json rows = Json::array();
+  for (const auto& group : daemon.groups()) {
+    if (!only.empty() && group->config().name != only) continue;
+    for (const auto& [id, c] : group->connections())
+      rows.push_back({{"id", id.str()}, {"group", group->config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
+                      {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
+                      {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}});
+  }
+  reply(dump({{"schema", "gecko.connections/1"}, {"connections", rows}}));
+}
+
+Result<Endpoint> client_of(const std::string& given) {
+  if (auto address = Address::parse(given)) return Endpoint{*address, 0};
+  return Endpoint::parse(given);
+}
+
+void handoff(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& request, const Reply& reply) {
+  auto group = daemon.find_group(text(request, "group"));
+  if (!group) return fail(reply, group.error());
+  if (auto may = daemon.may_administer(who, (*group)->config()); !may) return fail(reply, may.error());
+  const auto client = client_of(text(request, "client"));
+  if (!client) return fail(reply, client.error());
+  const std::string to = text(request, "to");
+  const auto started = (*group)->handoff_client(*client, to, [reply, to](std::vector<wire::ClientOutcome> outcomes) {
+    Json rows = Json::array();
+    for (const auto& o : outcomes)
+      rows.push_back({{"id", o.id.str()}, {"client", o.client.str()}, {"from", o.from}, {"to", to}, {"ok", o.code == 0}, {"code", o.code},
+                      {"error", o.reason}});
+    reply(dump({{"schema", "gecko.handoff/1"}, {"results", rows}}));
+  });
+  if (!started) fail(reply, started.error());
+}
+
+void contact(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& request, const Reply& reply) {
+  auto group = daemon.find_group(text(request, "group"));
+  if (!group) return fail(reply, group.error());
+  if (auto may = daemon.may_administer(who, (*group)->config()); !may) return fail(reply, may.error());
+  if (auto ok = (*group)->set_contact(text(request, "node")); !ok) return fail(reply, ok.error());
+  reply(dump({{"schema", "gecko.contact/1"}, {"group", (*group)->config().name}, {"contact", (*group)->config().nodes[(*group)->contact()].name},
+              {"term", (*group)->contact_term()}}));
+}
+
+void kernel(Daemon& daemon, const Reply& reply) {
+  static constexpr const char* kCounters[] = {"passed", "forwarded", "decapsulated", "held", "released", "returned_home", "syn_steered",
+                                              "syn_refused_full", "unknown_held", "too_big", "malformed", "fragments", "icmp_steered", "hop_limit",
+                                              "not_a_peer", "mss_clamped", "encap_failed"};
+  static_assert(std::size(kCounters) == GECKO_C_COUNT);
+  Json objects = Json::array();
+  FILE* journal = std::fopen((daemon.options().runtime_dir + "/kernel.journal").c_str(), "re");
+  if (journal != nullptr) {
+    char line[512];
+    while (std::fgets(line, sizeof line, journal) != nullptr) {
+      std::string row(line);
+      while (!row.empty() && row.back() == '\n') row.pop_back();
+      const auto space = row.find(' ');
+      if (space != std::string::npos) objects.push_back({{"kind", row.substr(0, space)}, {"name", row.substr(space + 1)}});
+    }
+    std::fclose(journal);
+  }
+  Json counters;
+  if (const auto values = daemon.steering_counters())
+    for (size_t i = 0; i < GECKO_C_COUNT; ++i) counters[kCounters[i]] = (*values)[i];
+  reply(dump({{"schema", "gecko.kernel/1"}, {"objects", objects}, {"counters", counters}}));
+}
+
+}  // namespace
+
+void administer(Daemon& daemon, const net::PeerCred& who, const std::string& json, Reply reply) {
+  const auto request = nlohmann::json::parse(json, nullptr, false);
+  if (!request.is_object()) return fail(reply, make_error(Errc::invalid, "an admin request is a JSON object with a member \"op\""));
+  const std::string op = text(request, "op");
+  if (op == "status") return status(daemon, reply);
+  if (op == "connections") return connections(daemon, text(request, "group"), reply);
+  if (op == "handoff") return handoff(daemon, who, request, reply);
+  if (op == "contact") return contact(daemon, who, request, reply);
+  if (op == "kernel") return kernel(daemon, reply);
+  fail(reply, make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) + "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, kernel"));
+}
+
+}  // namespace gecko::node

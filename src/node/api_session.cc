@@ -1,0 +1,178 @@
+#include "node/api_session.hh"
+
+#include "node/admin.hh"
+#include "node/daemon.hh"
+#include "node/group.hh"
+
+namespace gecko::node {
+
+using wire::ApiType;
+
+ApiSession::ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who)
+    : daemon_(daemon), who_(who),
+      channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
+               [this](const Error& e) {
+                 log_debug("program '" + program_ + "' (pid " + std::to_string(who_.pid) + ") disconnected: " + e.message);
+                 daemon_.forget(this);   // destroys this
+               }) {}
+
+ApiSession::~ApiSession() {
+  *alive_ = false;
+  if (group_ != nullptr) group_->session_gone(*this);
+}
+
+void ApiSession::fail(uint64_t request, const Error& error) {
+  send(ApiType::error, wire::ApiError{request, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText)});
+}
+
+void ApiSession::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
+  uint64_t request = 0;
+  const std::weak_ptr<bool> alive = alive_;
+  if (auto ok = handle(f, fds, request); !ok && !alive.expired()) fail(request, ok.error());
+}
+
+Status ApiSession::joined_group() const {
+  if (group_ == nullptr) return make_error(Errc::invalid, "join a group first");
+  return {};
+}
+
+Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64_t& request) {
+  const auto type = static_cast<ApiType>(f.type);
+  if (!greeted_ && type != ApiType::hello) return make_error(Errc::invalid, "the first message must be hello");
+  switch (type) {
+    case ApiType::hello: {
+      GECKO_TRY(const auto m, wire::decode<wire::ApiHello>(f.body));
+      GECKO_TRY(const auto version, wire::negotiate(wire::kApiVersion, wire::kApiVersionMin, m.version, m.version_min));
+      greeted_ = true;
+      program_ = m.program;
+      send(ApiType::welcome, wire::Welcome{version, GECKO_VERSION, daemon_.options().node});
+      return {};
+    }
+    case ApiType::join: {
+      GECKO_TRY(const auto m, wire::decode<wire::Join>(f.body));
+      request = m.request;
+      GECKO_TRY(auto* group, daemon_.find_group(m.group));
+      GECKO_CHECK(daemon_.may_serve(who_, group->config()));
+      if (group_ != nullptr && group_ != group) return make_error(Errc::busy, "this program has joined group '" + group_->config().name + "' already; use one connection per group");
+      leaving_ = false;
+      if (group_ == nullptr) {
+        group_ = group;
+        group->session_joined(*this);
+      }
+      send(ApiType::joined, wire::Joined{request, group->config().name, daemon_.options().node, group->config().address, group->config().ports, group->is_contact()});
+      return {};
+    }
+    case ApiType::leave: {
+      GECKO_TRY(const auto m, wire::decode<wire::Leave>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      leaving_ = true;
+      ports_.clear();
+      group_->membership_changed();
+      send(ApiType::done, wire::Done{request});
+      return {};
+    }
+    case ApiType::listen: {
+      GECKO_TRY(const auto m, wire::decode<wire::Listen>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      const std::weak_ptr<bool> alive = alive_;
+      daemon_.privileged().listen(group_->index(), m.port, m.backlog, [this, alive, m](Result<Fd> fd) {
+        if (alive.expired()) return;
+        if (!fd) return fail(m.request, fd.error());
+        ports_.insert(m.port);
+        group_->membership_changed();
+        std::vector<Fd> out;
+        out.push_back(std::move(*fd));
+        send(ApiType::listening, wire::Listening{m.request}, std::move(out));
+      });
+      return {};
+    }
+    case ApiType::opened: {
+      GECKO_TRY(const auto m, wire::decode<wire::Opened>(f.body));
+      GECKO_CHECK(joined_group());
+      if (belongs(group_->config(), m.flow)) ports_.insert(m.flow.local.port);   // a restarted geckod learns it this way
+      return group_->opened(*this, m);
+    }
+    case ApiType::closed: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppClosed>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->closed(*this, m.id);
+      return {};
+    }
+    case ApiType::handoff: {
+      GECKO_TRY(auto m, wire::decode<wire::AppHandoff>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      if (fds.size() != 1) return make_error(Errc::invalid, "a handoff carries exactly one descriptor");
+      group_->app_handoff(*this, std::move(m), std::move(fds[0]));
+      return {};
+    }
+    case ApiType::yielded: {
+      GECKO_TRY(auto m, wire::decode<wire::Yielded>(f.body));
+      GECKO_CHECK(joined_group());
+      if (fds.size() != 1) return make_error(Errc::invalid, "a yielded connection carries exactly one descriptor");
+      group_->app_yielded(*this, std::move(m), std::move(fds[0]));
+      return {};
+    }
+    case ApiType::not_yielded: {
+      GECKO_TRY(const auto m, wire::decode<wire::NotYielded>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->app_not_yielded(*this, m);
+      return {};
+    }
+    case ApiType::handoff_client: {
+      GECKO_TRY(const auto m, wire::decode<wire::HandoffClient>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      const std::weak_ptr<bool> alive = alive_;
+      return group_->handoff_client(m.client, m.target, [this, alive, m](std::vector<wire::ClientOutcome> outcomes) {
+        if (!alive.expired()) send(ApiType::client_result, wire::ClientResult{m.request, std::move(outcomes)});
+      });
+    }
+    case ApiType::set_contact: {
+      GECKO_TRY(const auto m, wire::decode<wire::SetContact>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      GECKO_CHECK(daemon_.may_administer(who_, group_->config()));
+      GECKO_CHECK(group_->set_contact(m.node));
+      send(ApiType::done, wire::Done{request});
+      return {};
+    }
+    case ApiType::socket: {
+      GECKO_TRY(const auto m, wire::decode<wire::Socket>(f.body));
+      request = m.request;
+      GECKO_CHECK(joined_group());
+      const std::weak_ptr<bool> alive = alive_;
+      daemon_.privileged().socket(group_->index(), [this, alive, m](Result<Fd> fd) {
+        if (alive.expired()) return;
+        if (!fd) return fail(m.request, fd.error());
+        sockaddr_storage sa{};
+        socklen_t length = sizeof sa;
+        ::getsockname(fd->get(), reinterpret_cast<sockaddr*>(&sa), &length);
+        const auto local = Endpoint::from_sockaddr(sa);
+        std::vector<Fd> out;
+        out.push_back(std::move(*fd));
+        if (local) send(ApiType::socket_is, wire::SocketIs{m.request, *local}, std::move(out));
+      });
+      return {};
+    }
+    case ApiType::subscribe:
+      GECKO_CHECK(joined_group());
+      subscribed_ = true;
+      group_->send_members(*this);
+      return {};
+    case ApiType::admin: {
+      GECKO_TRY(const auto m, wire::decode<wire::Admin>(f.body));
+      request = m.request;
+      const std::weak_ptr<bool> alive = alive_;
+      administer(daemon_, who_, m.json, [this, alive, m](std::string json) {
+        if (!alive.expired()) send(ApiType::admin_reply, wire::AdminReply{m.request, std::move(json)});
+      });
+      return {};
+    }
+    default: return make_error(Errc::invalid, "unknown message type " + std::to_string(f.type));
+  }
+}
+
+}  // namespace gecko::node

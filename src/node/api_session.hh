@@ -1,0 +1,48 @@
+// One program connected to geckod's UNIX socket: an application (it joined a group and owns connections) or an operator (admin commands).
+// Who it is comes from the kernel (SO_PEERCRED); what it may do from [rights] in the group file.
+#pragma once
+
+#include <set>
+
+#include "net/channel.hh"
+#include "wire/api.hh"
+
+namespace gecko::node {
+
+class Daemon;
+class Group;
+
+class ApiSession {
+ public:
+  ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who);
+  ~ApiSession();
+
+  template <wire::Message M>
+  void send(wire::ApiType type, const M& message, std::vector<Fd> fds = {}) {
+    channel_.send(static_cast<uint16_t>(type), message, std::move(fds));
+  }
+  void flush() { channel_.flush(); }
+  void fail(uint64_t request, const Error& error);
+
+  Group* group() const { return group_; }
+  bool listens_on(uint16_t port) const { return ports_.contains(port); }
+  bool serving() const { return group_ != nullptr && !leaving_; }
+  bool subscribed() const { return subscribed_; }
+  size_t connections = 0;                 // owned by this application; kept by its Group
+  const net::PeerCred& who() const { return who_; }
+
+ private:
+  void frame(const wire::FrameView& frame, std::vector<Fd>& fds);
+  Status handle(const wire::FrameView& frame, std::vector<Fd>& fds, uint64_t& request);
+  Status joined_group() const;
+  Daemon& daemon_;
+  net::PeerCred who_;
+  std::string program_;
+  Group* group_ = nullptr;
+  std::set<uint16_t> ports_;
+  bool greeted_ = false, leaving_ = false, subscribed_ = false;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  net::Channel channel_;
+};
+
+}  // namespace gecko::node

@@ -1,0 +1,159 @@
+#include "node/daemon.hh"
+
+#include <grp.h>
+#include <pwd.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "net/interface.hh"
+
+namespace gecko::node {
+namespace {
+
+constexpr size_t kMaxPrograms = 256;
+constexpr Duration kSweep = std::chrono::seconds(5);
+
+HoldQueue::Limits hold_limits(const Options& options) {
+  HoldQueue::Limits limits;
+  for (const auto& group : options.groups) {
+    limits.bytes = std::max(limits.bytes, group.max_held_bytes);
+    limits.packets = std::max(limits.packets, group.max_held_packets);
+  }
+  return limits;
+}
+
+uint16_t encap_mtu(const Options& options) {
+  uint16_t smallest = 1500 - kEncapsulation;
+  for (const auto& group : options.groups) {
+    const auto* self = group.find(options.node);
+    const auto interface = net::interface_with(self->address);
+    if (interface) smallest = std::min<uint16_t>(smallest, static_cast<uint16_t>(interface->mtu - kEncapsulation));
+  }
+  return smallest;
+}
+
+uint64_t random_incarnation() {
+  uint64_t value = 0;
+  std::memcpy(&value, ConnId::random().bytes.data(), sizeof value);
+  return value;
+}
+
+bool is_listed(const std::vector<std::string>& users, uint32_t uid) {
+  if (uid == 0) return true;
+  for (const auto& user : users) {
+    if (user == "#" + std::to_string(uid)) return true;
+    const passwd* entry = ::getpwnam(user.c_str());
+    if (entry != nullptr && entry->pw_uid == uid) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors)
+    : options_(options), loop_(loop), numbers_(options.groups), incarnation_(random_incarnation()), started_(monotonic_now()),
+      flows_(std::move(descriptors.flow_map)), counter_map_(std::move(descriptors.counter_map)), api_listener_(std::move(descriptors.api_listener)),
+      privileged_(loop, std::move(descriptors.privileged),
+                  [this](const Error& e) {
+                    log_error("the privileged half is gone (" + e.message + "); ending. Connections of applications go on; start geckod again");
+                    exit_code_ = 1;
+                    loop_.stop();
+                  }),
+      hold_(loop, std::move(descriptors.hold_device), flows_, hold_limits(options), encap_mtu(options), [this](const Flow& flow) {
+        for (auto& group : groups_)
+          if (group->owns_address(flow)) return group->unknown_flow(flow);
+        hold_.drop(flow);
+      }) {}
+
+Daemon::~Daemon() {
+  sessions_.clear();   // they refer to their groups
+}
+
+Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts) {
+  for (uint16_t i = 0; i < options_.groups.size(); ++i) {
+    const auto& group = options_.groups[i];
+    const auto* self = group.find(options_.node);
+    const Endpoint on{self->address, self->link_port};
+    auto& listener = listeners_[on];
+    if (!listener) {
+      GECKO_TRY(listener, net::TlsListener::listen(loop_, on, [this](const std::string& name, std::unique_ptr<net::TlsLink> link) {
+                  for (auto& g : groups_)
+                    if (g->config().name == name) return g->link_accepted(std::move(link));
+                }));
+    }
+    listener->add_group(contexts[i]);
+    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i]));
+  }
+  GECKO_CHECK(loop_.watch(api_listener_.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
+  for (auto& group : groups_) group->start();
+  sweep();
+  return {};
+}
+
+int Daemon::run() {
+  loop_.run();
+  return exit_code_;
+}
+
+void Daemon::accept_program() {
+  for (;;) {
+    Fd socket(::accept4(api_listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) return;
+    const auto who = net::peer_credentials(socket.get());
+    if (!who) continue;
+    if (sessions_.size() >= kMaxPrograms) {
+      log_warn("a program (pid " + std::to_string(who->pid) + ") is refused: " + std::to_string(kMaxPrograms) + " are connected already");
+      continue;
+    }
+    sessions_.push_back(std::make_unique<ApiSession>(*this, loop_, std::move(socket), *who));
+  }
+}
+
+void Daemon::forget(ApiSession* session) {
+  sessions_.remove_if([&](const auto& s) { return s.get() == session; });
+}
+
+Result<Group*> Daemon::find_group(const std::string& name) const {
+  if (name.empty() && groups_.size() == 1) return groups_.front().get();
+  std::string names;
+  for (const auto& group : groups_) {
+    if (group->config().name == name) return group.get();
+    names += (names.empty() ? "" : ", ") + group->config().name;
+  }
+  if (name.empty()) return make_error(Errc::invalid, "this node serves several groups (" + names + "); say which with --group");
+  return make_error(Errc::not_found, "this node serves no group '" + name + "'; it serves " + names);
+}
+
+Status Daemon::may_serve(const net::PeerCred& who, const config::GroupConfig& group) const {
+  if (is_listed(group.serve, who.uid)) return {};
+  return make_error(Errc::permission, "user #" + std::to_string(who.uid) + " may not serve group '" + group.name + "'; add it to [rights] serve in " + group.file);
+}
+
+Status Daemon::may_administer(const net::PeerCred& who, const config::GroupConfig& group) const {
+  if (is_listed(group.admin, who.uid)) return {};
+  return make_error(Errc::permission, "user #" + std::to_string(who.uid) + " may not administer group '" + group.name + "'; add it to [rights] admin in " + group.file);
+}
+
+void Daemon::handoff_in_flight() {
+  if (options_.spin_us > 0) loop_.spin_until(monotonic_now() + std::chrono::microseconds(options_.spin_us));
+}
+
+void Daemon::reload() {
+  privileged_.reload_keys([this](Status status) {
+    if (!status) return log_error("keys not reloaded: " + status.error().message);
+    for (auto& group : groups_) {
+      if (auto ok = group->tls()->reload(); !ok) log_error("group '" + group->config().name + "': keys not reloaded: " + ok.error().message);
+      else group->keys_changed();
+    }
+    log_info("keys reloaded");
+  });
+}
+
+void Daemon::sweep() {
+  for (auto& group : groups_) group->sweep();
+  loop_.at(loop_.now() + kSweep, [this] { sweep(); });
+}
+
+}  // namespace gecko::node

@@ -1,0 +1,61 @@
+// The unprivileged half of geckod: everything that decides and everything that parses. Owns the event loop, the API socket, the node
+// listener, the hold queue and the groups.
+#pragma once
+
+#include <list>
+
+#include "node/group.hh"
+
+namespace gecko::node {
+
+class Daemon {
+ public:
+  struct Descriptors {         // made while still root
+    Fd privileged, api_listener, hold_device, flow_map, counter_map;
+  };
+  Daemon(const Options& options, net::Loop& loop, Descriptors descriptors);
+  ~Daemon();
+  // `contexts` by group index. Binds the node listeners (ports over 1023, so no privilege is needed).
+  Status start(std::vector<std::shared_ptr<net::TlsContext>> contexts);
+  int run();
+
+  const Options& options() const { return options_; }
+  net::Loop& loop() { return loop_; }
+  PrivilegedClient& privileged() { return privileged_; }
+  HoldQueue& hold() { return hold_; }
+  bpf::FlowTable& flows() { return flows_; }
+  const NodeNumbers& numbers() const { return numbers_; }
+  const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
+  uint64_t incarnation() const { return incarnation_; }
+  Time started() const { return started_; }
+  Result<bpf::Counters> steering_counters() const { return bpf::read_counters(counter_map_.get()); }
+
+  Result<Group*> find_group(const std::string& name) const;   // empty: the only one
+  Status may_serve(const net::PeerCred& who, const config::GroupConfig& group) const;
+  Status may_administer(const net::PeerCred& who, const config::GroupConfig& group) const;
+  void forget(ApiSession* session);
+  void handoff_in_flight();      // something was just sent: the answer is microseconds away
+  void reload();                 // SIGHUP: keys
+
+ private:
+  void accept_program();
+  void sweep();
+  const Options& options_;
+  net::Loop& loop_;
+  const NodeNumbers numbers_;
+  const uint64_t incarnation_;
+  const Time started_;
+  bpf::FlowTable flows_;
+  Fd counter_map_, api_listener_;
+  PrivilegedClient privileged_;
+  HoldQueue hold_;
+  std::vector<std::unique_ptr<Group>> groups_;
+  std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
+  std::list<std::unique_ptr<ApiSession>> sessions_;
+  int exit_code_ = 0;
+};
+
+// Largest packet that still fits the node network after encapsulation: the interface's MTU less an IPv6 header (RFC 2473).
+inline constexpr uint16_t kEncapsulation = 40;
+
+}  // namespace gecko::node

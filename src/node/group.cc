@@ -1,0 +1,277 @@
+// A group's life and its links to the other nodes. The node with the lower index dials; both greet first (hello).
+#include "node/group.hh"
+
+#include <algorithm>
+
+#include "node/daemon.hh"
+
+namespace gecko::node {
+
+using wire::LinkType;
+
+namespace {
+constexpr Duration kHeartbeat = std::chrono::milliseconds(250);
+constexpr Duration kSilence = std::chrono::seconds(2);         // no word for so long: the link is given up
+constexpr Duration kFirstBackoff = std::chrono::milliseconds(50), kLastBackoff = std::chrono::seconds(1);
+constexpr Duration kSettle = std::chrono::seconds(2);          // how long a starting node waits for the others before it takes the contact role
+uint16_t raw(LinkType type) { return static_cast<uint16_t>(type); }
+}  // namespace
+
+Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls)
+    : daemon_(daemon), index_(index), config_(config), self_(static_cast<uint16_t>(config.index_of(daemon.options().node))), digest_(config::digest(config)),
+      tls_(std::move(tls)), peers_(config.nodes.size()),
+      handoff_(self_,
+               core::HandoffLimits{.step_timeout = std::chrono::milliseconds(config.handoff_timeout_ms)},
+               [this](const ConnId& id) {
+                 const auto it = connections_.find(id);
+                 return it == connections_.end() ? uint64_t{0} : it->second.epoch;
+               },
+               daemon.started()) {
+  for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
+  peers_[self_].state = PeerState::up;
+  peers_[self_].software = GECKO_VERSION;
+  peers_[self_].config_digest = digest_;
+}
+
+Group::~Group() { *alive_ = false; }
+
+void Group::start() {
+  for (auto& peer : peers_)
+    if (peer.index > self_) dial(peer);
+  heartbeat();
+  daemon_.loop().at(daemon_.loop().now() + kSettle, [this] {
+    settled_ = true;
+    elect();
+  });
+  elect();
+}
+
+uint16_t Group::number(uint16_t node) const { return daemon_.numbers().of(config_.nodes[node].address); }
+
+void Group::dial(Peer& peer) {
+  const auto& node = config_.nodes[peer.index];
+  net::TlsLink::Events events;
+  events.up = [this, &peer] {
+    peer.backoff = {};
+    peer.link->send(raw(LinkType::hello), wire::Hello{wire::kLinkVersion, wire::kLinkVersionMin, GECKO_VERSION, config_.name, daemon_.options().node,
+                                                      daemon_.incarnation(), digest_});
+  };
+  events.frame = [this, &peer](const wire::FrameView& f) { link_frame(peer, f); };
+  events.down = [this, &peer](const Error& e) { link_down(peer, e); };
+  peer.link = net::TlsLink::dial(daemon_.loop(), tls_, config_.nodes[self_].address, Endpoint{node.address, node.link_port}, node.name, std::move(events));
+}
+
+void Group::redial_later(Peer& peer) {
+  peer.backoff = peer.backoff == Duration{} ? kFirstBackoff : std::min(peer.backoff * 2, kLastBackoff);
+  daemon_.loop().cancel(peer.redial_timer);
+  peer.redial_timer = daemon_.loop().at(daemon_.loop().now() + peer.backoff, [this, &peer] {
+    if (!peer.link) dial(peer);
+  });
+}
+
+// A link that came in. The listener has checked the certificate, so peer_node() is who it says.
+void Group::link_accepted(std::unique_ptr<net::TlsLink> link) {
+  const int node = config_.index_of(link->peer_node());
+  if (node < 0 || node >= self_) {
+    ++counters_.refused_links;
+    log_warn("group '" + config_.name + "': a link from '" + link->peer_node() + "' is refused: " +
+             (node < 0 ? "it is not in " + config_.file + "; is the file the same on all nodes?" : "the node that comes first in the group file dials"));
+    return;
+  }
+  Peer& peer = peers_[static_cast<size_t>(node)];
+  if (peer.link) link_down(peer, make_error(Errc::unavailable, "replaced by a newer link"));
+  peer.link = std::move(link);
+  net::TlsLink::Events events;
+  events.frame = [this, &peer](const wire::FrameView& f) { link_frame(peer, f); };
+  events.down = [this, &peer](const Error& e) { link_down(peer, e); };
+  peer.link->set_events(std::move(events));
+  peer.link->send(raw(LinkType::hello), wire::Hello{wire::kLinkVersion, wire::kLinkVersionMin, GECKO_VERSION, config_.name, daemon_.options().node,
+                                                    daemon_.incarnation(), digest_});
+}
+
+void Group::link_down(Peer& peer, const Error& error) {
+  const bool was_up = peer.up();
+  const std::string& name = config_.nodes[peer.index].name;
+  if (was_up || peer.last_error != error.message)
+    (was_up ? log_warn : log_info)("group '" + config_.name + "': link to " + name + " is down: " + error.message);
+  peer.last_error = error.message;
+  peer.link.reset();
+  if (peer.state != PeerState::unknown) peer.state = PeerState::down;
+  if (peer.index > self_) redial_later(peer);
+  if (!was_up) return;
+  handoff_.link_down(peer.index, daemon_.loop().now());
+  for (auto it = batches_.begin(); it != batches_.end();) {
+    const auto batch = it++;
+    if (batch->second.waiting.contains(peer.index)) batch_part(batch->first, peer.index, {});
+  }
+  for (auto it = questions_.begin(); it != questions_.end();) {
+    const auto question = it++;
+    if (question->second.waiting.erase(peer.index) != 0 && question->second.waiting.empty()) answered_by_nobody(question->first);
+  }
+  run_actions();
+  membership_changed();
+  elect();
+}
+
+void Group::link_frame(Peer& peer, const wire::FrameView& f) {
+  peer.last_heard = daemon_.loop().now();
+  const auto type = static_cast<LinkType>(f.type);
+  const auto bad = [&](const Error& e) {
+    log_error("group '" + config_.name + "': node " + config_.nodes[peer.index].name + " sent message " + std::to_string(f.type) + ": " + e.message);
+    link_down(peer, e);
+  };
+  const auto with = [&]<class M>(M, auto&& use) {
+    auto m = wire::decode<M>(f.body);
+    if (!m) return bad(m.error());
+    use(*m);
+  };
+  if (!peer.up()) {
+    if (type != LinkType::hello) return bad(make_error(Errc::invalid, "the first message on a link must be hello"));
+    return with(wire::Hello{}, [&](wire::Hello& m) {
+      const auto version = wire::negotiate(wire::kLinkVersion, wire::kLinkVersionMin, m.version, m.version_min);
+      if (!version) return bad(version.error());
+      if (m.group != config_.name || m.node != config_.nodes[peer.index].name)
+        return bad(make_error(Errc::invalid, "it greets as node '" + m.node + "' of group '" + m.group + "'"));
+      peer.version = *version;
+      peer.software = m.software;
+      peer.config_digest = m.config_digest;
+      peer.incarnation = m.incarnation;
+      peer.state = PeerState::up;
+      peer.last_error.clear();
+      log_info("group '" + config_.name + "': link to " + m.node + " is up" +
+               (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
+      peer.send(LinkType::ping, load());
+      if (contact_term_ != 0) peer.send(LinkType::contact, wire::Contact{contact_override_, contact_term_});
+      handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
+      run_actions();
+      elect();
+      if (contact_ == peer.index) send_owned_flows(peer);
+      membership_changed();
+    });
+  }
+  switch (type) {
+    case LinkType::ping:
+    case LinkType::pong:
+      return with(wire::Ping{}, [&](wire::Ping& m) {
+        const bool changed = (peer.applications == 0) != (m.applications == 0) || peer.draining != m.draining;
+        const bool load_changed = peer.connections != m.connections;
+        peer.connections = m.connections;
+        peer.applications = m.applications;
+        peer.draining = m.draining;
+        if (changed) membership_changed();
+        else if (load_changed && config_.policy == "least-connections") program_new_connections();
+      });
+    case LinkType::hints:
+      return with(wire::Hints{}, [&](wire::Hints& m) {
+        for (const auto& h : m.hints) hint(h);
+      });
+    case LinkType::closed: return with(wire::Closed{}, [&](wire::Closed& m) { on_closed(m); });
+    case LinkType::ask_owner: return with(wire::AskOwner{}, [&](wire::AskOwner& m) { on_ask_owner(peer, m); });
+    case LinkType::owner_is: return with(wire::OwnerIs{}, [&](wire::OwnerIs& m) { on_owner_is(peer, m); });
+    case LinkType::contact: return with(wire::Contact{}, [&](wire::Contact& m) { on_contact(m); });
+    case LinkType::move_request: return with(wire::MoveRequest{}, [&](wire::MoveRequest& m) { on_move_request(peer, m); });
+    case LinkType::move_result: return with(wire::MoveResult{}, [&](wire::MoveResult& m) { on_move_result(peer, m); });
+    case LinkType::prepare: return with(wire::Prepare{}, [&](wire::Prepare& m) { handoff_message(peer, m); });
+    case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
+    case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
+    case LinkType::state: return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, m); });
+    case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) { handoff_message(peer, m); });
+    case LinkType::commit: return with(wire::Commit{}, [&](wire::Commit& m) { handoff_message(peer, m); });
+    case LinkType::active: return with(wire::Active{}, [&](wire::Active& m) { handoff_message(peer, m); });
+    case LinkType::abort: return with(wire::Abort{}, [&](wire::Abort& m) { handoff_message(peer, m); });
+    case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) { handoff_message(peer, m); });
+    case LinkType::hello: break;
+  }
+  bad(make_error(Errc::invalid, "a message it should not send"));
+}
+
+void Group::handoff_message(Peer& peer, core::LinkMessage message) {
+  handoff_.message(peer.index, std::move(message), daemon_.loop().now());
+  run_actions();
+}
+
+wire::Ping Group::load() const {
+  return wire::Ping{0, static_cast<uint32_t>(connections_.size()), static_cast<uint16_t>(std::min<size_t>(applications(), UINT16_MAX)), false};
+}
+
+void Group::heartbeat() {
+  const Time now = daemon_.loop().now();
+  const auto ping = load();
+  for (auto& peer : peers_) {
+    if (!peer.link || !peer.up() || peer.index == self_) continue;
+    if (now - peer.last_heard > kSilence) {
+      link_down(peer, make_error(Errc::timeout, "nothing heard for 2 s"));
+      continue;
+    }
+    peer.send(LinkType::ping, ping);
+  }
+  daemon_.loop().at(now + kHeartbeat, [this] { heartbeat(); });
+}
+
+void Group::keys_changed() {
+  for (auto& peer : peers_)
+    if (peer.link && tls_->is_revoked(peer.link->peer_serial()))
+      link_down(peer, make_error(Errc::permission, "its certificate has been revoked"));
+}
+
+Result<uint16_t> Group::find_node(const std::string& name_or_address) const {
+  for (uint16_t i = 0; i < config_.nodes.size(); ++i)
+    if (config_.nodes[i].name == name_or_address || config_.nodes[i].address.str() == name_or_address) return i;
+  std::string names;
+  for (const auto& node : config_.nodes) names += (names.empty() ? "" : ", ") + node.name;
+  return make_error(Errc::not_found, "group '" + config_.name + "' has no node '" + name_or_address + "'; its nodes are " + names);
+}
+
+size_t Group::applications() const {
+  return static_cast<size_t>(std::count_if(sessions_.begin(), sessions_.end(), [](const ApiSession* s) { return s->serving(); }));
+}
+
+void Group::session_joined(ApiSession& session) {
+  sessions_.push_back(&session);
+  membership_changed();
+}
+
+void Group::session_gone(ApiSession& session) {
+  std::erase(sessions_, &session);
+  for (auto& [xid, giving] : giving_)
+    if (giving.owner == &session) giving.owner = nullptr;
+  std::vector<ConnId> ended;
+  for (auto& [id, connection] : connections_) {
+    if (connection.session != &session) continue;
+    connection.session = nullptr;
+    // One whose descriptor is here already moves on; the kernel has closed the others with their program.
+    if (!connection.moving || yields_.contains(id)) ended.push_back(id);
+  }
+  for (const auto& id : ended) {
+    if (const auto it = yields_.find(id); it != yields_.end()) {
+      const uint64_t xid = it->second;
+      yields_.erase(it);
+      handoff_.yielded(xid, make_error(Errc::closed, "its application ended"), daemon_.loop().now());
+    }
+    forget(id, true);
+  }
+  run_actions();
+  membership_changed();
+}
+
+void Group::send_members(ApiSession& session) {
+  wire::Members m;
+  for (const auto& peer : peers_) {
+    const auto& node = config_.nodes[peer.index];
+    const bool self = peer.index == self_;
+    m.members.push_back({node.name, node.address, peer.up(), self, peer.index == contact_, self ? static_cast<uint32_t>(connections_.size()) : peer.connections,
+                         self ? static_cast<uint16_t>(applications()) : peer.applications});
+  }
+  session.send(wire::ApiType::members, m);
+}
+
+void Group::membership_changed() {
+  for (auto* session : sessions_)
+    if (session->subscribed()) send_members(*session);
+  const auto ping = load();
+  for (auto& peer : peers_)
+    if (peer.up() && peer.index != self_) peer.send(LinkType::ping, ping);
+  program_new_connections();
+}
+
+}  // namespace gecko::node

@@ -1,0 +1,195 @@
+// One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
+// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_flows.cc (who owns
+// which flow), group_contact.cc (contact and new connections).
+#pragma once
+
+#include <list>
+#include <map>
+#include <random>
+#include <set>
+#include <unordered_map>
+
+#include "core/handoff.hh"
+#include "node/api_session.hh"
+#include "node/hold_queue.hh"
+#include "node/options.hh"
+#include "node/peer.hh"
+#include "node/privileged_client.hh"
+
+namespace gecko::node {
+
+class Daemon;
+
+struct Connection {
+  ConnId id;
+  Flow flow;
+  uint64_t epoch = 1;
+  ApiSession* session = nullptr;    // null: its application died while it was being moved
+  bool movable = true;
+  bool moving = false;
+  Time since{};
+};
+
+struct GroupCounters {
+  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, lost = 0, unknown_flows = 0, refused_links = 0;
+};
+
+class Group {
+ public:
+  // `owner`: the application it was moved from; null if that has ended.
+  using MoveDone = std::function<void(const core::Report&, ApiSession* owner)>;
+  using OutcomesDone = std::function<void(std::vector<wire::ClientOutcome>)>;
+
+  Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls);
+  ~Group();
+  void start();
+
+  const config::GroupConfig& config() const { return config_; }
+  uint16_t index() const { return index_; }
+  uint16_t self() const { return self_; }
+  bool is_contact() const { return contact_ == self_; }
+  uint16_t contact() const { return contact_; }
+  uint64_t contact_term() const { return contact_term_; }
+  const std::vector<Peer>& peers() const { return peers_; }
+  const std::unordered_map<ConnId, Connection>& connections() const { return connections_; }
+  const GroupCounters& counters() const { return counters_; }
+  size_t applications() const;
+  const std::string& digest() const { return digest_; }
+  std::shared_ptr<net::TlsContext> tls() const { return tls_; }
+
+  // Applications.
+  void session_joined(ApiSession& session);
+  void session_gone(ApiSession& session);
+  Status opened(ApiSession& session, const wire::Opened& m);
+  void closed(ApiSession& session, const ConnId& id);
+  void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
+  void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
+  void app_not_yielded(ApiSession& session, const wire::NotYielded& m);
+  void membership_changed();        // tells subscribers, re-computes where new connections go
+  void send_members(ApiSession& session);
+
+  // Operators and applications.
+  Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
+  Status set_contact(const std::string& node);
+  Result<uint16_t> find_node(const std::string& name_or_address) const;
+  void keys_changed();              // after a reload: links of revoked nodes go down
+
+  // Steering.
+  bool owns_address(const Flow& flow) const { return belongs(config_, flow); }
+  void unknown_flow(const Flow& flow);
+  void sweep();                     // every few seconds: old hints out
+  void link_accepted(std::unique_ptr<net::TlsLink> link);
+
+ private:
+  friend class Daemon;
+  // group.cc
+  void dial(Peer& peer);
+  void redial_later(Peer& peer);
+  void link_frame(Peer& peer, const wire::FrameView& frame);
+  void link_down(Peer& peer, const Error& error);
+  void heartbeat();
+  wire::Ping load() const;
+  uint16_t number(uint16_t node) const;          // steering number of a node of this group
+  // group_moves.cc
+  Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
+  void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
+  Result<uint16_t> choose_target() const;
+  void run_actions();
+  void carry_out(core::Send& a);
+  void carry_out(core::AskYield& a);
+  void carry_out(core::Freeze& a);
+  void carry_out(core::Thaw& a);
+  void carry_out(core::CommitMove& a);
+  void carry_out(core::Retire& a);
+  void carry_out(core::Report& a);
+  void carry_out(core::Check& a);
+  void carry_out(core::Restore& a);
+  void carry_out(core::Activate& a);
+  void carry_out(core::Deliver& a);
+  void carry_out(core::Destroy& a);
+  void carry_out(core::DeliverLocal& a);
+  void undo_hold(const Flow& flow, uint16_t owner);
+  void drain_then_freeze(uint64_t xid, Time give_up);
+  void freeze(uint64_t xid, int attempt);
+  void deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd);
+  ApiSession* choose_session(uint16_t port) const;
+  void arm_timer();
+  void handoff_message(Peer& peer, core::LinkMessage message);
+  void on_move_request(Peer& peer, const wire::MoveRequest& m);
+  void on_move_result(Peer& peer, const wire::MoveResult& m);
+  // group_flows.cc
+  void remember(Connection connection);
+  void forget(const ConnId& id, bool tell);
+  void hint(const wire::Hint& hint);
+  void tell_contact(const Flow& flow, uint16_t owner, uint64_t epoch);
+  void send_owned_flows(Peer& to);
+  void on_closed(const wire::Closed& m);
+  void on_ask_owner(Peer& peer, const wire::AskOwner& m);
+  void on_owner_is(Peer& peer, const wire::OwnerIs& m);
+  // group_contact.cc
+  void on_contact(const wire::Contact& m);
+  void elect();
+  void become(uint16_t contact);
+  void program_new_connections();
+
+  Daemon& daemon_;
+  const uint16_t index_;
+  const config::GroupConfig config_;
+  const uint16_t self_;
+  const std::string digest_;
+  std::shared_ptr<net::TlsContext> tls_;
+  std::vector<Peer> peers_;                       // by node index; the own entry has no link
+
+  std::unordered_map<ConnId, Connection> connections_;
+  std::unordered_map<Flow, ConnId> by_flow_;
+  std::vector<ApiSession*> sessions_;
+  mutable size_t next_session_ = 0;
+  mutable std::mt19937_64 random_{std::random_device{}()};
+
+  core::Handoff handoff_;
+  struct Giving {            // donor's side of one move
+    ConnId id;
+    Flow flow;
+    uint16_t target = 0;
+    ApiSession* owner = nullptr;
+    Fd fd;                   // until the privileged half has frozen it (to this very node: until delivered)
+    uint64_t token = 0;
+    MoveDone done;
+    wire::Bytes local_blob;  // target is this node: what to deliver with
+  };
+  struct Taking {            // acceptor's side
+    uint64_t token = 0;
+    Fd fd;                   // active, until delivered
+    bool held = false;       // steering was turned to hold for it
+  };
+  std::unordered_map<uint64_t, Giving> giving_;
+  std::map<core::AcceptKey, Taking> taking_;
+  std::unordered_map<ConnId, uint64_t> yields_;   // asked of an application
+  bool running_actions_ = false;
+  net::Loop::TimerId timer_ = 0;
+  Time timer_at_ = Time::max();
+
+  struct Batch {             // a handoff of all connections of a client, over all nodes
+    std::vector<wire::ClientOutcome> outcomes;
+    std::set<uint16_t> waiting;
+    OutcomesDone done;
+    net::Loop::TimerId timer = 0;
+  };
+  std::map<uint64_t, Batch> batches_;
+  uint64_t next_batch_ = 1;
+  void batch_part(uint64_t batch, uint16_t node, std::vector<wire::MoveOutcome> outcomes);
+
+  struct Question { std::set<uint16_t> waiting; Time since{}; };
+  std::unordered_map<Flow, Question> questions_;
+  void answered_by_nobody(const Flow& flow);
+
+  uint16_t contact_ = UINT16_MAX;                 // nobody yet
+  uint64_t contact_term_ = 0;                     // 0: never set by hand
+  uint16_t contact_override_ = UINT16_MAX;
+  bool settled_ = false;                          // start-up is over: all links up, or waited long enough
+  std::vector<uint16_t> slots_;
+  GroupCounters counters_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace gecko::node

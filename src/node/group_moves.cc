@@ -1,0 +1,442 @@
+// Carries out the handoff protocol's decisions: talks to the applications, the privileged half, the steering tables and the links.
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+
+#include "node/daemon.hh"
+
+namespace gecko::node {
+
+using wire::ApiType;
+using wire::LinkType;
+
+namespace {
+// Bytes in flight that are cheaper to carry along than to wait for: a dozen segments.
+constexpr int kDrainEnough = 16 * 1024;
+constexpr Duration kDrainLook = std::chrono::microseconds(500);
+// A received sequence with a hole (loss, reordering) usually closes within a round trip; a move in it costs the client an RTO.
+constexpr Duration kHoleWait = std::chrono::milliseconds(2);
+constexpr int kHoleAttempts = 10;
+constexpr Duration kBatchTimeout = std::chrono::seconds(20);
+}  // namespace
+
+Result<uint16_t> Group::choose_target() const {
+  std::vector<const Peer*> best;
+  for (const auto& peer : peers_) {
+    if (peer.index == self_ || !peer.up() || peer.applications == 0 || peer.draining) continue;
+    if (!best.empty() && peer.connections > best.front()->connections) continue;
+    if (!best.empty() && peer.connections < best.front()->connections) best.clear();
+    best.push_back(&peer);
+  }
+  if (best.empty()) return make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
+  return best[random_() % best.size()]->index;
+}
+
+Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
+  const auto it = connections_.find(id);
+  if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
+  auto& connection = it->second;
+  if (!connection.movable) return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable");
+  GECKO_TRY(const auto xid, handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now()));
+  connection.moving = true;
+  giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}});
+  return xid;
+}
+
+void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
+  const auto fail = [&](const Error& e) {
+    session.send(ApiType::outcome, wire::AppOutcome{m.request, m.id, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), m.target, true});
+  };
+  const auto it = connections_.find(m.id);
+  if (it == connections_.end() || it->second.session != &session) return fail(make_error(Errc::not_found, "this application has no connection " + m.id.str()));
+  const auto target = m.target.empty() ? choose_target() : find_node(m.target);
+  if (!target) return fail(target.error());
+  const auto xid = start_move(m.id, *target, true, std::move(fd), std::move(m.blob), [this, request = m.request](const core::Report& r, ApiSession* owner) {
+    if (owner == nullptr) return;
+    const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
+    owner->send(ApiType::outcome, wire::AppOutcome{request, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText),
+                                                   config_.nodes[r.target].name, true});
+  });
+  if (!xid) return fail(xid.error());
+  run_actions();
+}
+
+void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
+  const auto it = yields_.find(m.id);
+  if (it == yields_.end()) {   // too late: the move has been given up meanwhile
+    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout), "the handoff was given up before the application answered", "", true});
+    return;
+  }
+  const uint64_t xid = it->second;
+  yields_.erase(it);
+  if (const auto giving = giving_.find(xid); giving != giving_.end()) giving->second.fd = std::move(fd);
+  handoff_.yielded(xid, std::move(m.blob), daemon_.loop().now());
+  run_actions();
+}
+
+void Group::app_not_yielded(ApiSession&, const wire::NotYielded& m) {
+  const auto it = yields_.find(m.id);
+  if (it == yields_.end()) return;
+  const uint64_t xid = it->second;
+  yields_.erase(it);
+  handoff_.yielded(xid, make_error(static_cast<Errc>(m.code), "the application keeps it: " + m.reason), daemon_.loop().now());
+  run_actions();
+}
+
+// ---------------------------------------------------------------- all connections of a client
+
+void Group::move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done) {
+  struct Shared {
+    std::vector<wire::MoveOutcome> outcomes;
+    size_t open = 1;
+    std::function<void(std::vector<wire::MoveOutcome>)> done;
+    void one_less() {
+      if (--open == 0) done(std::move(outcomes));
+    }
+  };
+  auto shared = std::make_shared<Shared>();
+  shared->done = std::move(done);
+  std::vector<std::pair<ConnId, Endpoint>> chosen;
+  for (const auto& [id, connection] : connections_)
+    if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) && (target != self_ || client.port != 0))
+      chosen.emplace_back(id, connection.flow.peer);
+  for (const auto& [id, peer] : chosen) {
+    if (shared->outcomes.size() + shared->open >= wire::kMaxHints) break;   // the rest: ask again
+    const auto add = [shared, id = id, peer = peer](const Status& status) {
+      shared->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
+    };
+    const auto xid = start_move(id, target, false, Fd(), {}, [this, add, shared](const core::Report& r, ApiSession* owner) {
+      add(r.status);
+      if (owner != nullptr && (r.status || r.give_back || r.lost)) {
+        const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
+        owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true});
+      }
+      shared->one_less();
+    });
+    if (xid) ++shared->open;
+    else add(xid.error());
+  }
+  shared->one_less();
+  run_actions();
+}
+
+Status Group::handoff_client(const Endpoint& client, const std::string& target_name, OutcomesDone done) {
+  GECKO_TRY(const auto target, find_node(target_name));
+  const uint64_t number = next_batch_++;
+  auto& batch = batches_[number];
+  batch.done = std::move(done);
+  batch.waiting.insert(self_);
+  for (auto& peer : peers_) {
+    if (peer.index == self_ || !peer.up() || peer.index == target) continue;
+    batch.waiting.insert(peer.index);
+    peer.send(LinkType::move_request, wire::MoveRequest{number, client, target});
+  }
+  batch.timer = daemon_.loop().at(daemon_.loop().now() + kBatchTimeout, [this, number] {
+    if (const auto it = batches_.find(number); it != batches_.end()) {
+      const auto waiting = it->second.waiting;
+      for (const auto node : waiting) batch_part(number, node, {});
+    }
+  });
+  move_client_here(client, target, [this, number](std::vector<wire::MoveOutcome> outcomes) { batch_part(number, self_, std::move(outcomes)); });
+  return {};
+}
+
+void Group::batch_part(uint64_t number, uint16_t node, std::vector<wire::MoveOutcome> outcomes) {
+  const auto it = batches_.find(number);
+  if (it == batches_.end() || it->second.waiting.erase(node) == 0) return;
+  for (auto& o : outcomes) it->second.outcomes.push_back({o.id, o.client, config_.nodes[node].name, o.code, std::move(o.reason)});
+  if (!it->second.waiting.empty()) return;
+  daemon_.loop().cancel(it->second.timer);
+  const auto done = std::move(it->second.done);
+  auto all = std::move(it->second.outcomes);
+  batches_.erase(it);
+  done(std::move(all));
+}
+
+void Group::on_move_request(Peer& peer, const wire::MoveRequest& m) {
+  if (m.target >= peers_.size()) {
+    peer.send(LinkType::move_result, wire::MoveResult{m.request, {}});
+    return;
+  }
+  move_client_here(m.client, m.target, [this, index = peer.index, request = m.request](std::vector<wire::MoveOutcome> outcomes) {
+    if (peers_[index].up()) peers_[index].send(LinkType::move_result, wire::MoveResult{request, std::move(outcomes)});
+  });
+}
+
+void Group::on_move_result(Peer& peer, const wire::MoveResult& m) { batch_part(m.request, peer.index, m.outcomes); }
+
+// ---------------------------------------------------------------- what the state machine wants done
+
+void Group::run_actions() {
+  if (running_actions_) return;   // the loop below will see what was added
+  running_actions_ = true;
+  for (;;) {
+    auto actions = handoff_.take_actions();
+    if (actions.empty()) break;
+    for (auto& action : actions) std::visit([this](auto& a) { carry_out(a); }, action);
+  }
+  running_actions_ = false;
+  arm_timer();
+}
+
+void Group::arm_timer() {
+  const Time next = handoff_.next_deadline();
+  if (next == timer_at_) return;
+  daemon_.loop().cancel(timer_);
+  timer_at_ = next;
+  if (next == Time::max()) return;
+  timer_ = daemon_.loop().at(next, [this] {
+    timer_at_ = Time::max();
+    handoff_.tick(daemon_.loop().now());
+    run_actions();
+  });
+}
+
+void Group::carry_out(core::Send& a) {
+  Peer& peer = peers_[a.to];
+  if (!peer.up() || !peer.link) return;   // link_down has told or will tell the state machine
+  std::visit(
+      [&]<class M>(const M& m) {
+        constexpr auto type = std::is_same_v<M, wire::Prepare>    ? LinkType::prepare
+                              : std::is_same_v<M, wire::Ready>    ? LinkType::ready
+                              : std::is_same_v<M, wire::Refuse>   ? LinkType::refuse
+                              : std::is_same_v<M, wire::State>    ? LinkType::state
+                              : std::is_same_v<M, wire::Restored> ? LinkType::restored
+                              : std::is_same_v<M, wire::Commit>   ? LinkType::commit
+                              : std::is_same_v<M, wire::Active>   ? LinkType::active
+                              : std::is_same_v<M, wire::Abort>    ? LinkType::abort
+                                                                  : LinkType::unknown;
+        peer.send(type, m);
+      },
+      a.message);
+  daemon_.handoff_in_flight();
+}
+
+void Group::carry_out(core::AskYield& a) {
+  const auto it = connections_.find(a.id);
+  if (it == connections_.end() || it->second.session == nullptr) {
+    handoff_.yielded(a.xid, make_error(Errc::closed, "the connection has ended"), daemon_.loop().now());
+    return;
+  }
+  yields_[a.id] = a.xid;
+  it->second.session->send(ApiType::yield, wire::Yield{a.id});
+  daemon_.handoff_in_flight();
+}
+
+void Group::carry_out(core::Freeze& a) { drain_then_freeze(a.xid, daemon_.loop().now() + std::chrono::milliseconds(config_.drain_timeout_ms)); }
+
+// Nobody writes any more, so what is in flight only shrinks; the less is left, the smaller the state and the gap. The connection is live
+// meanwhile: the client sees nothing of the wait.
+void Group::drain_then_freeze(uint64_t xid, Time give_up) {
+  const auto it = giving_.find(xid);
+  if (it == giving_.end()) return;
+  int left = 0;
+  if (::ioctl(it->second.fd.get(), SIOCOUTQ, &left) == 0 && left > kDrainEnough && daemon_.loop().now() < give_up) {
+    const std::weak_ptr<bool> alive = alive_;
+    daemon_.loop().at(daemon_.loop().now() + kDrainLook, [this, alive, xid, give_up] {
+      if (!alive.expired()) drain_then_freeze(xid, give_up);
+    });
+    return;
+  }
+  freeze(xid, 0);
+}
+
+void Group::freeze(uint64_t xid, int attempt) {
+  const auto it = giving_.find(xid);
+  if (it == giving_.end()) return;
+  auto& giving = it->second;
+  const auto connection = connections_.find(giving.id);
+  const uint64_t epoch = connection == connections_.end() ? 0 : connection->second.epoch;
+  const bool insist = attempt >= kHoleAttempts;
+  Fd fd(::fcntl(giving.fd.get(), F_DUPFD_CLOEXEC, 0));
+  if (!fd) {
+    handoff_.frozen(xid, os_error("duplicate the descriptor of " + giving.flow.str()), daemon_.loop().now());
+    return run_actions();
+  }
+  daemon_.hold().expect(giving.flow);
+  if (auto ok = daemon_.flows().set(giving.flow, GECKO_FLOW_HOLD, number(self_), epoch); !ok) {
+    daemon_.hold().drop(giving.flow);
+    handoff_.frozen(xid, ok.error(), daemon_.loop().now());
+    return run_actions();
+  }
+  giving.token = daemon_.privileged().freeze(index_, giving.flow, std::move(fd), insist, [this, xid, attempt, epoch](Result<wire::Bytes> tcp) {
+    const auto at = giving_.find(xid);
+    if (at == giving_.end()) return;
+    if (!tcp) (void)daemon_.hold().release(at->second.flow, GECKO_FLOW_MINE, number(self_), epoch);
+    if (!tcp && tcp.error().code == Errc::busy && attempt < kHoleAttempts) {
+      ++counters_.holes_waited;
+      if (attempt + 1 == kHoleAttempts) ++counters_.holes_accepted;
+      const std::weak_ptr<bool> alive = alive_;
+      daemon_.loop().at(daemon_.loop().now() + kHoleWait, [this, alive, xid, attempt] {
+        if (!alive.expired()) freeze(xid, attempt + 1);
+      });
+      return;
+    }
+    if (at->second.target != self_) at->second.fd.reset();
+    handoff_.frozen(xid, std::move(tcp), daemon_.loop().now());
+    run_actions();
+  });
+  daemon_.privileged().flush();
+}
+
+void Group::carry_out(core::Thaw& a) {
+  const auto it = giving_.find(a.xid);
+  if (it == giving_.end()) return;
+  const uint64_t token = it->second.token;
+  daemon_.privileged().thaw(token, [this, xid = a.xid, id = a.id, flow = a.flow, epoch = a.epoch](Status status) {
+    if (const auto connection = connections_.find(id); connection != connections_.end()) connection->second.epoch = epoch;
+    (void)daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch);
+    handoff_.thawed(xid, std::move(status), daemon_.loop().now());
+    run_actions();
+  });
+}
+
+void Group::carry_out(core::CommitMove& a) {
+  const auto it = giving_.find(a.xid);
+  if (it == giving_.end()) return;
+  daemon_.privileged().committing(it->second.token);
+  if (auto ok = daemon_.hold().release(a.flow, GECKO_FLOW_FORWARD, number(a.to), a.epoch); !ok) log_error("steering " + a.flow.str() + ": " + ok.error().message);
+  tell_contact(a.flow, a.to, a.epoch);
+}
+
+void Group::carry_out(core::Retire& a) {
+  if (const auto it = giving_.find(a.xid); it != giving_.end() && it->second.token != 0) daemon_.privileged().retire(it->second.token);
+}
+
+void Group::carry_out(core::Report& a) {
+  const auto it = giving_.find(a.xid);
+  if (it == giving_.end()) return;
+  Giving giving = std::move(it->second);
+  giving_.erase(it);
+  if (const auto y = yields_.find(a.id); y != yields_.end() && y->second == a.xid) yields_.erase(y);
+  if (a.status) ++counters_.out_ok;
+  else ++counters_.out_failed;
+  if (a.lost) {
+    ++counters_.lost;
+    log_error("connection " + a.flow.str() + " is lost in a handoff to " + config_.nodes[a.target].name + ": " + a.status.error().message);
+  }
+  const auto connection = connections_.find(a.id);
+  if (connection != connections_.end()) connection->second.moving = false;
+  if (giving.done) giving.done(a, giving.owner);
+  if (a.status || a.lost) {
+    if (connection != connections_.end()) {
+      if (connection->second.session != nullptr) --connection->second.session->connections;
+      by_flow_.erase(connection->second.flow);
+      connections_.erase(connection);   // the flow entry stays: it forwards stragglers
+    }
+  } else if (connection != connections_.end() && connection->second.session == nullptr) {
+    forget(a.id, true);   // came back, but its application is gone: the descriptor was the last one, the kernel has closed it
+  }
+  if (a.status && a.target == self_) deliver(a.id, a.flow, a.epoch, self_, std::move(giving.local_blob), std::move(giving.fd));
+}
+
+void Group::carry_out(core::Check& a) {
+  Status status;
+  if (!belongs(config_, a.flow))
+    status = make_error(Errc::invalid, a.flow.str() + " is not on an address and port of group '" + config_.name + "' here; compare the group files");
+  else if (connections_.size() + handoff_.accepting() > config_.max_connections)
+    status = make_error(Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
+  else if (choose_session(a.flow.local.port) == nullptr)
+    status = make_error(Errc::unavailable, "no application on node " + daemon_.options().node + " serves port " + std::to_string(a.flow.local.port) + "; start one there");
+  handoff_.checked(a.key, std::move(status), daemon_.loop().now());
+}
+
+void Group::carry_out(core::Restore& a) {
+  auto& taking = taking_[a.key];
+  // From now on nothing of this flow may reach the silent socket: its filter would drop it and the client would have to send it again.
+  taking.held = true;
+  daemon_.hold().expect(a.flow);
+  Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
+  if (!held) {
+    handoff_.restored(a.key, std::move(held), daemon_.loop().now());
+    return;
+  }
+  taking.token = daemon_.privileged().restore(index_, a.flow, std::move(a.tcp), [this, key = a.key, flow = a.flow](Status status) {
+    if (!status) {
+      taking_.erase(key);
+      undo_hold(flow, key.from);
+    }
+    handoff_.restored(key, std::move(status), daemon_.loop().now());
+    run_actions();
+  });
+  daemon_.privileged().flush();
+}
+
+// The connection did not come after all: what waited here goes back to its owner.
+void Group::undo_hold(const Flow& flow, uint16_t owner) {
+  (void)daemon_.hold().release(flow, GECKO_FLOW_FORWARD, number(owner), 0);
+  if (!is_contact()) (void)daemon_.flows().erase(flow);
+}
+
+void Group::carry_out(core::Activate& a) {
+  const auto it = taking_.find(a.key);
+  if (it == taking_.end()) return;
+  daemon_.privileged().activate(it->second.token, [this, key = a.key, flow = a.flow, epoch = a.epoch](Result<Fd> fd) {
+    if (fd) {
+      if (auto ok = daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch); !ok) log_error("steering " + flow.str() + ": " + ok.error().message);
+      if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(*fd);
+      ++counters_.in_ok;
+    } else {
+      ++counters_.in_failed;
+    }
+    handoff_.activated(key, fd ? Status{} : Status(fd.error()), daemon_.loop().now());
+    run_actions();
+  });
+  daemon_.privileged().flush();
+}
+
+void Group::carry_out(core::Deliver& a) {
+  const auto it = taking_.find(a.key);
+  if (it == taking_.end()) return;
+  Fd fd = std::move(it->second.fd);
+  taking_.erase(it);
+  if (!is_contact()) tell_contact(a.flow, self_, a.epoch);
+  deliver(a.id, a.flow, a.epoch, a.key.from, std::move(a.blob), std::move(fd));
+}
+
+void Group::carry_out(core::Destroy& a) {
+  const auto it = taking_.find(a.key);
+  if (it == taking_.end()) return;
+  daemon_.privileged().retire(it->second.token);
+  taking_.erase(it);
+  undo_hold(a.flow, a.key.from);
+}
+
+void Group::carry_out(core::DeliverLocal& a) {
+  // Delivered with the report, after the application that let go has heard that it is moved: both may be the same program.
+  if (const auto it = giving_.find(a.xid); it != giving_.end()) it->second.local_blob = std::move(a.blob);
+}
+
+ApiSession* Group::choose_session(uint16_t port) const {
+  // Outbound connections have no listening port; any application of the group may take them.
+  const bool service = std::find(config_.ports.begin(), config_.ports.end(), port) != config_.ports.end();
+  ApiSession* best = nullptr;
+  for (size_t i = 0; i < sessions_.size(); ++i) {
+    ApiSession* session = sessions_[(i + next_session_) % sessions_.size()];
+    if (!session->serving() || (service && !session->listens_on(port))) continue;
+    if (best == nullptr || session->connections < best->connections) best = session;
+  }
+  if (!sessions_.empty()) next_session_ = (next_session_ + 1) % sessions_.size();
+  return best;
+}
+
+void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd) {
+  ApiSession* session = choose_session(flow.local.port);
+  if (session == nullptr) {
+    // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
+    ++counters_.lost;
+    log_error("connection " + flow.str() + " arrived from " + config_.nodes[from].name + " but the application that serves port " +
+              std::to_string(flow.local.port) + " has ended meanwhile; it is closed");
+    (void)daemon_.flows().erase(flow);
+    return;
+  }
+  remember(Connection{id, flow, epoch, session, true, false, daemon_.loop().now()});
+  std::vector<Fd> fds;
+  fds.push_back(std::move(fd));
+  session->send(ApiType::arrive, wire::Arrive{id, epoch, flow, config_.nodes[from].name, std::move(blob)}, std::move(fds));
+  session->flush();
+}
+
+}  // namespace gecko::node

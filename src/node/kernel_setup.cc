@@ -1,0 +1,97 @@
+#include "node/kernel_setup.hh"
+
+#include <fcntl.h>
+
+#include <set>
+
+#include "net/interface.hh"
+#include "net/tun.hh"
+#include "node/daemon.hh"
+
+namespace gecko::node {
+namespace {
+
+constexpr const char* kHoldDevice = "gecko-hold";
+// Room for one MSS below the smallest inner packet: IPv6 header 40, TCP header 20 (RFC 9293 section 3.7.1); IPv4: 20 + 20.
+constexpr uint16_t kHeaders6 = 60, kHeaders4 = 40;
+
+class Journal {
+ public:
+  static Result<Journal> open(const std::string& dir) {
+    Journal journal;
+    const std::string path = dir + "/kernel.journal";
+    journal.fd_.reset(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0644));
+    if (!journal.fd_) return os_error("open " + path);
+    return journal;
+  }
+  Status note(const std::string& kind, const std::string& name) {
+    if (!noted_.insert(kind + name).second) return {};
+    const std::string line = kind + " " + name + "\n";
+    if (::write(fd_.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) return os_error("write the journal of kernel objects");
+    return {};
+  }
+
+ private:
+  Fd fd_;
+  std::set<std::string> noted_;
+};
+
+}  // namespace
+
+Result<Privileged::Kernel> set_up_kernel(const Options& options) {
+  GECKO_TRY(auto journal, Journal::open(options.runtime_dir));
+  const NodeNumbers numbers(options.groups);
+
+  GECKO_TRY(auto steering, bpf::Steering::load());
+  GECKO_CHECK(journal.note("tun", kHoldDevice));
+  GECKO_TRY(auto hold, net::create_tun(kHoldDevice));
+  GECKO_TRY(const auto hold_interface, net::interface_by_name(kHoldDevice));
+  // Packets written back have a client's source: no reverse path check on this device (needed for IPv4 groups).
+  (void)net::write_sysctl(std::string("net/ipv4/conf/") + kHoldDevice + "/rp_filter", "0");
+
+  Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}};
+  for (uint16_t i = 0; i < numbers.addresses().size(); ++i) GECKO_CHECK(kernel.steering.set_node(i, numbers.addresses()[i]));
+
+  std::set<int> attached;
+  for (uint16_t i = 0; i < options.groups.size(); ++i) {
+    const auto& group = options.groups[i];
+    const auto self = static_cast<size_t>(group.index_of(options.node));
+    auto interface = group.interface.empty() ? net::interface_with(group.nodes[self].address) : net::interface_by_name(group.interface);
+    if (!interface) {
+      interface.error().message += "; node '" + options.node + "' has address " + group.nodes[self].address.str() + " in " + group.file +
+                                   ": give the address to an interface, or name it with 'interface'";
+      return interface.error();
+    }
+    GECKO_CHECK(journal.note("address", group.address.str() + " lo"));
+    GECKO_CHECK(journal.note("address", group.address.str() + " " + interface->name));
+    if (group.address.is_v4()) {
+      // Only the contact, which has the address on the interface itself, answers for it (and nobody uses it as a source for ARP).
+      GECKO_CHECK(journal.note("sysctl", "net/ipv4/conf/" + interface->name + "/arp_ignore"));
+      (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_ignore", "1");
+      (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_announce", "2");
+    }
+    GECKO_CHECK(net::add_address("lo", group.address));
+    bpf::GroupSteering steer;
+    steer.address = group.address;
+    steer.ports = group.ports;
+    steer.index = i;
+    steer.self = steer.contact = numbers.of(group.nodes[self].address);
+    steer.return_home = group.return_path == config::ReturnPath::home;
+    steer.encap_mtu = static_cast<uint16_t>(interface->mtu - kEncapsulation);
+    steer.mss_max = static_cast<uint16_t>(steer.encap_mtu - (group.address.is_v4() ? kHeaders4 : kHeaders6));
+    const auto slice = outbound_slice(group, 0);
+    steer.outbound_first = slice.first;
+    steer.outbound_each = slice.count;
+    for (const auto& node : group.nodes) steer.outbound_nodes.push_back(numbers.of(node.address));
+    GECKO_CHECK(kernel.steering.set_group(steer));
+    if (attached.insert(interface->index).second) {
+      GECKO_CHECK(journal.note("filter", interface->name));
+      GECKO_CHECK(kernel.steering.attach(interface->index, hold_interface.index));
+    }
+    kernel.groups.push_back(std::move(steer));
+    kernel.interfaces.push_back(interface->name);
+  }
+  return kernel;
+}
+
+}  // namespace gecko::node

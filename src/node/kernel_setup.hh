@@ -1,0 +1,11 @@
+// What geckod puts into the kernel at start, while it is still root; each thing is written to RUNTIME/kernel.journal before it is made, so
+// that `gecko clean` can remove it also after kill -9 (docs/adr/0005). It stays when geckod ends: connections outlive their daemon.
+#pragma once
+
+#include "node/privileged.hh"
+
+namespace gecko::node {
+
+Result<Privileged::Kernel> set_up_kernel(const Options& options);
+
+}  // namespace gecko::node

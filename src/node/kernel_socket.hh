@@ -1,0 +1,12 @@
+// Asks the kernel whether it has a TCP socket for a flow (NETLINK_SOCK_DIAG, no privilege needed): connections that wait in an accept queue or
+// are half open belong to this node although no application has spoken of them.
+#pragma once
+
+#include "base/address.hh"
+
+namespace gecko::node {
+
+// True for every state but LISTEN and CLOSE; SYN_RECV counts.
+Result<bool> kernel_has_socket(const Flow& flow);
+
+}  // namespace gecko::node

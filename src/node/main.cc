@@ -1,0 +1,181 @@
+// geckod: the node daemon. Reads the group files, prepares the kernel as root, then splits into its two halves (docs/adr/0004).
+#include <fcntl.h>
+#include <pwd.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <CLI/CLI.hpp>
+
+#include "node/confine.hh"
+#include "node/daemon.hh"
+#include "node/kernel_setup.hh"
+#include "node/key_copies.hh"
+
+namespace gecko::node {
+namespace {
+
+constexpr int kUsage = 64, kDataError = 65, kNoInput = 66, kNoPermission = 77;   // sysexits
+
+int fail(const Error& e) {
+  log_error(e.message);
+  switch (e.code) {
+    case Errc::permission: return kNoPermission;
+    case Errc::invalid: return kDataError;
+    default: return 1;
+  }
+}
+
+Result<std::vector<config::GroupConfig>> load_groups(const std::vector<std::string>& files, const std::string& node) {
+  std::vector<config::GroupConfig> groups;
+  for (const auto& file : files) {
+    GECKO_TRY(auto group, config::load_group(file));
+    if (!node.empty() && group.find(node) == nullptr)
+      return make_error(Errc::invalid, file + ": group '" + group.name + "' has no [[node]] named '" + node + "'; name this node with --node");
+    for (const auto& other : groups)
+      if (other.name == group.name) return make_error(Errc::invalid, file + ": group '" + group.name + "' is also in " + other.file);
+    groups.push_back(std::move(group));
+  }
+  return groups;
+}
+
+Status prepare_runtime_dir(const std::string& dir) {
+  if (::mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return os_error("create " + dir);
+  struct stat st{};
+  if (::lstat(dir.c_str(), &st) != 0) return os_error("look at " + dir);
+  if (!S_ISDIR(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) != 0)
+    return make_error(Errc::permission, dir + " must be a directory that belongs to root and only root can write: fix it or name another with --runtime-dir");
+  return {};
+}
+
+int run(const Options& options) {
+  if (::geteuid() != 0) return fail(make_error(Errc::permission, "geckod must be started by root: it gives up what it does not need before it reads anything from the network"));
+  rlimit files{};
+  if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
+    files.rlim_cur = files.rlim_max;   // every connection being moved is a descriptor
+    ::setrlimit(RLIMIT_NOFILE, &files);
+  }
+  if (auto ok = prepare_runtime_dir(options.runtime_dir); !ok) return fail(ok.error());
+  std::vector<std::shared_ptr<net::TlsContext>> contexts;
+  for (const auto& group : options.groups) {
+    if (auto ok = copy_keys(options, group); !ok) return fail(ok.error());
+    auto context = net::TlsContext::load(group.name, options.node, key_copy(options, group));
+    if (!context) return fail(context.error());
+    contexts.push_back(std::move(*context));
+  }
+  auto api = net::unix_listen(options.runtime_dir + "/geckod.sock", 0666);   // who may do what is asked per command (SO_PEERCRED)
+  if (!api) return fail(api.error());
+  auto kernel = set_up_kernel(options);
+  if (!kernel) return fail(kernel.error());
+
+  Daemon::Descriptors descriptors;
+  descriptors.api_listener = std::move(*api);
+  descriptors.hold_device.reset(::fcntl(kernel->hold_device.get(), F_DUPFD_CLOEXEC, 0));
+  auto flow_map = kernel->steering.dup_flow_map();
+  auto counter_map = kernel->steering.dup_counter_map();
+  if (!flow_map) return fail(flow_map.error());
+  if (!counter_map) return fail(counter_map.error());
+  descriptors.flow_map = std::move(*flow_map);
+  descriptors.counter_map = std::move(*counter_map);
+
+  if (options.cpu >= 0) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(static_cast<size_t>(options.cpu), &set);
+    if (::sched_setaffinity(0, sizeof set, &set) != 0) return fail(os_error("run on CPU " + std::to_string(options.cpu)));
+  }
+
+  int pair[2];
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) return fail(os_error("make a socket pair"));
+  // Both block the signals: the unprivileged half reads them as events, the privileged half ends when its socket closes.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) sigaddset(&signals, s);
+  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  const pid_t child = ::fork();
+  if (child < 0) return fail(os_error("fork"));
+  if (child == 0) {
+    ::close(pair[0]);
+    descriptors = {};
+    contexts.clear();
+    ::prctl(PR_SET_NAME, "geckod: priv");
+    set_log_name("geckod[" + options.node + "] privileged");
+    if (auto ok = confine_privileged(); !ok) _exit(fail(ok.error()));
+    const int code = Privileged(options, std::move(*kernel), Fd(pair[1])).run();
+    _exit(code);
+  }
+  ::close(pair[1]);
+  descriptors.privileged.reset(pair[0]);
+  kernel = make_error(Errc::closed, "with the privileged half");
+  if (auto ok = confine_unprivileged(options.user); !ok) return fail(ok.error());
+
+  net::Loop loop;
+  Daemon daemon(options, loop, std::move(descriptors));
+  sigdelset(&signals, SIGPIPE);
+  Fd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  (void)loop.watch(signal_fd.get(), EPOLLIN, [&](uint32_t) {
+    signalfd_siginfo info{};
+    while (::read(signal_fd.get(), &info, sizeof info) == sizeof info) {
+      if (info.ssi_signo == SIGHUP) daemon.reload();
+      else loop.stop();
+    }
+  });
+  if (auto ok = daemon.start(std::move(contexts)); !ok) return fail(ok.error());
+  log_info("node " + options.node + " is running, API socket " + options.runtime_dir + "/geckod.sock");
+  const int code = daemon.run();
+  log_info("ending; connections of applications go on");
+  return code;
+}
+
+}  // namespace
+}  // namespace gecko::node
+
+int main(int argc, char** argv) {
+  using namespace gecko;
+  using namespace gecko::node;
+  Options options;
+  std::vector<std::string> files;
+  std::string level = "info";
+  bool check = false;
+  CLI::App app{"geckod: the node daemon of Gecko. One group file per group; the same file on all nodes."};
+  app.add_option("FILE", files, "group files (TOML), see gecko-group.toml(5)")->required();
+  app.add_option("--node", options.node, "this node's name in the group files (default: the host name)");
+  app.add_option("--runtime-dir", options.runtime_dir, "where the API socket is made")->capture_default_str();
+  app.add_option("--keys", options.keys, "key directory (default: the group's 'keys', or /etc/gecko/keys/GROUP)");
+  app.add_option("--user", options.user, "user of the unprivileged half")->capture_default_str();
+  app.add_option("--cpu", options.cpu, "run both halves on this CPU");
+  app.add_option("--spin-us", options.spin_us, "poll for so long after each step of a handoff in flight; 0: never")->capture_default_str();
+  app.add_option("--log-level", level, "debug, info, warning, error")->check(CLI::IsMember({"debug", "info", "warning", "error"}))->capture_default_str();
+  app.add_flag("--check-config", check, "read the group files, say what is wrong, and end");
+  app.set_version_flag("--version", "geckod " GECKO_VERSION);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& e) {
+    const int code = app.exit(e);
+    return code == 0 ? 0 : kUsage;
+  }
+  set_log_level(level == "debug" ? LogLevel::debug : level == "warning" ? LogLevel::warn : level == "error" ? LogLevel::error : LogLevel::info);
+  if (options.node.empty() && !check) {
+    char host[256] = {};
+    ::gethostname(host, sizeof host - 1);
+    options.node = host;
+  }
+  set_log_name(options.node.empty() ? "geckod" : "geckod[" + options.node + "]");
+  auto groups = load_groups(files, options.node);
+  if (!groups) {
+    log_error(groups.error().message);
+    return groups.error().code == Errc::not_found ? kNoInput : kDataError;
+  }
+  options.groups = std::move(*groups);
+  if (check) {
+    std::printf("%zu group file%s: no errors\n", files.size(), files.size() == 1 ? "" : "s");
+    return 0;
+  }
+  return run(options);
+}

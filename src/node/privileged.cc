@@ -1,0 +1,281 @@
+#include "node/privileged.hh"
+
+#include <netinet/tcp.h>
+
+#include "base/log.hh"
+#include "net/announce.hh"
+#include "net/interface.hh"
+#include "net/tun.hh"
+#include "node/key_copies.hh"
+
+namespace gecko::node {
+
+using wire::IpcType;
+
+namespace {
+// A packet the steering program passed up shortly before the hold began may still be on its way to the socket on another CPU; the way
+// takes single microseconds, a virtual CPU may be interrupted on it. Only flows with traffic in this very moment wait.
+constexpr Duration kBarrier = std::chrono::microseconds(50);
+constexpr size_t kMaxTokens = 16384;   // two engines' limits (core/handoff.hh), both roles
+}  // namespace
+
+class Privileged::HoldInjector : public tcp::Injector {
+ public:
+  explicit HoldInjector(int fd) : fd_(fd) {}
+  // The steering program on the hold device decides by destination: the group address goes up, all else goes out.
+  Status to_local(wire::ByteView packet) override { return net::write_tun_packet(fd_, packet); }
+  Status to_peer(wire::ByteView packet) override { return net::write_tun_packet(fd_, packet); }
+
+ private:
+  int fd_;
+};
+
+Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket) : options_(options), kernel_(std::move(kernel)) {
+  injector_ = std::make_unique<HoldInjector>(kernel_.hold_device.get());
+  channel_ = std::make_unique<net::Channel>(
+      loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
+      [this](const Error&) { loop_.stop(); });
+}
+
+int Privileged::run() {
+  loop_.run();
+  make_safe();
+  return 0;
+}
+
+void Privileged::make_safe() {
+  size_t thawed = 0, ended = 0;
+  for (auto& [token, held] : held_) {
+    if (held.is_frozen && !held.committing) {
+      (void)kernel_.steering.flows().set(held.flow, GECKO_FLOW_MINE, kernel_.groups.front().self, 0);
+      if (tcp::thaw(held.fd.get(), held.frozen, injector_.get())) ++thawed;
+    } else {
+      (void)tcp::retire(held.fd.get());
+      ++ended;
+    }
+  }
+  if (thawed + ended != 0)
+    log_warn("the unprivileged half is gone: " + std::to_string(thawed) + " frozen connections go on here, " + std::to_string(ended) + " half-made or given ones ended silently");
+}
+
+void Privileged::refuse(IpcType type, uint64_t token, const Error& error) {
+  channel_->send(static_cast<uint16_t>(type), wire::IpcStatus{token, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText)});
+}
+
+void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
+  const auto handle = [&]<class M>(M, auto&& f_handler) -> bool {
+    auto message = wire::decode<M>(f.body);
+    if (!message) {
+      log_error("privileged half: command " + std::to_string(f.type) + ": " + message.error().message);
+      return false;
+    }
+    f_handler(*message);
+    return true;
+  };
+  bool ok = false;
+  switch (static_cast<IpcType>(f.type)) {
+    case IpcType::freeze:
+      ok = fds.size() == 1 && handle(wire::IpcFreeze{}, [&](auto& m) { on_freeze(m, std::move(fds[0])); });
+      break;
+    case IpcType::thaw: ok = handle(wire::IpcToken{}, [&](auto& m) { on_thaw(m); }); break;
+    case IpcType::committing:
+      ok = handle(wire::IpcToken{}, [&](auto& m) {
+        if (const auto it = held_.find(m.token); it != held_.end()) it->second.committing = true;
+      });
+      break;
+    case IpcType::retire:
+      ok = handle(wire::IpcToken{}, [&](auto& m) {
+        if (const auto it = held_.find(m.token); it != held_.end()) {
+          (void)tcp::retire(it->second.fd.get());
+          held_.erase(it);
+        }
+      });
+      break;
+    case IpcType::restore: ok = handle(wire::IpcRestore{}, [&](auto& m) { on_restore(m); }); break;
+    case IpcType::activate: ok = handle(wire::IpcToken{}, [&](auto& m) { on_activate(m); }); break;
+    case IpcType::listen: ok = handle(wire::IpcListen{}, [&](auto& m) { on_listen(m); }); break;
+    case IpcType::socket: ok = handle(wire::IpcSocket{}, [&](auto& m) { on_socket(m); }); break;
+    case IpcType::contact: ok = handle(wire::IpcContact{}, [&](auto& m) { on_contact(m); }); break;
+    case IpcType::syn_slots: ok = handle(wire::IpcSynSlots{}, [&](auto& m) { on_syn_slots(m); }); break;
+    case IpcType::reload_keys: ok = handle(wire::IpcToken{}, [&](auto& m) { on_reload_keys(m); }); break;
+    default: break;
+  }
+  if (!ok) {
+    // Our own other half never sends this: it was taken over, or is broken. Nothing it says counts any more.
+    log_error("privileged half: a command that makes no sense (type " + std::to_string(f.type) + "); ending the session with the unprivileged half");
+    loop_.stop();
+  }
+}
+
+Status Privileged::barrier(const Flow& flow) {
+  GECKO_TRY(const auto entry, kernel_.steering.flows().get(flow));
+  if (!entry) return {};
+  const auto passed = Time(Duration(static_cast<int64_t>(entry->last_passed_ns)));
+  while (monotonic_now() - passed < kBarrier) {
+  }
+  return {};
+}
+
+void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
+  const auto answer = [&](const Error& e) {
+    channel_->send(static_cast<uint16_t>(IpcType::captured),
+                   wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), {}});
+  };
+  if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
+    return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
+  if (held_.size() >= kMaxTokens || held_.contains(m.token)) return answer(make_error(Errc::limit, "too many connections are being moved at once"));
+  if (auto ok = barrier(m.flow); !ok) return answer(ok.error());
+  auto frozen = tcp::freeze(fd.get());
+  if (!frozen) return answer(frozen.error());
+  auto state = tcp::capture(fd.get(), *frozen);
+  const auto give_up = [&](const Error& error) {
+    if (auto thawed = tcp::thaw(fd.get(), *frozen, injector_.get()); !thawed) log_error("undoing a freeze: " + thawed.error().message);
+    answer(error);
+  };
+  if (!state) return give_up(state.error());
+  if (state->flow != m.flow)
+    return give_up(make_error(Errc::permission, "the descriptor is connection " + state->flow.str() + ", not " + m.flow.str() + " as announced"));
+  if (!m.accept_hole) {
+    const auto entry = kernel_.steering.flows().get(m.flow);
+    // Sequence space: a received FIN takes one number (RFC 9293 section 3.4).
+    const uint32_t next = state->recv_seq + (state->fin_received ? 1 : 0);
+    if (entry && *entry && (*entry)->packets != 0 && static_cast<int32_t>((*entry)->max_end_seq - next) > 0)
+      return give_up(make_error(Errc::busy, "a hole in the received sequence of " + m.flow.str()));
+  }
+  wire::IpcCaptured captured{m.token, 0, {}, wire::encode(*state)};
+  channel_->send(static_cast<uint16_t>(IpcType::captured), captured);
+  // The queues are not needed to thaw; what thaw looks at is small.
+  state->send_queue.clear();
+  state->recv_queue.clear();
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, false});
+}
+
+void Privileged::on_thaw(const wire::IpcToken& m) {
+  const auto it = held_.find(m.token);
+  if (it == held_.end() || !it->second.is_frozen) return refuse(IpcType::thawed, m.token, make_error(Errc::not_found, "no frozen connection with this token"));
+  const auto status = tcp::thaw(it->second.fd.get(), it->second.frozen, injector_.get());
+  if (status) refuse(IpcType::thawed, m.token, Error{Errc{}, ""});
+  else refuse(IpcType::thawed, m.token, status.error());
+  held_.erase(it);
+}
+
+void Privileged::on_restore(const wire::IpcRestore& m) {
+  const auto no = [&](const Error& e) { refuse(IpcType::restored, m.token, e); };
+  if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
+    return no(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
+  if (held_.size() >= kMaxTokens || held_.contains(m.token)) return no(make_error(Errc::limit, "too many connections are being moved at once"));
+  auto state = wire::decode<wire::TcpState>(m.tcp);
+  if (!state) return no(state.error());
+  if (auto valid = wire::validate(*state); !valid) return no(valid.error());
+  if (state->flow != m.flow) return no(make_error(Errc::invalid, "the state is of connection " + state->flow.str() + ", announced was " + m.flow.str()));
+  auto fd = tcp::restore(*state);
+  if (!fd) return no(fd.error());
+  state->recv_queue.clear();   // activate needs the unsent bytes only
+  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, false});
+  refuse(IpcType::restored, m.token, Error{Errc{}, ""});
+}
+
+void Privileged::on_activate(const wire::IpcToken& m) {
+  const auto it = held_.find(m.token);
+  if (it == held_.end() || it->second.is_frozen)
+    return refuse(IpcType::activated, m.token, make_error(Errc::not_found, "no restored connection with this token"));
+  auto& held = it->second;
+  auto activation = tcp::activate(held.fd.get(), held.state, *injector_);
+  if (activation && !activation->unsent.empty())
+    activation = make_error(Errc::limit, "the send buffer of this machine cannot hold the unsent bytes of " + held.flow.str() + "; raise net.ipv4.tcp_wmem");
+  if (!activation) {
+    (void)tcp::retire(held.fd.get());
+    refuse(IpcType::activated, m.token, activation.error());
+    held_.erase(it);
+    return;
+  }
+  std::vector<Fd> fds;
+  fds.push_back(std::move(held.fd));
+  channel_->send(static_cast<uint16_t>(IpcType::activated), wire::IpcStatus{m.token, 0, {}}, std::move(fds));
+  held_.erase(it);
+}
+
+void Privileged::on_listen(const wire::IpcListen& m) {
+  const auto no = [&](const Error& e) { refuse(IpcType::listening, m.token, e); };
+  if (m.group >= options_.groups.size()) return no(make_error(Errc::not_found, "no such group"));
+  const auto& group = options_.groups[m.group];
+  if (std::find(group.ports.begin(), group.ports.end(), m.port) == group.ports.end())
+    return no(make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group.name + "'; add it to 'ports' in " + group.file));
+  Fd fd(::socket(group.address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = 1;
+  sockaddr_storage sa;
+  const socklen_t length = Endpoint{group.address, m.port}.to_sockaddr(sa);
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);   // several applications of one node may share a port
+  if (!fd || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&sa), length) != 0 || ::listen(fd.get(), static_cast<int>(std::min<uint32_t>(m.backlog, 65535))) != 0) {
+    const int err = errno;
+    Error error = os_error("listen on " + Endpoint{group.address, m.port}.str(), err);
+    if (err == EADDRINUSE) error.message += "; another program holds the port: find it with 'ss -ltnp sport = :" + std::to_string(m.port) + "'";
+    return no(error);
+  }
+  std::vector<Fd> fds;
+  fds.push_back(std::move(fd));
+  channel_->send(static_cast<uint16_t>(IpcType::listening), wire::IpcStatus{m.token, 0, {}}, std::move(fds));
+}
+
+void Privileged::on_socket(const wire::IpcSocket& m) {
+  const auto no = [&](const Error& e) { refuse(IpcType::socket_is, m.token, e); };
+  if (m.group >= options_.groups.size()) return no(make_error(Errc::not_found, "no such group"));
+  const auto& group = options_.groups[m.group];
+  const auto slice = outbound_slice(group, static_cast<size_t>(group.index_of(options_.node)));
+  const int on = 1;
+  for (uint16_t i = 0; i < slice.count; ++i) {
+    Fd fd(::socket(group.address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+    if (!fd) return no(os_error("make a socket"));
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    sockaddr_storage sa;
+    const Endpoint local{group.address, static_cast<uint16_t>(slice.first + next_outbound_++ % slice.count)};
+    if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&sa), local.to_sockaddr(sa)) != 0) {
+      if (errno == EADDRINUSE) continue;
+      return no(os_error("bind " + local.str()));
+    }
+    std::vector<Fd> fds;
+    fds.push_back(std::move(fd));
+    channel_->send(static_cast<uint16_t>(IpcType::socket_is), wire::IpcStatus{m.token, 0, local.str()}, std::move(fds));
+    return;
+  }
+  no(make_error(Errc::limit, "all " + std::to_string(slice.count) + " outbound ports of this node are in use; widen 'outbound' in " + group.file));
+}
+
+void Privileged::on_contact(const wire::IpcContact& m) {
+  if (m.group >= kernel_.groups.size() || m.contact >= GECKO_MAX_NODES)
+    return refuse(IpcType::done, m.token, make_error(Errc::not_found, "no such group or node"));
+  auto& steering = kernel_.groups[m.group];
+  steering.is_contact = m.self;
+  steering.contact = m.contact;
+  if (auto ok = kernel_.steering.set_group(steering); !ok) return refuse(IpcType::done, m.token, ok.error());
+  const auto status = m.self ? net::add_address(kernel_.interfaces[m.group], steering.address) : net::remove_address(kernel_.interfaces[m.group], steering.address);
+  if (!status) return refuse(IpcType::done, m.token, status.error());
+  if (m.self) announce(m.group, 3);
+  refuse(IpcType::done, m.token, Error{Errc{}, ""});
+}
+
+// The first announcement switches the neighbours; the others are for the case that it, or a switch's memory of it, got lost.
+void Privileged::announce(size_t group, int times_left) {
+  if (!kernel_.groups[group].is_contact) return;
+  if (auto ok = net::announce_address(kernel_.interfaces[group], kernel_.groups[group].address); !ok) log_warn(ok.error().message);
+  if (times_left > 1)
+    loop_.at(loop_.now() + std::chrono::milliseconds(200), [this, group, times_left] { announce(group, times_left - 1); });
+}
+
+void Privileged::on_syn_slots(const wire::IpcSynSlots& m) {
+  if (m.group >= kernel_.groups.size()) return;
+  for (const auto node : m.slots)
+    if (node >= GECKO_MAX_NODES) return;
+  kernel_.groups[m.group].syn_slots = m.slots;
+  if (auto ok = kernel_.steering.set_group(kernel_.groups[m.group]); !ok) log_warn(ok.error().message);
+}
+
+void Privileged::on_reload_keys(const wire::IpcToken& m) {
+  Status status;
+  for (const auto& group : options_.groups)
+    if (auto copied = copy_keys(options_, group); !copied) status = copied.error();
+  refuse(IpcType::done, m.token, status ? Error{Errc{}, ""} : status.error());
+}
+
+}  // namespace gecko::node

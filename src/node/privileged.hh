@@ -1,0 +1,64 @@
+// The privileged half of geckod (docs/adr/0004): holds CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF and CAP_NET_BIND_SERVICE, parses nothing that
+// comes from the network, and carries out the commands of wire/ipc.hh after checking that they stay inside the groups it was started for.
+//
+// When the other half goes away without a word it makes the machine safe and ends: frozen connections go on here (unless ownership had
+// left: committing), restored ones that never became active end silently.
+#pragma once
+
+#include <unordered_map>
+
+#include "bpf/steering.hh"
+#include "net/channel.hh"
+#include "node/options.hh"
+#include "tcp/connection.hh"
+#include "wire/ipc.hh"
+
+namespace gecko::node {
+
+class Privileged {
+ public:
+  struct Kernel {                 // made by setup() while still root
+    bpf::Steering steering;
+    Fd hold_device;               // TUN: injected packets go in here
+    std::vector<bpf::GroupSteering> groups;   // by group index
+    std::vector<std::string> interfaces;      // by group index: where the group address is announced
+  };
+  Privileged(const Options& options, Kernel kernel, Fd command_socket);
+  int run();                      // until the other half closes the socket; exit code
+
+ private:
+  struct Held {
+    Fd fd;
+    Flow flow;
+    tcp::Frozen frozen;
+    wire::TcpState state;
+    bool is_frozen = false;       // else restored
+    bool committing = false;
+  };
+  class HoldInjector;
+
+  void frame(const wire::FrameView& frame, std::vector<Fd>& fds);
+  void on_freeze(const wire::IpcFreeze& m, Fd fd);
+  void on_thaw(const wire::IpcToken& m);
+  void on_restore(const wire::IpcRestore& m);
+  void on_activate(const wire::IpcToken& m);
+  void on_listen(const wire::IpcListen& m);
+  void on_socket(const wire::IpcSocket& m);
+  void on_contact(const wire::IpcContact& m);
+  void on_syn_slots(const wire::IpcSynSlots& m);
+  void on_reload_keys(const wire::IpcToken& m);
+  void make_safe();
+  Status barrier(const Flow& flow);
+  void refuse(wire::IpcType type, uint64_t token, const Error& error);
+  void announce(size_t group, int times_left);
+
+  const Options& options_;
+  Kernel kernel_;
+  net::Loop loop_;
+  std::unique_ptr<HoldInjector> injector_;
+  std::unique_ptr<net::Channel> channel_;
+  std::unordered_map<uint64_t, Held> held_;
+  uint16_t next_outbound_ = 0;
+};
+
+}  // namespace gecko::node

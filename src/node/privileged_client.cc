@@ -1,0 +1,109 @@
+#include "node/privileged_client.hh"
+
+#include "base/log.hh"
+
+namespace gecko::node {
+
+using wire::IpcType;
+
+namespace {
+uint16_t raw(IpcType type) { return static_cast<uint16_t>(type); }
+Error error_of(uint16_t code, std::string message) { return Error{static_cast<Errc>(code), std::move(message)}; }
+PrivilegedClient::FdCallback without_fd(PrivilegedClient::StatusCallback done) {
+  return [done = std::move(done)](Result<Fd> fd) { done(fd ? Status{} : Status(fd.error())); };
+}
+}  // namespace
+
+PrivilegedClient::PrivilegedClient(net::Loop& loop, Fd socket, std::function<void(const Error&)> on_dead)
+    : on_dead_(std::move(on_dead)),
+      channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
+               [this](const Error& e) { on_dead_(e); }) {}
+
+uint64_t PrivilegedClient::freeze(uint16_t group, const Flow& flow, Fd fd, bool accept_hole, CaptureCallback done) {
+  const uint64_t token = next_token_++;
+  captures_.emplace(token, std::move(done));
+  std::vector<Fd> fds;
+  fds.push_back(std::move(fd));
+  channel_.send(raw(IpcType::freeze), wire::IpcFreeze{token, group, flow, accept_hole}, std::move(fds));
+  return token;
+}
+
+void PrivilegedClient::thaw(uint64_t token, StatusCallback done) {
+  waiting_.insert_or_assign(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::thaw), wire::IpcToken{token});
+}
+
+void PrivilegedClient::committing(uint64_t token) {
+  channel_.send(raw(IpcType::committing), wire::IpcToken{token});
+  channel_.flush();
+}
+
+void PrivilegedClient::retire(uint64_t token) { channel_.send(raw(IpcType::retire), wire::IpcToken{token}); }
+
+uint64_t PrivilegedClient::restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::restore), wire::IpcRestore{token, group, flow, std::move(tcp)});
+  return token;
+}
+
+void PrivilegedClient::activate(uint64_t token, FdCallback done) {
+  waiting_.insert_or_assign(token, std::move(done));
+  channel_.send(raw(IpcType::activate), wire::IpcToken{token});
+}
+
+void PrivilegedClient::listen(uint16_t group, uint16_t port, uint32_t backlog, FdCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, std::move(done));
+  channel_.send(raw(IpcType::listen), wire::IpcListen{token, group, port, backlog});
+}
+
+void PrivilegedClient::socket(uint16_t group, FdCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, std::move(done));
+  channel_.send(raw(IpcType::socket), wire::IpcSocket{token, group});
+}
+
+void PrivilegedClient::contact(uint16_t group, uint16_t contact_node, bool self, StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::contact), wire::IpcContact{token, group, contact_node, self});
+}
+
+void PrivilegedClient::syn_slots(uint16_t group, std::vector<uint16_t> slots) {
+  channel_.send(raw(IpcType::syn_slots), wire::IpcSynSlots{group, std::move(slots)});
+}
+
+void PrivilegedClient::reload_keys(StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::reload_keys), wire::IpcToken{token});
+}
+
+void PrivilegedClient::answer(uint64_t token, Result<Fd> fd) {
+  const auto it = waiting_.find(token);
+  if (it == waiting_.end()) return;
+  const auto done = std::move(it->second);
+  waiting_.erase(it);
+  done(std::move(fd));
+}
+
+void PrivilegedClient::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
+  if (static_cast<IpcType>(f.type) == IpcType::captured) {
+    auto m = wire::decode<wire::IpcCaptured>(f.body);
+    if (!m) return on_dead_(m.error());
+    const auto it = captures_.find(m->token);
+    if (it == captures_.end()) return;
+    const auto done = std::move(it->second);
+    captures_.erase(it);
+    if (m->code != 0) done(error_of(m->code, std::move(m->message)));
+    else done(std::move(m->tcp));
+    return;
+  }
+  auto m = wire::decode<wire::IpcStatus>(f.body);
+  if (!m) return on_dead_(m.error());
+  if (m->code != 0) answer(m->token, error_of(m->code, std::move(m->message)));
+  else answer(m->token, fds.empty() ? Fd() : std::move(fds.front()));
+}
+
+}  // namespace gecko::node
