@@ -26,7 +26,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  const auto it = connections_.find(id);
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
-               daemon.started()) {
+               daemon.started(), daemon.incarnation()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
   peers_[self_].state = PeerState::up;
   peers_[self_].software = GECKO_VERSION;

@@ -72,7 +72,8 @@ void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
   const uint64_t xid = it->second;
   yields_.erase(it);
   if (const auto giving = giving_.find(xid); giving != giving_.end()) giving->second.fd = std::move(fd);
-  handoff_.yielded(xid, std::move(m.blob), daemon_.loop().now());
+  if (!handoff_.yielded(xid, std::move(m.blob), daemon_.loop().now()))
+    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout), "the handoff was given up before the application answered", "", true});
   run_actions();
 }
 

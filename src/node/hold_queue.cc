@@ -1,13 +1,13 @@
 #include "node/hold_queue.hh"
 
-#include <linux/virtio_net.h>
 #include <sys/epoll.h>
 
 #include "node/packet_flow.hh"
 
 namespace gecko::node {
 namespace {
-constexpr size_t kVnetHeader = sizeof(virtio_net_hdr);   // 10 bytes: IFF_VNET_HDR without mergeable buffers
+// struct virtio_net_hdr without mergeable buffers, as IFF_VNET_HDR puts it before each packet (<linux/virtio_net.h> is not valid C++).
+constexpr size_t kVnetHeader = 10;
 constexpr size_t kLargestPacket = 65536 + 64;
 }  // namespace
 
