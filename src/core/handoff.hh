@@ -37,7 +37,7 @@
 
 namespace gecko::core {
 
-using NodeIndex = uint16_t;
+using NodeIndex = uint16_t;  // position in the group file's node list
 using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire::State, wire::Restored, wire::Commit, wire::Active, wire::Abort, wire::Unknown>;
 
 struct HandoffLimits {
