@@ -9,7 +9,8 @@
 #include <set>
 
 #include "base/fd.hh"
-#include "config/names.hh"
+#include "base/identity.hh"
+#include "config/words.hh"
 #include "config/section.hh"
 
 namespace gecko::config {

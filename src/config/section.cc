@@ -4,7 +4,7 @@
 #include <charconv>
 
 #include "config/group_config.hh"
-#include "config/names.hh"
+#include "config/words.hh"
 
 namespace gecko::config {
 namespace {

@@ -1,4 +1,4 @@
-// Names that operators write: which are allowed, how they are shown in messages, what was probably meant.
+// Words that operators write: how they are shown in messages, what was probably meant.
 #pragma once
 
 #include <string>
@@ -6,10 +6,6 @@
 #include <vector>
 
 namespace gecko::config {
-
-// A group or node name: [a-z0-9][a-z0-9-]{0,62}, so that it fits a DNS label, an SNI and a file name.
-bool valid_name(std::string_view name);
-inline constexpr std::string_view kNameRule = "a name is 1 to 63 of a-z, 0-9 and '-', not starting with '-'";
 
 // 'text' for a message: quoted, control characters as \xNN, at most 80 characters.
 std::string shown(std::string_view text);

@@ -1,4 +1,4 @@
-#include "config/names.hh"
+#include "config/words.hh"
 
 #include <algorithm>
 #include <numeric>
@@ -25,11 +25,6 @@ size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 }  // namespace
-
-bool valid_name(std::string_view name) {
-  if (name.empty() || name.size() > 63 || name.front() == '-') return false;
-  return std::all_of(name.begin(), name.end(), [](char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'; });
-}
 
 std::string shown(std::string_view text) {
   static constexpr char kDigits[] = "0123456789abcdef";
