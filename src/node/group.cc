@@ -15,6 +15,12 @@ constexpr Duration kSilence = std::chrono::seconds(2);         // no word for so
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(50), kLastBackoff = std::chrono::seconds(1);
 constexpr Duration kSettle = std::chrono::seconds(2);          // how long a starting node waits for the others before it takes the contact role
 uint16_t raw(LinkType type) { return static_cast<uint16_t>(type); }
+
+std::vector<core::NodeIndex> contact_order(const config::GroupConfig& group) {
+  std::vector<core::NodeIndex> order;
+  for (const auto& name : group.contact) order.push_back(static_cast<core::NodeIndex>(group.index_of(name)));
+  return order;
+}
 }  // namespace
 
 Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls)
@@ -26,7 +32,8 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  const auto it = connections_.find(id);
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
-               daemon.started(), daemon.incarnation()) {
+               daemon.started(), daemon.incarnation()),
+      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}}, choice_(self_, contact_order(config)) {
   for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
   peers_[self_].state = PeerState::up;
   peers_[self_].software = GECKO_VERSION;
@@ -99,6 +106,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (peer.state != PeerState::unknown) peer.state = PeerState::down;
   if (peer.index > self_) redial_later(peer);
   if (!was_up) return;
+  choice_.down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
   for (auto it = batches_.begin(); it != batches_.end();) {
     const auto batch = it++;
@@ -141,7 +149,8 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       log_info("group '" + config_.name + "': link to " + m.node + " is up" +
                (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
       peer.send(LinkType::ping, load());
-      if (contact_term_ != 0) peer.send(LinkType::contact, wire::Contact{contact_override_, contact_term_});
+      choice_.up(peer.index);
+      if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
       handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
       run_actions();
       elect();
@@ -168,7 +177,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::closed: return with(wire::Closed{}, [&](wire::Closed& m) { on_closed(m); });
     case LinkType::ask_owner: return with(wire::AskOwner{}, [&](wire::AskOwner& m) { on_ask_owner(peer, m); });
     case LinkType::owner_is: return with(wire::OwnerIs{}, [&](wire::OwnerIs& m) { on_owner_is(peer, m); });
-    case LinkType::contact: return with(wire::Contact{}, [&](wire::Contact& m) { on_contact(m); });
+    case LinkType::contact: return with(wire::Contact{}, [&](wire::Contact& m) { on_contact(peer, m); });
     case LinkType::move_request: return with(wire::MoveRequest{}, [&](wire::MoveRequest& m) { on_move_request(peer, m); });
     case LinkType::move_result: return with(wire::MoveResult{}, [&](wire::MoveResult& m) { on_move_result(peer, m); });
     case LinkType::prepare: return with(wire::Prepare{}, [&](wire::Prepare& m) { handoff_message(peer, m); });

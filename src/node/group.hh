@@ -5,11 +5,12 @@
 
 #include <list>
 #include <map>
-#include <random>
 #include <set>
 #include <unordered_map>
 
+#include "core/contact.hh"
 #include "core/handoff.hh"
+#include "core/policy.hh"
 #include "node/api_session.hh"
 #include "node/hold_queue.hh"
 #include "node/options.hh"
@@ -49,7 +50,7 @@ class Group {
   uint16_t self() const { return self_; }
   bool is_contact() const { return contact_ == self_; }
   uint16_t contact() const { return contact_; }
-  uint64_t contact_term() const { return contact_term_; }
+  uint64_t contact_term() const { return choice_.appointment() ? choice_.appointment()->term : 0; }
   const std::vector<Peer>& peers() const { return peers_; }
   const std::unordered_map<ConnId, Connection>& connections() const { return connections_; }
   const GroupCounters& counters() const { return counters_; }
@@ -93,7 +94,7 @@ class Group {
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
-  Result<uint16_t> choose_target() const;
+  Result<uint16_t> choose_target();
   void run_actions();
   void carry_out(core::Send& a);
   void carry_out(core::AskYield& a);
@@ -127,7 +128,9 @@ class Group {
   void on_ask_owner(Peer& peer, const wire::AskOwner& m);
   void on_owner_is(Peer& peer, const wire::OwnerIs& m);
   // group_contact.cc
-  void on_contact(const wire::Contact& m);
+  void on_contact(const Peer& from, const wire::Contact& m);
+  void tell_all(const wire::Contact& appointment, uint16_t but);
+  std::vector<core::Load> loads() const;
   void elect();
   void become(uint16_t contact);
   void program_new_connections();
@@ -144,7 +147,6 @@ class Group {
   std::unordered_map<Flow, ConnId> by_flow_;
   std::vector<ApiSession*> sessions_;
   mutable size_t next_session_ = 0;
-  mutable std::mt19937_64 random_{std::random_device{}()};
 
   core::Handoff handoff_;
   struct Giving {            // donor's side of one move
@@ -183,9 +185,10 @@ class Group {
   std::unordered_map<Flow, Question> questions_;
   void answered_by_nobody(const Flow& flow);
 
+  const core::PolicyKind policy_;
+  core::PolicyState policy_state_;
+  core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
-  uint64_t contact_term_ = 0;                     // 0: never set by hand
-  uint16_t contact_override_ = UINT16_MAX;
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   std::vector<uint16_t> slots_;
   GroupCounters counters_;

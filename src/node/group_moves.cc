@@ -22,16 +22,10 @@ constexpr int kHoleAttempts = 10;
 constexpr Duration kBatchTimeout = std::chrono::seconds(20);
 }  // namespace
 
-Result<uint16_t> Group::choose_target() const {
-  std::vector<const Peer*> best;
-  for (const auto& peer : peers_) {
-    if (peer.index == self_ || !peer.up() || peer.applications == 0 || peer.draining) continue;
-    if (!best.empty() && peer.connections > best.front()->connections) continue;
-    if (!best.empty() && peer.connections < best.front()->connections) best.clear();
-    best.push_back(&peer);
-  }
-  if (best.empty()) return make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
-  return best[random_() % best.size()]->index;
+Result<uint16_t> Group::choose_target() {
+  const core::NodeIndex self[] = {self_};
+  if (const auto target = core::choose(policy_, loads(), policy_state_, self)) return *target;
+  return make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
 }
 
 Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
