@@ -10,6 +10,8 @@
 #define GECKO_MAX_NODES 256
 #define GECKO_MAX_FLOWS 262144   /* entries on one node: own connections + hints of a contact */
 #define GECKO_SYN_SLOTS 256      /* weighted choice table of a group */
+#define GECKO_MAX_PORTS 4096     /* (address, port) pairs of all groups of a node */
+#define GECKO_MAX_FRAGMENTS 4096 /* fragmented packets remembered at once (LRU: a lost one costs one retransmission) */
 
 struct gecko_flow_key {
 	__u8 local[16];          /* the group's address */
@@ -54,9 +56,19 @@ struct gecko_group {
 	__u16 contact;           /* node index of the contact */
 	__u16 self;              /* node index of this node */
 	__u16 flags;
-	__u32 syn_slots;         /* how many slots are in use */
+	__u32 pad;
 	__u16 mss_max;           /* clamp in SYN and SYN-ACK, bytes; 0: none */
-	__u16 encap_mtu;         /* largest inner packet that fits the node network after encapsulation */
+	__u16 encap_mtu;         /* largest inner packet that fits the node network after encapsulation; 0: not checked */
+};
+
+/* Who gets the next new connection of a group (row `gecko_group.index` of an array). A weight is a number of slots. */
+#define GECKO_SLOTS_RANDOM 0
+#define GECKO_SLOTS_ROUND_ROBIN 1
+struct gecko_slots {
+	__u32 next;              /* round robin: written by the program */
+	__u16 count;             /* how many of node[] are in use */
+	__u16 mode;              /* GECKO_SLOTS_* */
+	__u16 node[GECKO_SYN_SLOTS];
 };
 
 /* An address of a group, for packets to ports that are not service ports: connections made *from* the group address use
@@ -74,10 +86,51 @@ struct gecko_address {
 };
 
 struct gecko_node {
-	__u8 underlay[16];       /* IPv6 address packets are encapsulated to */
+	__u8 underlay[16];       /* IPv6 address packets are encapsulated to; zero: unknown node */
 };
 
-/* Counters, one per-CPU array; order is gecko_counter. */
+/* The node table by address: who may send us encapsulated packets, and to which of our addresses. */
+#define GECKO_UNDERLAY_F_SELF 1  /* this node's own address */
+struct gecko_underlay {
+	__u16 node;
+	__u16 flags;
+};
+
+/* Changes an entry in place: argument and answer of the program gecko_set (BPF_PROG_RUN). An update from user space would
+ * replace the whole entry, and with it what the programs noted about a packet that passes at the same moment. */
+struct gecko_flow_command {
+	struct gecko_flow_key key;
+	__s32 error;             /* answer: 0 or a negative errno; -E2BIG: table full */
+	__u64 epoch;
+	__u16 node;
+	__u8 state;
+	__u8 flags;
+	__u32 pad;
+	struct gecko_flow flow;  /* answer: the entry afterwards */
+};
+
+/* One row, written by the loader. */
+#define GECKO_CONFIG_F_DECAP_FLAGS 1  /* bpf_skb_adjust_room knows the DECAP_L3 flags (kernel >= 6.3) */
+struct gecko_config {
+	__u32 hold_ifindex;      /* the TUN held packets go to; 0: they are dropped */
+	__u32 nic_ifindex;       /* where packets written to the hold device leave */
+	__u32 flags;
+	__u32 pad;
+};
+
+/* A later fragment carries no ports: what its first fragment said. */
+struct gecko_fragment_key {
+	__u8 local[16];
+	__u8 peer[16];
+	__u32 id;                /* as in the packet; IPv4: 16 bits */
+	__u32 proto;
+};
+struct gecko_fragment {
+	__be16 local_port;
+	__be16 peer_port;
+};
+
+/* Counters: a per-CPU array of one row, GECKO_C_COUNT times __u64 in the order of gecko_counter. */
 enum gecko_counter {
 	GECKO_C_PASSED, GECKO_C_FORWARDED, GECKO_C_DECAPSULATED, GECKO_C_HELD, GECKO_C_RELEASED, GECKO_C_RETURNED_HOME,
 	GECKO_C_SYN_STEERED, GECKO_C_SYN_REFUSED_FULL, GECKO_C_UNKNOWN_HELD, GECKO_C_TOO_BIG, GECKO_C_MALFORMED,

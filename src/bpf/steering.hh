@@ -18,10 +18,15 @@
 
 namespace gecko::bpf {
 
+// The flow entries of this node. Any process that holds the descriptors may use it; every call is one system call.
+//
+// `setter` is a program that changes an entry in place. Without it `set` reads, changes and replaces the entry, and what the
+// steering programs note about a packet that passes in that microsecond (max_end_seq, last_passed_ns) can be lost: fine for
+// tests and tools, not for the freeze barrier of a handoff.
 class FlowTable {
  public:
   FlowTable() = default;
-  explicit FlowTable(Fd map) : map_(std::move(map)) {}
+  explicit FlowTable(Fd map, Fd setter = Fd()) : map_(std::move(map)), setter_(std::move(setter)) {}
   int fd() const { return map_.get(); }
   explicit operator bool() const { return bool(map_); }
   Result<std::optional<gecko_flow>> get(const Flow& flow) const;
@@ -34,6 +39,7 @@ class FlowTable {
 
  private:
   Fd map_;
+  Fd setter_;
 };
 
 struct GroupSteering {
@@ -45,11 +51,14 @@ struct GroupSteering {
   uint16_t mss_max = 0, encap_mtu = 0;
   uint16_t outbound_first = 0, outbound_each = 0;      // host order
   std::vector<uint16_t> outbound_nodes;                // node index by slice
-  std::vector<uint16_t> syn_slots;                     // node indices; empty: the contact keeps what it gets
+  std::vector<uint16_t> syn_slots;                     // node indices, at most GECKO_SYN_SLOTS; empty: the contact keeps what it gets
+  bool syn_round_robin = false;                        // slots in turn instead of at random
 };
 
 using Counters = std::array<uint64_t, GECKO_C_COUNT>;
 
+// Order of calls: load, set_node for every node, set_group, attach. (Attached first, packets pass un-steered until the group
+// is known.) All in one network namespace: the one the calling thread is in.
 class Steering {
  public:
   // Loads maps and programs (embedded in this binary). Errors name what this kernel lacks and from which version it has it.
@@ -58,6 +67,8 @@ class Steering {
   // geckod left there, after copying its flow entries into this table (`adopted` counts them).
   Status attach(int ifindex, int hold_ifindex);
   Status detach();                  // removes programs from every interface attached to
+  // The same for an interface that an earlier process attached to (`gecko clean`). Nothing of ours there: not an error.
+  static Status detach_from(int ifindex);
   size_t adopted() const { return adopted_; }
 
   Status set_group(const GroupSteering& group);      // create or replace; takes effect packet-atomically per port
@@ -65,8 +76,12 @@ class Steering {
   Status set_node(uint16_t index, const Address& underlay);
   FlowTable& flows() { return flows_; }
   Result<Fd> dup_flow_map() const;
+  Result<Fd> dup_flow_setter() const;                // second argument of FlowTable
   Result<Fd> dup_counter_map() const;
   Result<Counters> counters() const;
+  // A program's descriptor, borrowed: for tests that run it as a function (BPF_PROG_RUN). Names as in steer.bpf.c.
+  enum class Program { ingress, egress, hold };
+  int program_fd(Program program) const;
 
   Steering(Steering&&) noexcept;
   Steering& operator=(Steering&&) noexcept;

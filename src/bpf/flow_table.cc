@@ -1,0 +1,107 @@
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+
+#include "bpf/flow_key.hh"
+#include "bpf/steering.hh"
+
+namespace gecko::bpf {
+namespace {
+
+Error map_error(std::string_view doing, const Flow& flow, int err) {
+  const std::string what = std::string(doing) + " flow " + flow.str();
+  if (err == E2BIG)
+    return make_error(Errc::limit, what + ": the flow table is full (" + std::to_string(GECKO_MAX_FLOWS) + " entries); drain connections to another node");
+  if (err == EPERM)
+    return make_error(Errc::permission, what + ": not permitted; a process without CAP_BPF may use the map from Linux 5.19 on");
+  return os_error(what, err);
+}
+
+}  // namespace
+
+gecko_flow_key to_key(const Flow& flow) {
+  gecko_flow_key key{};
+  std::memcpy(key.local, flow.local.address.bytes.data(), sizeof key.local);
+  std::memcpy(key.peer, flow.peer.address.bytes.data(), sizeof key.peer);
+  key.local_port = htons(flow.local.port);
+  key.peer_port = htons(flow.peer.port);
+  return key;
+}
+
+Flow from_key(const gecko_flow_key& key) {
+  Flow flow;
+  std::memcpy(flow.local.address.bytes.data(), key.local, sizeof key.local);
+  std::memcpy(flow.peer.address.bytes.data(), key.peer, sizeof key.peer);
+  flow.local.port = ntohs(key.local_port);
+  flow.peer.port = ntohs(key.peer_port);
+  return flow;
+}
+
+Result<std::optional<gecko_flow>> FlowTable::get(const Flow& flow) const {
+  const gecko_flow_key key = to_key(flow);
+  gecko_flow entry{};
+  if (bpf_map_lookup_elem(map_.get(), &key, &entry) == 0) return std::optional(entry);
+  if (errno == ENOENT) return std::optional<gecko_flow>();
+  return map_error("look up", flow, errno);
+}
+
+Status FlowTable::put(const Flow& flow, const gecko_flow& entry) {
+  const gecko_flow_key key = to_key(flow);
+  if (bpf_map_update_elem(map_.get(), &key, &entry, BPF_ANY) != 0) return map_error("put", flow, errno);
+  return {};
+}
+
+Status FlowTable::set(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags) {
+  if (!setter_) {
+    GECKO_TRY(const std::optional<gecko_flow> old, get(flow));
+    gecko_flow entry = old.value_or(gecko_flow{});
+    entry.state = static_cast<uint8_t>(state);
+    entry.node = node;
+    entry.epoch = epoch;
+    entry.flags = flags;
+    return put(flow, entry);
+  }
+  gecko_flow_command command{};
+  command.key = to_key(flow);
+  command.state = static_cast<uint8_t>(state);
+  command.node = node;
+  command.epoch = epoch;
+  command.flags = flags;
+  LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &command, .ctx_size_in = sizeof command);
+  if (bpf_prog_test_run_opts(setter_.get(), &opts) != 0) return map_error("set", flow, errno);
+  if (command.error != 0) return map_error("set", flow, -command.error);
+  return {};
+}
+
+Status FlowTable::erase(const Flow& flow) {
+  const gecko_flow_key key = to_key(flow);
+  if (bpf_map_delete_elem(map_.get(), &key) != 0 && errno != ENOENT) return map_error("erase", flow, errno);
+  return {};
+}
+
+Status FlowTable::for_each(const std::function<void(const Flow&, const gecko_flow&)>& visit) const {
+  // In batches: 262144 entries are 64 system calls instead of half a million. A batch holds whole hash buckets, so it must be
+  // larger than the fullest bucket (the kernel answers ENOSPC otherwise).
+  uint32_t batch_size = 4096;
+  std::vector<gecko_flow_key> keys(batch_size);
+  std::vector<gecko_flow> entries(batch_size);
+  uint32_t position = 0;
+  bool first = true;
+  for (;;) {
+    uint32_t count = batch_size;
+    LIBBPF_OPTS(bpf_map_batch_opts, opts);
+    const int failed = bpf_map_lookup_batch(map_.get(), first ? nullptr : &position, &position, keys.data(), entries.data(), &count, &opts);
+    if (failed != 0 && errno == ENOSPC && batch_size < GECKO_MAX_FLOWS) {
+      batch_size *= 2;
+      keys.resize(batch_size);
+      entries.resize(batch_size);
+      continue;
+    }
+    if (failed != 0 && errno != ENOENT) return os_error("list the flow table");
+    const bool last = failed != 0;
+    for (uint32_t i = 0; i < count; ++i) visit(from_key(keys[i]), entries[i]);
+    if (last) return {};
+    first = false;
+  }
+}
+
+}  // namespace gecko::bpf

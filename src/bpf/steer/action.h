@@ -1,0 +1,47 @@
+/* Carrying a decision out. */
+#pragma once
+
+#include "steer/encap.h"
+#include "steer/flow.h"
+
+static __always_inline int drop(enum gecko_counter why)
+{
+	count(why);
+	return VERDICT_DROP;
+}
+
+static __always_inline int do_pass(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->outer && decapsulate(skb, p))
+		return drop(GECKO_C_ENCAP_FAILED);
+	return VERDICT_PASS;
+}
+
+static __always_inline int do_hold(struct __sk_buff *skb, struct packet *p)
+{
+	const struct gecko_config *c = config();
+
+	if (!c || !c->hold_ifindex)
+		return VERDICT_DROP;
+	if (p->outer && decapsulate(skb, p))
+		return drop(GECKO_C_ENCAP_FAILED);
+	return bpf_redirect(c->hold_ifindex, 0);
+}
+
+/* A GSO packet leaves as segments: each of them must fit, not the whole. */
+static __always_inline int too_big(const struct __sk_buff *skb, const struct packet *p, __u16 mtu)
+{
+	const __u32 size = skb->gso_size ? skb->gso_size + p->headers : p->length;
+
+	return mtu && size > mtu;
+}
+
+/* Encapsulated to node `to` out of `ifindex`. The skb has an Ethernet header. */
+static __always_inline int do_forward(struct __sk_buff *skb, struct packet *p, __u32 self, __u32 to, __u32 ifindex)
+{
+	if (decrement_hop_limit(skb, p))
+		return drop(GECKO_C_HOP_LIMIT);
+	if (encapsulate(skb, p, self, to))
+		return drop(GECKO_C_ENCAP_FAILED);
+	return bpf_redirect_neigh(ifindex, 0, 0, 0);
+}

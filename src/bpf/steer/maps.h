@@ -1,0 +1,110 @@
+/* The maps, and counting. Layouts: steer_shared.h. Maps keep their names: a later loader finds the flow table of its
+ * predecessor by name (steering.cc, adopt). */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/pkt_cls.h>
+#include <linux/tcp.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "bpf/steer_shared.h"
+
+/* Not preallocated: 262144 preallocated entries pin 33 MB on a node that may have ten connections. Never LRU: an evicted
+ * entry would send a living connection to the wrong node. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_FLOWS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_flow_key);
+	__type(value, struct gecko_flow);
+} gecko_flows SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_PORTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_group_key);
+	__type(value, struct gecko_group);
+} gecko_groups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_GROUPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_node); /* 16 bytes of address */
+	__type(value, struct gecko_address);
+} gecko_addresses SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, GECKO_MAX_GROUPS);
+	__type(key, __u32);
+	__type(value, struct gecko_slots);
+} gecko_slots SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, GECKO_MAX_NODES);
+	__type(key, __u32);
+	__type(value, struct gecko_node);
+} gecko_nodes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_NODES);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_node);
+	__type(value, struct gecko_underlay);
+} gecko_underlays SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GECKO_MAX_FRAGMENTS);
+	__type(key, struct gecko_fragment_key);
+	__type(value, struct gecko_fragment);
+} gecko_frags SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gecko_config);
+} gecko_config SEC(".maps");
+
+struct gecko_counters {
+	__u64 value[GECKO_C_COUNT];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gecko_counters);
+} gecko_counts SEC(".maps");
+
+static __always_inline void count(enum gecko_counter what)
+{
+	__u32 zero = 0;
+	struct gecko_counters *counters = bpf_map_lookup_elem(&gecko_counts, &zero);
+
+	if (counters)
+		counters->value[what]++;
+}
+
+static __always_inline const struct gecko_config *config(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&gecko_config, &zero);
+}
+
+/* The next filter, then the stack: other people's filters (and the gate) behind ours keep working. */
+#define VERDICT_PASS TC_ACT_UNSPEC
+#define VERDICT_DROP TC_ACT_SHOT

@@ -1,0 +1,251 @@
+// Rules about flows: mine, forward, hold, kernel, unknown, encapsulated arrivals.
+#include <algorithm>
+
+#include "bpf/test_bench.hh"
+
+namespace gecko::bpf::test {
+namespace {
+
+class SteerFlow : public Bench {};
+INSTANTIATE_TEST_SUITE_P(Families, SteerFlow, testing::Bool(), [](const auto& i) { return i.param ? "IPv4" : "IPv6"; });
+
+TEST_P(SteerFlow, NotForAGroupIsUntouched) {
+  Flow flow = family().flow();
+  flow.local.address = family().other;
+  for (const Tcp& t : {Tcp{}, Tcp{kSyn}, Tcp{kAck, 5, {}, Bytes(1000)}}) {
+    const Bytes packet = tcp(flow, t);
+    for (const Outcome& o : {ingress(packet), egress(packet)}) {
+      EXPECT_EQ(o.verdict, Verdict::pass);
+      EXPECT_EQ(o.packet, ethernet(packet));
+      EXPECT_EQ(o.counted, Counters{}) << describe(o);
+    }
+  }
+}
+
+TEST_P(SteerFlow, MinePassesAndRemembersTheEnd) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_MINE, 0, 7));
+  const Bytes packet = tcp(flow, {kAck, 0xfffffff0, {}, Bytes(100, 'x')});
+  const Outcome o = ingress(packet);
+  EXPECT_EQ(o.verdict, Verdict::pass);
+  EXPECT_TRUE(o.only(GECKO_C_PASSED)) << describe(o);
+  EXPECT_EQ(o.packet, ethernet(packet));
+  gecko_flow entry = **flows().get(flow);
+  EXPECT_EQ(entry.max_end_seq, 0xfffffff0u + 100);  // across the wrap
+  EXPECT_EQ(entry.packets, 1u);
+  EXPECT_EQ(entry.epoch, 7u);
+  EXPECT_NE(entry.last_passed_ns, 0u);
+  EXPECT_EQ(entry.last_seen_ns, entry.last_passed_ns);
+  ingress(tcp(flow, {kAck, 0xffffff00, {}, Bytes(10)}));  // an old one does not lower it
+  ingress(tcp(flow, {kAck | kFin, 84, {}, Bytes(16)}));
+  entry = **flows().get(flow);
+  EXPECT_EQ(entry.max_end_seq, 101u);  // FIN counts
+  EXPECT_EQ(entry.packets, 3u);
+}
+
+TEST_P(SteerFlow, PaddingIsNotPayload) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_MINE, 0, 1));
+  Bytes frame = ethernet(tcp(flow, {kAck, 500}));
+  frame.resize(frame.size() + 6);
+  EXPECT_EQ(run(Steering::Program::ingress, frame).verdict, Verdict::pass);
+  EXPECT_EQ((**flows().get(flow)).max_end_seq, 500u);
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 1, 2));
+  const Outcome o = run(Steering::Program::ingress, frame);
+  EXPECT_EQ(check_outer(o, kNode1), forwarded(tcp(flow, {kAck, 500})));
+}
+
+TEST_P(SteerFlow, ForwardEncapsulates) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 2, 1));
+  const Bytes packet = tcp(flow, {kAck | kPsh, 1, {}, Bytes(777, 'y')}, {.traffic_class = 0xb9});
+  const Outcome o = ingress(packet);
+  EXPECT_TRUE(o.only(GECKO_C_FORWARDED)) << describe(o);
+  const Bytes inner = check_outer(o, kNode2);
+  EXPECT_EQ(inner, forwarded(packet));
+  EXPECT_TRUE(checksums_hold(inner));
+  EXPECT_EQ((get16(o.packet, 14) >> 4 & 0xff), 0xb9u);  // class and ECN as inside
+  const gecko_flow entry = **flows().get(flow);
+  EXPECT_EQ(entry.last_passed_ns, 0u);  // nothing passed up
+  EXPECT_NE(entry.last_seen_ns, 0u);
+}
+
+TEST_P(SteerFlow, HopLimitEnds) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 1, 1));
+  for (const uint8_t hops : {uint8_t{0}, uint8_t{1}}) {
+    const Outcome o = ingress(tcp(flow, {}, {.hops = hops}));
+    EXPECT_EQ(o.verdict, Verdict::drop);
+    EXPECT_EQ(o.count(GECKO_C_HOP_LIMIT), 1u) << describe(o);
+  }
+  EXPECT_EQ(ingress(tcp(flow, {}, {.hops = 2})).verdict, Verdict::redirect);
+}
+
+TEST_P(SteerFlow, UnknownNodeIsAFailureThatIsCounted) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 200, 1));
+  const Outcome o = ingress(tcp(flow));
+  EXPECT_EQ(o.verdict, Verdict::drop);
+  EXPECT_EQ(o.count(GECKO_C_ENCAP_FAILED), 1u);
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 60000, 1));
+  EXPECT_EQ(ingress(tcp(flow)).verdict, Verdict::drop);
+}
+
+TEST_P(SteerFlow, HoldGoesToTheDeviceUnchanged) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_HOLD, 0, 1));
+  const Bytes packet = tcp(flow, {kAck, 1, {}, Bytes(10)});
+  const Outcome o = ingress(packet);
+  EXPECT_EQ(o.verdict, Verdict::redirect);
+  EXPECT_TRUE(o.only(GECKO_C_HELD)) << describe(o);
+  EXPECT_EQ(o.packet, ethernet(packet));
+}
+
+TEST_P(SteerFlow, KernelMayAnswer) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_KERNEL, 0, 1));
+  EXPECT_EQ(ingress(tcp(flow)).verdict, Verdict::pass);
+  EXPECT_TRUE(*flows().get(flow));
+}
+
+TEST_P(SteerFlow, UnknownAtTheContactIsHeldElsewherePassed) {
+  const Flow flow = family().flow();
+  Outcome o = ingress(tcp(flow));
+  EXPECT_EQ(o.verdict, Verdict::redirect);
+  EXPECT_TRUE(o.only(GECKO_C_UNKNOWN_HELD)) << describe(o);
+  EXPECT_EQ(o.packet, ethernet(tcp(flow)));
+  o = ingress(tcp(family().flow(40000, 81)));  // not a service port: a RST is the right answer
+  EXPECT_EQ(o.verdict, Verdict::pass);
+  set_group([](GroupSteering& g) { g.is_contact = false, g.contact = 1; });
+  o = ingress(tcp(flow));
+  EXPECT_EQ(o.verdict, Verdict::pass);
+  EXPECT_TRUE(o.only(GECKO_C_PASSED)) << describe(o);
+}
+
+TEST_P(SteerFlow, TooBigIsForUserSpace) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 1, 1));
+  const size_t headers = family().group.is_v4() ? 40 : 60;
+  EXPECT_EQ(ingress(tcp(flow, {kAck, 1, {}, Bytes(1460 - headers)})).count(GECKO_C_FORWARDED), 1u);
+  const Bytes big = tcp(flow, {kAck, 1, {}, Bytes(1461 - headers)});
+  const Outcome o = ingress(big);
+  EXPECT_EQ(o.verdict, Verdict::redirect);
+  EXPECT_TRUE(o.only(GECKO_C_TOO_BIG)) << describe(o);
+  EXPECT_EQ(o.packet, ethernet(big));
+  // Segments of a GSO packet count, not the packet.
+  const Bytes many = tcp(flow, {kAck, 1, {}, Bytes(3000)});
+  EXPECT_EQ(ingress(many, static_cast<uint32_t>(1460 - headers)).count(GECKO_C_FORWARDED), 1u);
+  EXPECT_EQ(ingress(many, static_cast<uint32_t>(1461 - headers)).count(GECKO_C_TOO_BIG), 1u);
+}
+
+TEST_P(SteerFlow, DecapsulatesFromAPeer) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_MINE, 0, 1));
+  const Bytes packet = tcp(flow, {kAck, 9, {}, Bytes(33)});
+  const Outcome o = ingress(outer(kNode1, kNode0, packet));
+  EXPECT_EQ(o.verdict, Verdict::pass);
+  EXPECT_EQ(o.count(GECKO_C_DECAPSULATED), 1u);
+  EXPECT_EQ(o.count(GECKO_C_PASSED), 1u);
+  EXPECT_EQ(o.packet, ethernet(packet));
+  EXPECT_EQ((**flows().get(flow)).max_end_seq, 42u);
+}
+
+TEST_P(SteerFlow, DecapsulatesWhatItDoesNotKnow) {
+  set_group([](GroupSteering& g) { g.is_contact = false, g.contact = 1; });
+  const Bytes packet = tcp(family().flow(), {kSyn});
+  const Outcome o = ingress(outer(kNode1, kNode0, packet));
+  EXPECT_EQ(o.verdict, Verdict::pass);
+  EXPECT_EQ(o.packet, ethernet(packet));
+  const Bytes udp = ip({family().client, family().group, IPPROTO_UDP}, Bytes(20));
+  EXPECT_EQ(ingress(outer(kNode1, kNode0, udp)).packet, ethernet(udp));
+}
+
+TEST_P(SteerFlow, CongestionOutsideReachesInside) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_MINE, 0, 1));
+  const Outcome o = ingress(outer(kNode1, kNode0, tcp(flow, {}, {.traffic_class = 2}), 3));
+  EXPECT_EQ(o.packet, ethernet(tcp(flow, {}, {.traffic_class = 3})));
+}
+
+TEST_P(SteerFlow, StrangersMayNotInject) {
+  const Bytes packet = tcp(family().flow());
+  for (const Address& from : {kStranger, kNode0}) {
+    const Outcome o = ingress(outer(from, kNode0, packet));
+    EXPECT_EQ(o.verdict, Verdict::drop);
+    EXPECT_TRUE(o.only(GECKO_C_NOT_A_PEER)) << describe(o);
+  }
+  // Other tunnels on this machine are not our business, nor are those to other machines.
+  Flow elsewhere = family().flow();
+  elsewhere.local.address = family().other;
+  for (const Bytes& p : {outer(kStranger, kNode0, tcp(elsewhere)), outer(kNode1, kNode0, tcp(elsewhere)), outer(kNode1, kNode2, packet)}) {
+    const Outcome o = ingress(p);
+    EXPECT_EQ(o.verdict, Verdict::pass);
+    EXPECT_EQ(o.packet, ethernet(p));
+    EXPECT_EQ(o.counted, Counters{}) << describe(o);
+  }
+}
+
+TEST_P(SteerFlow, ForwardsWhatArrivesEncapsulated) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 2, 1));
+  const Bytes packet = tcp(flow, {kAck, 1, {}, Bytes(100)});
+  const Outcome o = ingress(outer(kNode1, kNode0, packet));
+  EXPECT_TRUE(o.only(GECKO_C_FORWARDED)) << describe(o);
+  EXPECT_EQ(check_outer(o, kNode2), forwarded(packet));
+}
+
+TEST_P(SteerFlow, HoldsWhatArrivesEncapsulated) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_HOLD, 0, 1));
+  const Bytes packet = tcp(flow);
+  const Outcome o = ingress(outer(kNode1, kNode0, packet));
+  EXPECT_EQ(o.verdict, Verdict::redirect);
+  EXPECT_EQ(o.packet, ethernet(packet));
+  EXPECT_EQ(o.count(GECKO_C_HELD), 1u);
+}
+
+TEST_P(SteerFlow, OutboundPortsGoToTheirNode) {
+  const auto at = [&](uint16_t port) { return ingress(tcp(family().flow(443, port))); };
+  EXPECT_EQ(at(30050).verdict, Verdict::pass);  // slice of this node
+  check_outer(at(30100), kNode1);
+  check_outer(at(30299), kNode2);
+  EXPECT_EQ(at(30300).verdict, Verdict::pass);
+  EXPECT_EQ(at(29999).verdict, Verdict::pass);
+  set_group([](GroupSteering& g) { g.is_contact = false, g.contact = 1; });
+  EXPECT_EQ(at(30100).verdict, Verdict::pass);
+}
+
+TEST(FlowTable, SetKeepsWhatTheProgramWroteAndListsEverything) {
+  // Without the bench: a table of its own.
+  Result<Steering> s = Steering::load();
+  if (!s) GTEST_SKIP() << s.error().message;
+  FlowTable& table = s->flows();
+  const Flow flow = kV6.flow();
+  gecko_flow entry{};
+  entry.max_end_seq = 4711, entry.packets = 3, entry.state = GECKO_FLOW_MINE;
+  ASSERT_TRUE(table.put(flow, entry));
+  ASSERT_TRUE(table.set(flow, GECKO_FLOW_HOLD, 5, 9, GECKO_FLOW_F_CLOSING));
+  const gecko_flow now = **table.get(flow);
+  EXPECT_EQ(now.max_end_seq, 4711u);
+  EXPECT_EQ(now.packets, 3u);
+  EXPECT_EQ(now.state, GECKO_FLOW_HOLD);
+  EXPECT_EQ(now.node, 5);
+  EXPECT_EQ(now.epoch, 9u);
+  EXPECT_EQ(now.flags, GECKO_FLOW_F_CLOSING);
+  FlowTable simple(*s->dup_flow_map());
+  ASSERT_TRUE(simple.set(flow, GECKO_FLOW_MINE, 0, 10));
+  EXPECT_EQ((**simple.get(flow)).packets, 3u);
+  ASSERT_TRUE(table.erase(flow));
+  ASSERT_TRUE(table.erase(flow));
+  EXPECT_FALSE(*table.get(flow));
+  constexpr int kMany = 20000;
+  for (uint16_t i = 0; i < kMany; ++i) ASSERT_TRUE(table.set(kV4.flow(i), GECKO_FLOW_MINE, 0, 1));
+  std::vector<bool> seen(kMany);
+  size_t n = 0;
+  ASSERT_TRUE(table.for_each([&](const Flow& f, const gecko_flow&) { seen.at(f.peer.port) = true, ++n; }));
+  EXPECT_EQ(n, size_t{kMany});
+  EXPECT_EQ(std::count(seen.begin(), seen.end(), true), kMany);
+}
+
+}  // namespace
+}  // namespace gecko::bpf::test

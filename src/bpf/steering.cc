@@ -1,0 +1,386 @@
+#include "bpf/steering.hh"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <sys/utsname.h>
+
+#include <algorithm>
+#include <map>
+
+#include "bpf/flow_key.hh"
+#include "bpf/libbpf_log.hh"
+#include "bpf/steer_object.hh"
+#include "bpf/tc_filter.hh"
+
+namespace gecko::bpf {
+namespace {
+
+struct ObjectCloser {
+  void operator()(bpf_object* object) const { bpf_object__close(object); }
+};
+using ObjectPtr = std::unique_ptr<bpf_object, ObjectCloser>;
+
+Result<Fd> dup_fd(int fd, std::string_view what) {
+  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
+  if (!copy) return os_error("duplicate descriptor of " + std::string(what));
+  return copy;
+}
+
+std::string kernel_release() {
+  utsname name{};
+  return uname(&name) == 0 ? name.release : "of this machine";
+}
+
+// Says in the operator's words what is missing, and keeps the verifier's words for us.
+Error load_error(int err, const LibbpfLog& log) {
+  const std::string needs = "Gecko's steering needs Linux >= 6.1 with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT, CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS "
+                            "(this is " + kernel_release() + ")";
+  if (err == EPERM || err == EACCES)
+    return make_error(Errc::permission, "load steering programs: not permitted; the privileged process needs CAP_BPF and CAP_NET_ADMIN (or root). " + needs + "; kernel said: " + log.tail(600));
+  if (err == ENOSYS) return make_error(Errc::unsupported, "load steering programs: this kernel has no bpf(). " + needs);
+  if (err == ENOMEM || err == E2BIG) return make_error(Errc::limit, "load steering programs: " + std::string(std::strerror(err)) + "; kernel said: " + log.tail());
+  return make_error(Errc::unsupported, "load steering programs: " + std::string(std::strerror(err)) + ". " + needs + "; kernel said: " + log.tail());
+}
+
+std::array<uint8_t, 16> bytes_of(const Address& address) { return address.bytes; }
+
+gecko_group_key group_key(const Address& address, uint16_t port) {
+  gecko_group_key key{};
+  std::memcpy(key.address, address.bytes.data(), sizeof key.address);
+  key.port = htons(port);
+  return key;
+}
+
+uint16_t flags_of(const GroupSteering& g) {
+  return static_cast<uint16_t>((g.is_contact ? GECKO_GROUP_F_CONTACT : 0) | (g.return_home ? GECKO_GROUP_F_RETURN_HOME : 0) |
+                               (g.syn_slots.empty() ? 0 : GECKO_GROUP_F_SYN_POLICY));
+}
+
+Status validate(const GroupSteering& g) {
+  const std::string name = "steering of group " + g.address.str() + ": ";
+  if (g.address.is_unspecified()) return make_error(Errc::invalid, name + "it has no address");
+  if (g.index >= GECKO_MAX_GROUPS) return make_error(Errc::limit, name + "index " + std::to_string(g.index) + " of at most " + std::to_string(GECKO_MAX_GROUPS - 1));
+  if (g.syn_slots.size() > GECKO_SYN_SLOTS) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_SYN_SLOTS) + " slots");
+  if (g.outbound_nodes.size() > GECKO_MAX_NODES) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_MAX_NODES) + " outbound slices");
+  if (g.outbound_first + g.outbound_each * g.outbound_nodes.size() > 65536)
+    return make_error(Errc::invalid, name + "the outbound port range ends above 65535; lower its start or the ports per node");
+  const auto is_node = [](uint16_t n) { return n < GECKO_MAX_NODES; };
+  if (!is_node(g.self) || !is_node(g.contact) || !std::ranges::all_of(g.syn_slots, is_node) || !std::ranges::all_of(g.outbound_nodes, is_node))
+    return make_error(Errc::limit, name + "a node index is not below " + std::to_string(GECKO_MAX_NODES));
+  return {};
+}
+
+// An IPv4-in-IPv6 TCP segment: what gecko_probe tries to unpack.
+std::array<uint8_t, 94> probe_packet() {
+  std::array<uint8_t, 94> packet{};
+  packet[12] = 0x86, packet[13] = 0xdd;
+  packet[14] = 0x60, packet[19] = 40, packet[20] = IPPROTO_IPIP, packet[21] = 64;
+  packet[54] = 0x45, packet[57] = 40, packet[62] = 64, packet[63] = IPPROTO_TCP;
+  return packet;
+}
+
+}  // namespace
+
+struct Steering::Impl {
+  ObjectPtr object;
+  int flows = -1, groups = -1, addresses = -1, slots = -1, nodes = -1, underlays = -1, config = -1, counters = -1;
+  int ingress = -1, egress = -1, hold = -1, probe = -1, set = -1;
+  gecko_config settings{};
+  std::vector<GroupSteering> known;
+  std::array<Address, GECKO_MAX_NODES> node_address{};
+  struct Attached {
+    int ifindex;
+    bool clsact_is_ours;
+  };
+  std::vector<Attached> attached;
+
+  Status find_parts();
+  Status write_settings();
+  Status refresh_underlay(uint16_t node);
+  Status write_address(const GroupSteering& group);
+  Result<bool> prepare(int ifindex);
+  Status find_predecessors(int ifindex, Hook hook, std::map<uint32_t, FlowTable>& tables) const;
+  Result<size_t> adopt(const FlowTable& from) const;
+};
+
+Steering::Steering() : impl_(std::make_unique<Impl>()) {}
+Steering::Steering(Steering&&) noexcept = default;
+Steering& Steering::operator=(Steering&&) noexcept = default;
+Steering::~Steering() = default;
+
+Status Steering::Impl::find_parts() {
+  const auto map = [&](const char* name, int& fd) { return (fd = bpf_object__find_map_fd_by_name(object.get(), name)) >= 0; };
+  const auto program = [&](const char* name, int& fd) {
+    const bpf_program* found = bpf_object__find_program_by_name(object.get(), name);
+    return found != nullptr && (fd = bpf_program__fd(found)) >= 0;
+  };
+  GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) &&
+               map("gecko_nodes", nodes) && map("gecko_underlays", underlays) && map("gecko_config", config) && map("gecko_counts", counters));
+  GECKO_ASSERT(program("gecko_ingress", ingress) && program("gecko_egress", egress) && program("gecko_hold", hold) && program("gecko_probe", probe) &&
+               program("gecko_set", set));
+  return {};
+}
+
+Status Steering::Impl::write_settings() {
+  const uint32_t zero = 0;
+  if (bpf_map_update_elem(config, &zero, &settings, BPF_ANY) != 0) return os_error("write steering configuration");
+  return {};
+}
+
+Result<Steering> Steering::load() {
+  Steering s;
+  Impl& impl = *s.impl_;
+  const LibbpfLog log;
+  const auto bytes = steer_object();
+  LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "gecko_steer");
+  impl.object.reset(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
+  if (!impl.object) return load_error(errno, log);
+  if (const int error = bpf_object__load(impl.object.get()); error != 0) return load_error(-error, log);
+  GECKO_CHECK(impl.find_parts());
+
+  const auto packet = probe_packet();
+  LIBBPF_OPTS(bpf_test_run_opts, run, .data_in = packet.data(), .data_size_in = packet.size());
+  if (bpf_prog_test_run_opts(impl.probe, &run) == 0 && run.retval == 0) impl.settings.flags |= GECKO_CONFIG_F_DECAP_FLAGS;
+  GECKO_CHECK(impl.write_settings());
+
+  GECKO_TRY(Fd flows, s.dup_flow_map());
+  GECKO_TRY(Fd setter, s.dup_flow_setter());
+  s.flows_ = FlowTable(std::move(flows), std::move(setter));
+  return s;
+}
+
+// Flow tables of the programs that our filter there runs now, if they are not our own.
+Status Steering::Impl::find_predecessors(int ifindex, Hook hook, std::map<uint32_t, FlowTable>& tables) const {
+  GECKO_TRY(const std::optional<uint32_t> program, our_program(ifindex, hook));
+  if (!program) return {};
+  const Fd program_fd(bpf_prog_get_fd_by_id(*program));
+  if (!program_fd) return {};  // gone since
+  std::array<uint32_t, 64> ids{};
+  bpf_prog_info info{};
+  info.nr_map_ids = ids.size();
+  info.map_ids = reinterpret_cast<uint64_t>(ids.data());
+  uint32_t size = sizeof info;
+  if (bpf_obj_get_info_by_fd(program_fd.get(), &info, &size) != 0) return os_error("read maps of the previous steering program");
+  bpf_map_info mine{};
+  size = sizeof mine;
+  if (bpf_obj_get_info_by_fd(flows, &mine, &size) != 0) return os_error("read flow map");
+  for (uint32_t i = 0; i < std::min<uint32_t>(info.nr_map_ids, ids.size()); ++i) {
+    Fd map(bpf_map_get_fd_by_id(ids[i]));
+    bpf_map_info theirs{};
+    size = sizeof theirs;
+    if (!map || bpf_obj_get_info_by_fd(map.get(), &theirs, &size) != 0) continue;
+    if (theirs.id == mine.id || std::string_view(theirs.name) != "gecko_flows") continue;
+    // Another layout is another version of Gecko: the owners tell us again what they own.
+    if (theirs.key_size != sizeof(gecko_flow_key) || theirs.value_size != sizeof(gecko_flow)) continue;
+    tables.emplace(theirs.id, FlowTable(std::move(map)));
+  }
+  return {};
+}
+
+// Copies the entries that are not known here yet.
+Result<size_t> Steering::Impl::adopt(const FlowTable& from) const {
+  size_t copied = 0;
+  int failed = 0;
+  GECKO_CHECK(from.for_each([&](const Flow& flow, const gecko_flow& entry) {
+    const gecko_flow_key key = to_key(flow);
+    if (bpf_map_update_elem(flows, &key, &entry, BPF_NOEXIST) == 0)
+      ++copied;
+    else if (errno != EEXIST)
+      failed = errno;
+  }));
+  if (failed != 0) return os_error("adopt the flow entries of the previous daemon", failed);
+  return copied;
+}
+
+Result<bool> Steering::Impl::prepare(int ifindex) {
+  GECKO_TRY(const bool created, ensure_clsact(ifindex));
+  GECKO_TRY(const auto old_ingress, our_program(ifindex, Hook::ingress));
+  GECKO_TRY(const auto old_egress, our_program(ifindex, Hook::egress));
+  return created || old_ingress || old_egress;
+}
+
+Status Steering::attach(int ifindex, int hold_ifindex) {
+  Impl& impl = *impl_;
+  const LibbpfLog log;
+  impl.settings.nic_ifindex = static_cast<uint32_t>(ifindex);
+  impl.settings.hold_ifindex = static_cast<uint32_t>(hold_ifindex);
+  GECKO_CHECK(impl.write_settings());
+
+  struct Place {
+    int ifindex;
+    Hook hook;
+    int program;
+  };
+  std::vector<Place> places = {{ifindex, Hook::ingress, impl.ingress}, {ifindex, Hook::egress, impl.egress}};
+  if (hold_ifindex != 0) places.push_back({hold_ifindex, Hook::ingress, impl.hold});
+  for (const Place& place : places) {
+    const auto known = std::ranges::find(impl.attached, place.ifindex, &Impl::Attached::ifindex);
+    if (known != impl.attached.end()) continue;
+    GECKO_TRY(const bool ours, impl.prepare(place.ifindex));
+    impl.attached.push_back({place.ifindex, ours});
+  }
+  // Before the switch, so that no connection is unknown for a moment, and after it for what the old programs learnt meanwhile.
+  std::map<uint32_t, FlowTable> predecessors;
+  for (const Place& place : places) GECKO_CHECK(impl.find_predecessors(place.ifindex, place.hook, predecessors));
+  for (int pass = 0; pass < 2; ++pass) {
+    if (pass == 1)
+      for (const Place& place : places) GECKO_CHECK(put_filter(place.ifindex, place.hook, place.program));
+    for (const auto& [id, table] : predecessors) {
+      GECKO_TRY(const size_t copied, impl.adopt(table));
+      adopted_ += copied;
+    }
+  }
+  return {};
+}
+
+Status Steering::detach() {
+  Status first;
+  for (const Impl::Attached& a : impl_->attached) {
+    for (const Hook hook : {Hook::ingress, Hook::egress})
+      if (Status s = remove_filter(a.ifindex, hook); !s && first) first = s;
+    if (a.clsact_is_ours)
+      if (Status s = remove_unused_clsact(a.ifindex); !s && first) first = s;
+  }
+  if (first) impl_->attached.clear();
+  return first;
+}
+
+Status Steering::detach_from(int ifindex) {
+  const LibbpfLog log;
+  bool found = false;
+  for (const Hook hook : {Hook::ingress, Hook::egress}) {
+    GECKO_TRY(const std::optional<uint32_t> program, our_program(ifindex, hook));
+    if (!program) continue;
+    found = true;
+    GECKO_CHECK(remove_filter(ifindex, hook));
+  }
+  return found ? remove_unused_clsact(ifindex) : Status();
+}
+
+Status Steering::Impl::write_address(const GroupSteering& g) {
+  gecko_address address{};
+  address.outbound_first = g.outbound_first;
+  address.outbound_each = g.outbound_each;
+  address.outbound_nodes = static_cast<uint16_t>(g.outbound_nodes.size());
+  address.self = g.self;
+  address.flags = static_cast<uint16_t>(flags_of(g) & (GECKO_GROUP_F_CONTACT | GECKO_GROUP_F_RETURN_HOME));
+  address.contact = g.contact;
+  address.mss_max = g.mss_max;
+  address.encap_mtu = g.encap_mtu;
+  std::ranges::copy(g.outbound_nodes, address.outbound_node);
+  const auto key = bytes_of(g.address);
+  if (bpf_map_update_elem(addresses, key.data(), &address, BPF_ANY) != 0) return os_error("write steering of address " + g.address.str());
+  return {};
+}
+
+Status Steering::set_group(const GroupSteering& g) {
+  GECKO_CHECK(validate(g));
+  Impl& impl = *impl_;
+  const std::string name = "write steering of group " + g.address.str();
+
+  gecko_slots slots{};
+  slots.count = static_cast<uint16_t>(g.syn_slots.size());
+  slots.mode = g.syn_round_robin ? GECKO_SLOTS_ROUND_ROBIN : GECKO_SLOTS_RANDOM;
+  std::ranges::copy(g.syn_slots, slots.node);
+  const uint32_t row = g.index;
+  if (bpf_map_update_elem(impl.slots, &row, &slots, BPF_ANY) != 0) return os_error(name);
+  GECKO_CHECK(impl.write_address(g));
+
+  gecko_group group{};
+  group.index = g.index;
+  group.contact = g.contact;
+  group.self = g.self;
+  group.flags = flags_of(g);
+  group.mss_max = g.mss_max;
+  group.encap_mtu = g.encap_mtu;
+  for (const uint16_t port : g.ports) {
+    const gecko_group_key key = group_key(g.address, port);
+    if (bpf_map_update_elem(impl.groups, &key, &group, BPF_ANY) != 0) return os_error(name + " port " + std::to_string(port));
+  }
+  // What the group had before under this index and has no more.
+  const auto old = std::ranges::find(impl.known, g.index, &GroupSteering::index);
+  GroupSteering before = g;
+  if (old != impl.known.end()) {
+    before = std::exchange(*old, g);
+    for (const uint16_t port : before.ports) {
+      if (before.address == g.address && std::ranges::find(g.ports, port) != g.ports.end()) continue;
+      const gecko_group_key key = group_key(before.address, port);
+      bpf_map_delete_elem(impl.groups, &key);
+    }
+    if (before.address != g.address && std::ranges::find(impl.known, before.address, &GroupSteering::address) == impl.known.end())
+      bpf_map_delete_elem(impl.addresses, bytes_of(before.address).data());
+  } else {
+    impl.known.push_back(g);
+  }
+  GECKO_CHECK(impl.refresh_underlay(before.self));
+  return impl.refresh_underlay(g.self);
+}
+
+Status Steering::remove_group(const GroupSteering& g) {
+  Impl& impl = *impl_;
+  const auto old = std::ranges::find(impl.known, g.index, &GroupSteering::index);
+  if (old == impl.known.end()) return {};
+  const GroupSteering gone = *old;
+  impl.known.erase(old);
+  for (const uint16_t port : gone.ports) {
+    const gecko_group_key key = group_key(gone.address, port);
+    bpf_map_delete_elem(impl.groups, &key);
+  }
+  // Another group may live on other ports of the same address.
+  const auto other = std::ranges::find(impl.known, gone.address, &GroupSteering::address);
+  if (other != impl.known.end())
+    GECKO_CHECK(impl.write_address(*other));
+  else
+    bpf_map_delete_elem(impl.addresses, bytes_of(gone.address).data());
+  return impl.refresh_underlay(gone.self);
+}
+
+Status Steering::Impl::refresh_underlay(uint16_t node) {
+  const Address& address = node_address[node];
+  if (address.is_unspecified()) return {};
+  gecko_underlay underlay{};
+  underlay.node = node;
+  if (std::ranges::find(known, node, &GroupSteering::self) != known.end()) underlay.flags = GECKO_UNDERLAY_F_SELF;
+  if (bpf_map_update_elem(underlays, address.bytes.data(), &underlay, BPF_ANY) != 0) return os_error("write node address " + address.str());
+  return {};
+}
+
+Status Steering::set_node(uint16_t index, const Address& underlay) {
+  if (index >= GECKO_MAX_NODES) return make_error(Errc::limit, "node index " + std::to_string(index) + " is not below " + std::to_string(GECKO_MAX_NODES));
+  if (underlay.is_v4())
+    return make_error(Errc::invalid, "node address " + underlay.str() + " is IPv4; packets between nodes are encapsulated in IPv6, give the node an IPv6 address");
+  Impl& impl = *impl_;
+  gecko_node node{};
+  std::memcpy(node.underlay, underlay.bytes.data(), sizeof node.underlay);
+  const uint32_t row = index;
+  if (bpf_map_update_elem(impl.nodes, &row, &node, BPF_ANY) != 0) return os_error("write node address " + underlay.str());
+  const Address before = std::exchange(impl.node_address[index], underlay);
+  if (before != underlay && !before.is_unspecified()) bpf_map_delete_elem(impl.underlays, before.bytes.data());
+  return impl.refresh_underlay(index);
+}
+
+Result<Fd> Steering::dup_flow_map() const { return dup_fd(impl_->flows, "the flow map"); }
+Result<Fd> Steering::dup_flow_setter() const { return dup_fd(impl_->set, "the flow setter"); }
+Result<Fd> Steering::dup_counter_map() const { return dup_fd(impl_->counters, "the counter map"); }
+Result<Counters> Steering::counters() const { return read_counters(impl_->counters); }
+
+int Steering::program_fd(Program program) const {
+  return program == Program::ingress ? impl_->ingress : program == Program::egress ? impl_->egress : impl_->hold;
+}
+
+Result<Counters> read_counters(int counter_map_fd) {
+  static const int cpus = libbpf_num_possible_cpus();
+  if (cpus <= 0) return make_error(Errc::internal, "read steering counters: the number of processors is unknown (/sys/devices/system/cpu/possible)");
+  std::vector<Counters> per_cpu(static_cast<size_t>(cpus));
+  const uint32_t zero = 0;
+  if (bpf_map_lookup_elem(counter_map_fd, &zero, per_cpu.data()) != 0) return os_error("read steering counters");
+  Counters sum{};
+  for (const Counters& one : per_cpu)
+    for (size_t i = 0; i < sum.size(); ++i) sum[i] += one[i];
+  return sum;
+}
+
+}  // namespace gecko::bpf
