@@ -19,9 +19,16 @@
 
 namespace gecko::tcp {
 
+// Does once per process what must happen before it gives up bpf(2) (seccomp, capabilities). Optional: without it, or
+// where it is refused, everything works, each freeze and restore only costs 7 us more. Returns whether the fast path is on.
+bool prepare();
+
 // What freeze changed and thaw must put back.
 struct Frozen {
   uint32_t snd_wl1 = 0, snd_wnd = 0, max_window = 0, rcv_wnd = 0, rcv_wup = 0;  // as before the freeze
+  // What freeze saw on its way; saves capture a look. kernel_state 0: capture looks itself.
+  uint32_t segs_in = 0, unacked_segments = 0, notsent_bytes = 0;
+  uint8_t kernel_state = 0;
 };
 
 // Gives raw IP packets a way in and out where the kernel has no call for it. Packets are whole IPv6/IPv4 packets with
@@ -36,13 +43,16 @@ class Injector {
 };
 
 // Silences the socket in both directions. On error the socket is as it was. Errors: closed (TIME_WAIT, CLOSE, SYN_*,
-// LISTEN: not movable), permission, unsupported (not TCP, MD5/AO signed, MPTCP, kTLS).
+// LISTEN: not movable), busy (frozen already), permission, unsupported (not TCP, MD5/AO signed, MPTCP, kTLS, a socket
+// filter of the application's own).
 Result<Frozen> freeze(int fd);
 
-// Reads the whole state of a frozen socket. Errors: limit (a queue over kMaxQueueBytes), internal.
+// Reads the whole state of a frozen socket. Errors: limit (a queue over kMaxQueueBytes), closed (it died meanwhile),
+// busy (unread urgent data: movable once the application has read it), unsupported (link-local address).
 Result<wire::TcpState> capture(int fd, const Frozen& frozen);
 
-// Undoes a freeze: the connection goes on here, with nothing lost. `state` is what capture returned, if it was called.
+// Undoes a freeze: the connection goes on here, with nothing lost. With an injector the peer is nudged to say at once
+// what it sent and acknowledged meanwhile; without, a kernel window probe asks (the answer may take 500 ms).
 Status thaw(int fd, const Frozen& frozen, Injector* injector = nullptr);
 
 // Ends a frozen or restored socket without a packet, whoever else holds descriptors of it (they see ECONNABORTED).
@@ -52,16 +62,18 @@ struct RestoreOptions {
   // Bind even if the address is not (yet) local: IPV6_FREEBIND / IP_FREEBIND.
   bool freebind = false;
 };
-// A new socket with this state, silent (repair mode and filter). Errors: exists (this 4-tuple lives here already),
+// A new blocking, close-on-exec socket with this state, silent (repair mode and filter). Errors: exists (this 4-tuple lives here already),
 // unsupported (e.g. congestion control not available is NOT an error: the default is used), permission, invalid, limit.
 Result<Fd> restore(const wire::TcpState& state, const RestoreOptions& options = {});
 
 // Makes a restored socket live: filter off, repair off, never-sent bytes queued, FINs re-created, peer nudged.
 // Steering must already deliver the flow here (promise 3); held packets may be released as soon as it returns.
-// `bytes_written` tells how many never-sent bytes the kernel took at once; the rest (normally 0) is returned in `unsent`
-// and must be written by the caller before anything else.
+// Never-sent bytes that the kernel did not take at once (normally none) are returned in `unsent`: the caller must write
+// them before anything else, and then, if `shutdown_after` is set, call shutdown(SHUT_WR).
+// On an error the socket may be half live: retire it.
 struct Activation {
   wire::Bytes unsent;
+  bool shutdown_after = false;
 };
 Result<Activation> activate(int fd, const wire::TcpState& state, Injector& injector);
 
@@ -71,9 +83,11 @@ Result<Activation> activate(int fd, const wire::TcpState& state, Injector& injec
 struct DrainResult { uint32_t bytes_left = 0; };
 Result<DrainResult> drain(int fd, std::chrono::milliseconds timeout, uint32_t max_left = 0);
 
-// Positions without freezing (for diagnosis and the steering barrier): segments taken so far, next expected sequence.
+// Positions without changing anything (for diagnosis and the steering barrier): segments taken so far, TCP_INFO's state,
+// bytes sent or queued but not acknowledged, bytes not yet read (both without FINs).
+// `rcv_nxt`, the next expected sequence number, is known only of a frozen socket, else 0.
 struct Positions { uint32_t segs_in = 0; uint32_t rcv_nxt = 0; uint8_t kernel_state = 0; uint32_t unacked_bytes = 0, unread_bytes = 0; };
-Result<Positions> positions(int frozen_fd);
+Result<Positions> positions(int fd);
 
 // Raw sockets (CAP_NET_RAW): for use without geckod.
 Result<std::unique_ptr<Injector>> make_raw_injector();

@@ -17,7 +17,9 @@ TcpState sample() {
   s.unsent = 2;
   s.recv_queue = {9, 8};
   s.congestion = "cubic";
+  s.window_scaling = true;
   s.snd_wscale = 7;
+  s.mss = 1428;
   return s;
 }
 

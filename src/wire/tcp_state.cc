@@ -1,6 +1,18 @@
 #include "wire/tcp_state.hh"
 
 namespace gecko::wire {
+namespace {
+
+constexpr uint32_t kMaxWindow = 65535u << 14;
+constexpr uint32_t kMaxInt = 0x7fffffff;
+
+bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a) < 0; }
+
+bool is_link_local(const Address& a) {  // fe80::/10; IPv4's 169.254/16 needs no scope and may move
+  return a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
+}
+
+}  // namespace
 
 Status validate(const TcpState& s) {
   const auto bad = [](std::string what) { return Status(make_error(Errc::invalid, "TCP state refused: " + what)); };
@@ -17,6 +29,18 @@ Status validate(const TcpState& s) {
   if (s.fin_sent != needs_fin_sent) return bad("its FIN-sent flag contradicts its state");
   if (s.fin_acked != (s.phase == TcpPhase::fin_wait2)) return bad("its FIN-acknowledged flag contradicts its state");
   if (s.fin_acked && !s.send_queue.empty()) return bad("its FIN is acknowledged but bytes before it are not");
+  if (s.v4_mapped && !s.flow.local.address.is_v4()) return bad("it is marked v4-mapped but its addresses are IPv6");
+  if (is_link_local(s.flow.local.address) || is_link_local(s.flow.peer.address)) return bad("a link-local address means nothing on another machine");
+  // The next three are what the kernel checks in TCP_REPAIR_WINDOW; refused here, before a socket exists.
+  if (s.max_window < s.snd_wnd) return bad("its send window is over the largest it ever had");
+  if (after(s.snd_wl1, s.recv_seq + s.rcv_wnd + 1)) return bad("its last window update lies beyond the receive window");
+  if (after(s.rcv_wup, s.recv_seq + (s.fin_received ? 1 : 0))) return bad("it acknowledged more than it received");
+  if (s.rcv_wnd > kMaxWindow || s.max_window > kMaxWindow) return bad("a window is larger than TCP can express (RFC 7323 section 2.3)");
+  if (!s.window_scaling && (s.snd_wscale != 0 || s.rcv_wscale != 0)) return bad("it has window scales without window scaling");
+  if (s.mss == 0) return bad("its maximum segment size is 0");
+  // The kernel's own ranges (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT); 0 means not set.
+  if (s.keepidle_s > 32767 || s.keepintvl_s > 32767 || s.keepcnt > 127) return bad("a keepalive parameter is out of range");
+  if (s.user_timeout_ms > kMaxInt || s.rcvlowat > kMaxInt || s.linger_s > kMaxInt) return bad("a socket option is out of range");
   if (s.congestion.find('\0') != std::string::npos) return bad("its congestion control name holds a NUL");
   return {};
 }

@@ -16,6 +16,7 @@ constexpr TcpPhase enum_max(TcpPhase) { return TcpPhase::closing; }
 struct TcpState {
   uint16_t version = kTcpStateVersion;
   Flow flow;
+  bool v4_mapped = false;      // an IPv4 connection on an AF_INET6 socket: the application sees ::ffff:a.b.c.d
   TcpPhase phase = TcpPhase::established;
 
   // Queues. `send_queue` holds sent-but-unacknowledged bytes first, then the never-sent ones (`unsent` of them).
@@ -42,21 +43,22 @@ struct TcpState {
 
   // Behaviour of the socket.
   std::string congestion;      // TCP_CONGESTION name
-  bool nodelay = false, keepalive = false, quickack = true, oobinline = false;
-  uint32_t keepidle_s = 0, keepintvl_s = 0, keepcnt = 0;
+  bool nodelay = false, cork = false, keepalive = false, oobinline = false;
+  uint32_t keepidle_s = 0, keepintvl_s = 0, keepcnt = 0;  // 0: not set; read only while keepalive is on
   uint32_t user_timeout_ms = 0, notsent_lowat = 0, priority = 0;
-  uint32_t sndbuf = 0, rcvbuf = 0;   // kernel bytes (already doubled), 0: autotuned
-  bool sndbuf_locked = false, rcvbuf_locked = false;
+  uint32_t sndbuf = 0, rcvbuf = 0;   // size at capture in kernel bytes (already doubled, see socket(7))
+  bool sndbuf_locked = false, rcvbuf_locked = false;  // set by the user; else autotuning stays on
+  uint64_t max_pacing_rate = ~uint64_t{0};  // bytes/s (SO_MAX_PACING_RATE), all ones: unlimited
   uint8_t tclass = 0, hop_limit = 0; // 0 hop limit: default
   uint32_t rcvlowat = 1;
   bool linger = false;
   uint32_t linger_s = 0;
 
-  GECKO_FIELDS(version, flow, phase, send_seq, recv_seq, unsent, wire::limited<kMaxQueueBytes>(send_queue),
+  GECKO_FIELDS(version, flow, v4_mapped, phase, send_seq, recv_seq, unsent, wire::limited<kMaxQueueBytes>(send_queue),
                wire::limited<kMaxQueueBytes>(recv_queue), fin_sent, fin_acked, fin_received, snd_wl1, snd_wnd, max_window, rcv_wnd,
                rcv_wup, mss, window_scaling, snd_wscale, rcv_wscale, sack, timestamps, timestamp, wire::limited<16>(congestion),
-               nodelay, keepalive, quickack, oobinline, keepidle_s, keepintvl_s, keepcnt, user_timeout_ms, notsent_lowat, priority,
-               sndbuf, rcvbuf, sndbuf_locked, rcvbuf_locked, tclass, hop_limit, rcvlowat, linger, linger_s)
+               nodelay, cork, keepalive, oobinline, keepidle_s, keepintvl_s, keepcnt, user_timeout_ms, notsent_lowat, priority,
+               sndbuf, rcvbuf, sndbuf_locked, rcvbuf_locked, max_pacing_rate, tclass, hop_limit, rcvlowat, linger, linger_s)
 };
 
 // Cross-field checks after decode: unsent <= |send_queue|, wscale <= 14, flags consistent with phase, flow complete.

@@ -1,0 +1,117 @@
+// activate: the moment a restored socket becomes the connection.
+#include <poll.h>
+
+#include "tcp/connection.hh"
+#include "tcp/deaf_filter.hh"
+#include "tcp/nudge.hh"
+#include "tcp/socket_option.hh"
+
+namespace gecko::tcp {
+namespace {
+
+using wire::ByteView;
+using wire::Bytes;
+using wire::TcpPhase;
+using wire::TcpState;
+
+Error failed(const TcpState& s, const char* doing, int err = errno) {
+  return os_error("activating TCP connection " + s.flow.str() + ": " + doing, err);
+}
+
+Bytes nudge_for(const TcpState& s) {
+  Nudge n;
+  n.flow = s.flow;
+  n.snd_una = s.send_seq - static_cast<uint32_t>(s.send_queue.size());
+  n.rcv_nxt = s.recv_seq + (s.fin_received ? 1 : 0);
+  const uint32_t right_edge = s.rcv_wup + s.rcv_wnd;
+  n.window = seq_after(right_edge, n.rcv_nxt) ? right_edge - n.rcv_nxt : 0;
+  n.rcv_wscale = s.rcv_wscale;
+  n.timestamps = s.timestamps;
+  n.timestamp = s.timestamp;
+  n.hop_limit = s.hop_limit;
+  n.traffic_class = s.tclass;
+  return build_nudge(n);
+}
+
+// A segment as if from the peer. Without timestamps, although they may be in use: the peer's clock is not known here,
+// and this kernel accepts their absence.
+Bytes from_peer(const TcpState& s, uint8_t flags, uint32_t ack) {
+  Segment segment;
+  segment.from = s.flow.peer;
+  segment.to = s.flow.local;
+  segment.seq = s.recv_seq;
+  segment.ack = ack;
+  segment.flags = flags;
+  segment.window = static_cast<uint16_t>(std::min<uint32_t>(s.snd_wnd >> s.snd_wscale, 65535));
+  return build_packet(segment);
+}
+
+// Nothing outstanding, and room to speak: then the peer's next acknowledgement tells all we might have missed, and no
+// probe is needed. With little room a lost window update would stall the sender until its persist timer.
+bool needs_probe(const TcpState& s) { return !s.send_queue.empty() || s.snd_wnd < s.max_window / 2 || s.snd_wnd == 0; }
+
+Status receive_fin(int fd, const TcpState& s, Injector& injector) {
+  const uint32_t snd_una = s.send_seq - static_cast<uint32_t>(s.send_queue.size());
+  GECKO_CHECK(injector.to_local(from_peer(s, Segment::kFin | Segment::kAck, snd_una)));
+  // Through a TUN device it has arrived by now; through loopback it may wait for a softirq.
+  constexpr int kArrivalMs = 200;
+  pollfd event{fd, POLLRDHUP, 0};
+  const int ready = ::poll(&event, 1, kArrivalMs);
+  if (ready > 0 && (event.revents & POLLRDHUP)) return {};
+  return make_error(Errc::unavailable, "activating TCP connection " + s.flow.str() + ": the re-created FIN of its peer did not arrive within " +
+                                           std::to_string(kArrivalMs) + " ms; check packet filters on the injection path");
+}
+
+// Normal writes. Returns how many bytes the kernel took. With `grow`, the send buffer is enlarged until all fit.
+size_t write_unsent(int fd, ByteView bytes, bool grow) {
+  size_t done = 0;
+  bool grown = false;
+  while (done < bytes.size()) {
+    const ssize_t put = ::send(fd, bytes.data() + done, bytes.size() - done, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (put > 0) {
+      done += static_cast<size_t>(put);
+    } else if (put < 0 && errno == EINTR) {
+      continue;
+    } else if (grow && !grown && errno == EAGAIN) {
+      grown = true;
+      const int size = static_cast<int>(std::min<size_t>(4 * bytes.size(), 0x3fffffff));
+      if (!set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, size)) set_int(fd, SOL_SOCKET, SO_SNDBUF, size);
+    } else {
+      break;
+    }
+  }
+  return done;
+}
+
+}  // namespace
+
+Result<Activation> activate(int fd, const TcpState& s, Injector& injector) {
+  GECKO_CHECK(wire::validate(s));
+  if (!make_hearing(fd)) return failed(s, "detaching the filter that stops its input");
+  // The nudge asks better than the kernel's own window probe, whose answer may be rate limited; that one is the fallback.
+  // Before leaving repair mode, so that its timestamp is not older than that of a probe or of data.
+  bool probe = needs_probe(s);
+  if (!s.send_queue.empty() && injector.to_peer(nudge_for(s))) probe = false;
+  if (!set_int(fd, kSolTcp, TCP_REPAIR, probe ? TCP_REPAIR_OFF : TCP_REPAIR_OFF_NO_WP) && !set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_OFF))
+    return failed(s, "leaving repair mode");
+  // Leaving repair mode sets "no reuse", and no new listener could bind this port.
+  if (!set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed(s, "allowing listeners on its port");
+
+  // The peer's FIN before ours, as it happened; in CLOSING they crossed: ours first.
+  if (s.fin_received && s.phase != TcpPhase::closing) GECKO_CHECK(receive_fin(fd, s, injector));
+  Activation result;
+  const ByteView unsent(s.send_queue.data() + s.send_queue.size() - s.unsent, s.unsent);
+  if (!unsent.empty()) {
+    const size_t done = write_unsent(fd, unsent, s.fin_sent);
+    result.unsent.assign(unsent.begin() + static_cast<ptrdiff_t>(done), unsent.end());
+    result.shutdown_after = s.fin_sent && !result.unsent.empty();
+  }
+  if (s.fin_sent && !s.fin_acked && !result.shutdown_after && ::shutdown(fd, SHUT_WR) != 0) return failed(s, "closing its sending side");
+  if (s.phase == TcpPhase::closing) GECKO_CHECK(receive_fin(fd, s, injector));
+  // FIN_WAIT2: restore has put a FIN into the queue that counts as sent. Should this get lost, the kernel repeats that FIN
+  // and the peer acknowledges it once more.
+  if (s.fin_acked) GECKO_CHECK(injector.to_local(from_peer(s, Segment::kAck, s.send_seq + 1)));
+  return result;
+}
+
+}  // namespace gecko::tcp

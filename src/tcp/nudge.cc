@@ -1,0 +1,50 @@
+#include "tcp/nudge.hh"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include <algorithm>
+
+#include "tcp/socket_names.hh"
+#include "tcp/socket_option.hh"
+
+namespace gecko::tcp {
+
+wire::Bytes build_nudge(const Nudge& n) {
+  static const uint8_t already_acknowledged = 0;  // its value does not matter: the peer only looks at its position
+  Segment s;
+  s.from = n.flow.local;
+  s.to = n.flow.peer;
+  s.seq = n.snd_una - 1;
+  s.ack = n.rcv_nxt;
+  s.flags = Segment::kAck;
+  s.window = static_cast<uint16_t>(std::min<uint32_t>(n.window >> n.rcv_wscale, 65535));
+  s.timestamps = n.timestamps;
+  s.ts_value = n.timestamp;
+  if (n.hop_limit != 0) s.hop_limit = n.hop_limit;
+  s.traffic_class = n.traffic_class;
+  s.payload = {&already_acknowledged, 1};
+  return build_packet(s);
+}
+
+Result<Nudge> read_nudge(int fd, const tcp_repair_window& window) {
+  GECKO_TRY(const SocketNames names, read_names(fd));
+  Nudge n;
+  n.flow = names.flow;
+  tcp_info info{};
+  uint32_t write_seq = 0;
+  int unacknowledged = 0;
+  const bool ok = get_raw(fd, kSolTcp, TCP_INFO, info) && ::ioctl(fd, SIOCOUTQ, &unacknowledged) == 0 &&
+                  set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) && get_raw(fd, kSolTcp, TCP_QUEUE_SEQ, write_seq) &&
+                  set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) && get_raw(fd, kSolTcp, TCP_QUEUE_SEQ, n.rcv_nxt) &&
+                  set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_NO_QUEUE) && get_raw(fd, kSolTcp, TCP_TIMESTAMP, n.timestamp);
+  if (!ok) return socket_error(fd, "reading its positions");
+  n.snd_una = write_seq - static_cast<uint32_t>(unacknowledged);
+  const uint32_t right_edge = window.rcv_wup + window.rcv_wnd;
+  n.window = seq_after(right_edge, n.rcv_nxt) ? right_edge - n.rcv_nxt : 0;
+  n.rcv_wscale = info.tcpi_rcv_wscale;
+  n.timestamps = (info.tcpi_options & TCPI_OPT_TIMESTAMPS) != 0;
+  return n;
+}
+
+}  // namespace gecko::tcp

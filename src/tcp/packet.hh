@@ -1,0 +1,31 @@
+// Builds one raw TCP segment in an IPv6 or IPv4 packet, checksums included. For whoever must say something on behalf of
+// a connection that its kernel has no call for: a FIN to re-create, a one-byte nudge, a recovery probe.
+//
+// No options except timestamps (RFC 7323; padded with two NOPs as everybody does), no IP options, not fragmented.
+// Formats: RFC 9293 section 3.1, RFC 8200 section 3, RFC 791 section 3.1.
+#pragma once
+
+#include "wire/codec.hh"
+
+namespace gecko::tcp {
+
+struct Segment {
+  static constexpr uint8_t kFin = 0x01, kSyn = 0x02, kRst = 0x04, kPsh = 0x08, kAck = 0x10;
+
+  Endpoint from, to;            // both of one family; v4-mapped addresses give an IPv4 packet
+  uint32_t seq = 0, ack = 0;
+  uint8_t flags = kAck;
+  uint16_t window = 0;          // as on the wire: already scaled
+  bool timestamps = false;
+  uint32_t ts_value = 0, ts_echo = 0;
+  uint8_t hop_limit = 64;
+  uint8_t traffic_class = 0;
+  wire::ByteView payload = {};  // borrowed; at most 60 000 bytes
+};
+
+wire::Bytes build_packet(const Segment& segment);
+
+// The Internet checksum (RFC 1071) over `data`, continuing from `sum` (a folded or unfolded 32-bit sum of 16-bit words).
+uint16_t internet_checksum(wire::ByteView data, uint32_t sum = 0);
+
+}  // namespace gecko::tcp

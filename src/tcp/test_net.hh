@@ -1,0 +1,249 @@
+// For the tests and benchmarks of connection passing: a private user and network namespace, more namespaces joined by
+// veth, TCP pairs in any of them. Needs no root. Not part of the library.
+#pragma once
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <functional>
+#include <string>
+
+#include "tcp/connection.hh"
+#include "tcp/socket_option.hh"
+
+namespace gecko::tcp::test {
+
+using wire::Bytes;
+
+// Moves the calling process (one thread only) into a new user and network namespace. Empty: done; else why not.
+inline std::string enter_private_namespaces() {
+  const auto write_file = [](const char* path, const std::string& text) {
+    const Fd file(::open(path, O_WRONLY | O_CLOEXEC));
+    return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  };
+  const auto uid = ::getuid(), gid = ::getgid();
+  if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return std::string("unshare(user, network): ") + std::strerror(errno);
+  if (!write_file("/proc/self/setgroups", "deny") || !write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1") ||
+      !write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1"))
+    return std::string("writing the id maps: ") + std::strerror(errno);
+  if (std::system("ip link set lo up") != 0) return "ip link set lo up failed";
+  const Fd probe(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!set_int(probe.get(), kSolTcp, TCP_REPAIR, 1)) return std::string("TCP_REPAIR: ") + std::strerror(errno);
+  return {};
+}
+
+// A network namespace of its own. The calling thread stays where it is.
+class Netns {
+ public:
+  Netns() {
+    const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    GECKO_ASSERT(::unshare(CLONE_NEWNET) == 0);
+    fd_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    GECKO_ASSERT(std::system("ip link set lo up") == 0);
+    GECKO_ASSERT(::setns(home.get(), CLONE_NEWNET) == 0);
+  }
+  int fd() const { return fd_.get(); }
+  std::string path() const { return "/proc/" + std::to_string(::getpid()) + "/fd/" + std::to_string(fd_.get()); }
+
+ private:
+  Fd fd_;
+};
+
+// The calling thread is in another namespace while this lives. nullptr: stays.
+class Inside {
+ public:
+  explicit Inside(const Netns* ns) {
+    if (!ns) return;
+    home_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
+    GECKO_ASSERT(::setns(ns->fd(), CLONE_NEWNET) == 0);
+  }
+  ~Inside() {
+    if (home_) GECKO_ASSERT(::setns(home_.get(), CLONE_NEWNET) == 0);
+  }
+
+ private:
+  Fd home_;
+};
+
+inline void ip(const Netns* ns, const std::string& commands) {
+  const Inside inside(ns);
+  FILE* pipe = ::popen("ip -batch -", "w");
+  GECKO_ASSERT(pipe);
+  std::fputs(commands.c_str(), pipe);
+  GECKO_ASSERT(::pclose(pipe) == 0);
+}
+
+// Waits for `done` with a deadline; no fixed sleeps.
+inline bool eventually(const std::function<bool()>& done, std::chrono::milliseconds within = std::chrono::seconds(5)) {
+  const auto end = std::chrono::steady_clock::now() + within;
+  while (!done()) {
+    if (std::chrono::steady_clock::now() > end) return false;
+    ::usleep(200);
+  }
+  return true;
+}
+
+inline uint8_t kernel_state(int fd) {
+  tcp_info info{};
+  return get_raw(fd, kSolTcp, TCP_INFO, info) ? info.tcpi_state : uint8_t{0};
+}
+inline bool reaches(int fd, KernelState state) { return eventually([&] { return kernel_state(fd) == state; }); }
+
+inline Endpoint at(const std::string& address, uint16_t port) { return Endpoint{*Address::parse(address), port}; }
+
+struct SocketSetup {
+  bool v6_socket_for_v4 = false;           // server side: AF_INET6 listener, IPv4 client
+  std::function<void(int)> listener, client;  // options to set before listen / connect
+};
+
+// A listener; port 0: any, see port_of.
+inline Fd listen_on(const Endpoint& where, const SocketSetup& setup = {}) {
+  const bool v6 = !where.address.is_v4() || setup.v6_socket_for_v4;
+  Fd fd(::socket(v6 ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  set_int(fd.get(), SOL_SOCKET, SO_REUSEADDR, 1);
+  if (setup.listener) setup.listener(fd.get());
+  sockaddr_storage address{};
+  const socklen_t size = v6 ? where.to_sockaddr6(address) : where.to_sockaddr(address);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 || ::listen(fd.get(), 128) != 0) return {};
+  return fd;
+}
+inline Endpoint name_of(int fd) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  GECKO_ASSERT(::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  return *Endpoint::from_sockaddr(address);
+}
+inline Fd connect_to(const Endpoint& where, const SocketSetup& setup = {}) {
+  Fd fd(::socket(where.address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (setup.client) setup.client(fd.get());
+  sockaddr_storage address{};
+  const socklen_t size = where.to_sockaddr(address);
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return {};
+  return fd;
+}
+
+struct Pair {
+  Fd client, server;
+};
+// `server_ns`, `client_ns`: where each side lives, nullptr: here.
+inline Pair connected(const Endpoint& where, const SocketSetup& setup = {}, const Netns* server_ns = nullptr, const Netns* client_ns = nullptr) {
+  Pair pair;
+  Fd listener;
+  {
+    const Inside inside(server_ns);
+    listener = listen_on(where, setup);
+    GECKO_ASSERT(listener);
+  }
+  {
+    const Inside inside(client_ns);
+    pair.client = connect_to(Endpoint{where.address, name_of(listener.get()).port}, setup);
+  }
+  GECKO_ASSERT(pair.client);
+  pair.server = Fd(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  GECKO_ASSERT(pair.server);
+  return pair;
+}
+
+inline Bytes pattern(size_t size, uint32_t seed = 1) {
+  Bytes bytes(size);
+  for (auto& b : bytes) {
+    seed = seed * 1664525 + 1013904223;
+    b = static_cast<uint8_t>(seed >> 24);
+  }
+  return bytes;
+}
+// Reads exactly `size` bytes, or less at end of stream, error (`error` says) or after 10 s of silence.
+inline Bytes read_exactly(int fd, size_t size, int* error = nullptr) {
+  Bytes bytes(size);
+  size_t have = 0;
+  if (error) *error = 0;
+  while (have < size) {
+    pollfd readable{fd, POLLIN, 0};
+    if (::poll(&readable, 1, 10'000) <= 0) break;
+    const ssize_t got = ::recv(fd, bytes.data() + have, size - have, MSG_DONTWAIT);
+    if (got < 0 && errno == EAGAIN) continue;
+    if (got < 0 && error) *error = errno;
+    if (got <= 0) break;
+    have += static_cast<size_t>(got);
+  }
+  bytes.resize(have);
+  return bytes;
+}
+inline bool write_all(int fd, const Bytes& bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    pollfd writable{fd, POLLOUT, 0};
+    if (::poll(&writable, 1, 10'000) <= 0) return false;
+    const ssize_t put = ::send(fd, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (put < 0 && errno != EAGAIN) return false;
+    if (put > 0) done += static_cast<size_t>(put);
+  }
+  return true;
+}
+// Writes until the kernel takes no more; what it took.
+inline size_t fill(int fd, const Bytes& bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t put = ::send(fd, bytes.data() + done, bytes.size() - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (put <= 0) break;
+    done += static_cast<size_t>(put);
+  }
+  return done;
+}
+inline uint32_t unacked(int fd) {
+  int value = 0;
+  ::ioctl(fd, SIOCOUTQ, &value);
+  return static_cast<uint32_t>(value);
+}
+inline uint32_t unread(int fd) {
+  int value = 0;
+  ::ioctl(fd, SIOCINQ, &value);
+  return static_cast<uint32_t>(value);
+}
+
+// One client and two servers that share the service address, each server in a namespace of its own behind its own veth.
+// The client lives in the process's namespace. `steer(n)` sends the flow's packets to server n.
+class Lab {
+ public:
+  static constexpr const char* kService6 = "2001:db8:f::80";
+  static constexpr const char* kService4 = "192.0.2.80";
+  static constexpr const char* kClient6 = "2001:db8:c::1";
+  static constexpr const char* kClient4 = "192.0.2.1";
+
+  Lab() {
+    std::string here = std::string("addr add ") + kClient6 + "/128 dev lo nodad\naddr add " + kClient4 + "/32 dev lo\n";
+    for (int n = 0; n < 2; ++n) {
+      const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
+      here += "link add to" + i + " type veth peer name up netns " + server[n].path() + "\n";
+      here += "addr add " + link6 + "1/64 dev to" + i + " nodad\naddr add " + link4 + "1/31 dev to" + i + "\nlink set to" + i + " up\n";
+    }
+    ip(nullptr, here);
+    for (int n = 0; n < 2; ++n) {
+      const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
+      ip(&server[n], "addr add " + link6 + "2/64 dev up nodad\naddr add " + link4 + "0/31 dev up\nlink set up up\n" +
+                         "addr add " + kService6 + "/128 dev lo nodad\naddr add " + kService4 + "/32 dev lo\n" +
+                         "route add " + kClient6 + "/128 via " + link6 + "1\nroute add " + kClient4 + "/32 via " + link4 + "1\n");
+    }
+    steer(0);
+  }
+  ~Lab() {
+    ip(nullptr, std::string("link del to0\nlink del to1\naddr del ") + kClient6 + "/128 dev lo\naddr del " + kClient4 + "/32 dev lo\n");
+  }
+  Lab(const Lab&) = delete;
+  Lab& operator=(const Lab&) = delete;
+
+  void steer(int n) const {
+    const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
+    ip(nullptr, std::string("route replace ") + kService6 + "/128 via " + link6 + "2 dev to" + i + " src " + kClient6 + "\n" +
+                    "route replace " + kService4 + "/32 via " + link4 + "0 dev to" + i + " src " + kClient4 + "\n");
+  }
+
+  Netns server[2];
+};
+
+}  // namespace gecko::tcp::test
