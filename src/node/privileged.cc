@@ -37,6 +37,8 @@ Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket)
       [this](const Error&) { loop_.stop(); });
 }
 
+Privileged::~Privileged() = default;
+
 int Privileged::run() {
   loop_.run();
   make_safe();

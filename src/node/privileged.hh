@@ -24,6 +24,7 @@ class Privileged {
     std::vector<std::string> interfaces;      // by group index: where the group address is announced
   };
   Privileged(const Options& options, Kernel kernel, Fd command_socket);
+  ~Privileged();
   int run();                      // until the other half closes the socket; exit code
 
  private:
