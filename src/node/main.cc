@@ -148,7 +148,7 @@ int main(int argc, char** argv) {
   app.add_option("--node", options.node, "this node's name in the group files (default: the host name)");
   app.add_option("--runtime-dir", options.runtime_dir, "where the API socket is made")->capture_default_str();
   app.add_option("--keys", options.keys, "key directory (default: the group's 'keys', or /etc/gecko/keys/GROUP)");
-  app.add_option("--user", options.user, "user of the unprivileged half")->capture_default_str();
+  app.add_option("--user", options.user, "user of the unprivileged half (default: gecko, or nobody where there is no such user)");
   app.add_option("--cpu", options.cpu, "run both halves on this CPU");
   app.add_option("--spin-us", options.spin_us, "poll for so long after each step of a handoff in flight; 0: never")->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning, error")->check(CLI::IsMember({"debug", "info", "warning", "error"}))->capture_default_str();
@@ -173,6 +173,10 @@ int main(int argc, char** argv) {
     return groups.error().code == Errc::not_found ? kNoInput : kDataError;
   }
   options.groups = std::move(*groups);
+  if (options.user.empty()) {
+    options.user = ::getpwnam("gecko") != nullptr ? "gecko" : "nobody";
+    if (options.user == "nobody" && !check) log_info("there is no user 'gecko': the unprivileged half runs as 'nobody'");
+  }
   if (check) {
     std::printf("%zu group file%s: no errors\n", files.size(), files.size() == 1 ? "" : "s");
     return 0;

@@ -14,7 +14,7 @@ struct Options {
   std::vector<config::GroupConfig> groups;
   std::string runtime_dir = "/run/gecko";  // API socket, journal, key copies
   std::string keys;                        // key directory; empty: the group's own, or /etc/gecko/keys/GROUP
-  std::string user = "gecko";              // the unprivileged half runs as this user
+  std::string user;                        // the unprivileged half runs as this user
   int cpu = -1;                            // both halves on this CPU; -1: the scheduler's choice
   int spin_us = 200;                       // poll without sleeping for so long after each step of a handoff in flight; 0: never
 };
