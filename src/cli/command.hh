@@ -1,0 +1,32 @@
+// What all subcommands share: the global options, how they are added, and how they say what went wrong.
+// A command's file adds its options to the parser and leaves its work in Context::run; main calls it when parsing went well.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "cli/exit_code.hh"
+
+namespace gecko::cli {
+
+using Json = nlohmann::ordered_json;
+
+struct Context {
+  std::string socket;          // --socket
+  std::string group;           // --group; empty: not given
+  bool json = false;           // --json
+  std::function<Exit()> run;   // the chosen command
+
+  // Prints the error where the caller looks for it: stderr, and with --json as an object on stdout. `exit` overrides the usual number.
+  Exit fail(const Error& error) const { return fail(error, exit_for(error.code)); }
+  Exit fail(const Error& error, Exit exit) const;
+  void print(const Json& value) const;  // one line, as --json promises
+};
+
+// One per file, in the order of `gecko --help`.
+void add_lab(CLI::App& app, Context& context);
+void add_version(CLI::App& app, Context& context);
+
+}  // namespace gecko::cli

@@ -1,0 +1,90 @@
+#include "lab/daemon.hh"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "lab/net_namespace.hh"
+#include "net/admin_client.hh"
+
+namespace gecko::lab {
+namespace {
+
+std::string read_link(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t length = readlink(path.c_str(), target, sizeof target);
+  return length > 0 ? std::string(target, static_cast<size_t>(length)) : std::string();
+}
+
+// Names of the nodes that this status reply counts as alive.
+Result<std::set<std::string>> nodes_alive(const std::string& status) {
+  std::set<std::string> alive;
+  try {
+    for (const auto& group : nlohmann::json::parse(status).at("groups"))
+      for (const auto& node : group.at("nodes"))
+        if (const auto state = node.at("state").get<std::string>(); state == "self" || state == "ok") alive.insert(node.at("name").get<std::string>());
+  } catch (const nlohmann::json::exception& e) {
+    return make_error(Errc::invalid, std::string("geckod's status is not what this gecko understands: ") + e.what());
+  }
+  return alive;
+}
+
+}  // namespace
+
+Result<std::string> find_geckod() {
+  const std::string self = read_link("/proc/self/exe");
+  const std::string here = self.substr(0, self.rfind('/'));
+  for (const auto& beside : {here + "/geckod", here + "/../sbin/geckod"})  // a build's folder; an installed package
+    if (access(beside.c_str(), X_OK) == 0) return beside;
+  const char* path = std::getenv("PATH");
+  for (std::string_view rest = path != nullptr ? path : ""; !rest.empty();) {
+    const size_t end = std::min(rest.find(':'), rest.size());
+    const std::string candidate = std::string(rest.substr(0, end)) + "/geckod";
+    if (access(candidate.c_str(), X_OK) == 0) return candidate;
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+  return make_error(Errc::not_found, "no geckod, neither beside " + self + " nor in PATH; build it (ninja geckod), or bring the lab up with --no-daemons");
+}
+
+Status start_geckod(const Lab& lab, const Host& host, const std::string& program) {
+  const std::string directory = lab.directory() + "/" + host.name;
+  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return os_error("make " + directory);
+  SpawnOptions options;
+  options.log_file = lab.log(host.name);
+  options.daemon = true;
+  const std::string keys = lab.directory() + "/keys/" + host.name;
+  const auto started = lab.run(host.name, {program, "--node", host.name, "--runtime-dir", directory, "--keys", keys, lab.group_file()}, std::move(options));
+  if (!started) return started.error();
+  return {};
+}
+
+std::vector<pid_t> geckods_in(const std::string& network_namespace) {
+  std::vector<pid_t> pids;
+  for (const pid_t pid : processes_in(network_namespace)) {
+    const std::string program = read_link("/proc/" + std::to_string(pid) + "/exe");
+    if (program.substr(program.rfind('/') + 1).starts_with("geckod")) pids.push_back(pid);  // " (deleted)" follows after a rebuild
+  }
+  return pids;
+}
+
+std::string last_log_line(const Lab& lab, const std::string& node) {
+  std::ifstream log(lab.log(node));
+  std::string line, last;
+  while (std::getline(log, line))
+    if (!line.empty()) last = line;
+  return last;
+}
+
+Status look_ready(const Lab& lab, const std::string& node, const std::vector<std::string>& among) {
+  GECKO_TRY(auto client, net::AdminClient::connect(lab.socket(node), "gecko lab", std::chrono::seconds(1)));
+  GECKO_TRY(const std::string status, client.ask(R"({"op":"status"})", std::chrono::seconds(1)));
+  GECKO_TRY(const auto alive, nodes_alive(status));
+  for (const auto& other : among)
+    if (!alive.contains(other)) return make_error(Errc::unavailable, "geckod on " + node + " does not see " + other + " yet");
+  return {};
+}
+
+}  // namespace gecko::lab

@@ -1,0 +1,17 @@
+// geckod as the lab runs it: where its program is, how it is started on a node, and when it is ready. Used by lab.cc only.
+#pragma once
+
+#include "lab/lab.hh"
+
+namespace gecko::lab {
+
+// Beside the running program, else in PATH. Errors: not_found.
+Result<std::string> find_geckod();
+Status start_geckod(const Lab& lab, const Host& host, const std::string& program);
+// Processes of the namespace that run geckod.
+std::vector<pid_t> geckods_in(const std::string& network_namespace);
+// One look: does geckod on `node` answer, and does it see all of `among`? The error says what is missing.
+Status look_ready(const Lab& lab, const std::string& node, const std::vector<std::string>& among);
+std::string last_log_line(const Lab& lab, const std::string& node);
+
+}  // namespace gecko::lab
