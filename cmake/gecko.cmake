@@ -4,6 +4,9 @@
 #                                    its *_test.cc as one test program, its *_fuzz.cc as one fuzzer each
 #   gecko_program(NAME SOURCES ... DEPS ...)
 #   gecko_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s])   exit code 77 means skipped
+#       labels: unit, bpf (loads programs), sim (simulator), netns (real namespaces), system (several processes), house (rules of this
+#       repository), full (only by ./dev test --full). netns and system tests run alone, the others two at a time.
+#   gecko_collect()                  at the end: the targets `programs` (all but tests and benchmarks) and `fuzzers`
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -70,6 +73,9 @@ function(gecko_program name)
   add_executable(${name} ${arg_SOURCES})
   target_link_libraries(${name} PRIVATE gecko_flags ${arg_DEPS})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/bin)
+  if(NOT name MATCHES "_(test|bench)$|^canary_")
+    set_property(GLOBAL APPEND PROPERTY GECKO_PROGRAMS ${name})
+  endif()
 endfunction()
 
 function(gecko_test name)
@@ -80,4 +86,14 @@ function(gecko_test name)
   gecko_program(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  if("netns" IN_LIST arg_LABELS OR "system" IN_LIST arg_LABELS)
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE)  # they fill both cores, and their deadlines are real
+  endif()
+endfunction()
+
+function(gecko_collect)
+  get_property(programs GLOBAL PROPERTY GECKO_PROGRAMS)
+  get_property(fuzzers GLOBAL PROPERTY GECKO_FUZZERS)
+  add_custom_target(programs DEPENDS ${programs})
+  add_custom_target(fuzzers DEPENDS ${fuzzers})
 endfunction()
