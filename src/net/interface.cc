@@ -1,130 +1,302 @@
 #include "net/interface.hh"
 
 #include <fcntl.h>
-#include <ifaddrs.h>
+#include <linux/if.h>
+#include <linux/if_addr.h>
+#include <linux/if_arp.h>
+#include <linux/if_link.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
-#include "base/fd.hh"
+#include <algorithm>
 
 namespace gecko::net {
 namespace {
 
-struct AddressRequest {
-  nlmsghdr header{};
-  ifaddrmsg address{};
-  char attributes[128]{};
+// The kernel answers within the call; this only keeps a broken one from hanging the daemon.
+constexpr timeval kPatience{2, 0};
+// Larger than any answer of the kernel (it fills at most 32 KiB per read).
+constexpr size_t kAnswerBytes = 64 * 1024;
 
-  void attribute(uint16_t type, const void* data, size_t size) {
-    auto* attr = reinterpret_cast<rtattr*>(reinterpret_cast<char*>(this) + NLMSG_ALIGN(header.nlmsg_len));
-    attr->rta_type = type;
-    attr->rta_len = static_cast<uint16_t>(RTA_LENGTH(size));
-    std::memcpy(RTA_DATA(attr), data, size);
-    header.nlmsg_len = static_cast<uint32_t>(NLMSG_ALIGN(header.nlmsg_len) + RTA_LENGTH(size));
+struct Attribute {
+  uint16_t type = 0;
+  const uint8_t* data = nullptr;
+  size_t size = 0;
+
+  uint32_t u32() const {
+    uint32_t value = 0;
+    if (size >= sizeof value) std::memcpy(&value, data, sizeof value);
+    return value;
   }
 };
 
-// 0 or a negative errno, as the kernel acknowledges.
-int ask_kernel(const AddressRequest& request) {
-  Fd fd(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
-  if (!fd || ::send(fd.get(), &request, request.header.nlmsg_len, 0) < 0) return -errno;
-  alignas(nlmsghdr) char answer[1024];
-  const ssize_t n = ::recv(fd.get(), answer, sizeof answer, 0);
-  if (n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(nlmsgerr)))) return n < 0 ? -errno : -EPROTO;
-  const auto* header = reinterpret_cast<const nlmsghdr*>(answer);
-  if (header->nlmsg_type != NLMSG_ERROR) return -EPROTO;
-  return static_cast<const nlmsgerr*>(NLMSG_DATA(header))->error;
+// Attributes of a message behind its fixed part of `skip` bytes; stops at the first that does not fit.
+template <class Visit>
+void for_each_attribute(const std::vector<uint8_t>& message, size_t skip, Visit visit) {
+  size_t at = NLMSG_HDRLEN + NLMSG_ALIGN(skip);
+  while (at + sizeof(rtattr) <= message.size()) {
+    rtattr header{};
+    std::memcpy(&header, message.data() + at, sizeof header);
+    if (header.rta_len < sizeof header || header.rta_len > message.size() - at) return;
+    visit(Attribute{static_cast<uint16_t>(header.rta_type & NLA_TYPE_MASK), message.data() + at + RTA_LENGTH(0), header.rta_len - RTA_LENGTH(0)});
+    at += RTA_ALIGN(header.rta_len);
+  }
 }
 
-Status change_address(const std::string& name, const Address& address, uint16_t type, uint16_t flags, int harmless) {
-  GECKO_TRY(const auto interface, interface_by_name(name));
-  AddressRequest request;
-  request.header.nlmsg_len = NLMSG_LENGTH(sizeof(ifaddrmsg));
-  request.header.nlmsg_type = type;
-  request.header.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | NLM_F_ACK | flags);
-  const bool v4 = address.is_v4();
-  request.address.ifa_family = static_cast<uint8_t>(address.family());
-  request.address.ifa_prefixlen = v4 ? 32 : 128;
-  request.address.ifa_flags = v4 ? 0 : IFA_F_NODAD;
-  request.address.ifa_index = static_cast<uint32_t>(interface.index);
-  const void* bytes = address.bytes.data() + (v4 ? 12 : 0);
-  request.attribute(IFA_LOCAL, bytes, v4 ? 4 : 16);
-  request.attribute(IFA_ADDRESS, bytes, v4 ? 4 : 16);
-  const int error = ask_kernel(request);
-  if (error != 0 && error != harmless)
-    return os_error((type == RTM_NEWADDR ? "add address " : "remove address ") + address.str() + (type == RTM_NEWADDR ? " to " : " from ") + name, -error);
+template <class T>
+T fixed_part(const std::vector<uint8_t>& message) {
+  T value{};
+  if (message.size() >= NLMSG_HDRLEN + sizeof value) std::memcpy(&value, message.data() + NLMSG_HDRLEN, sizeof value);
+  return value;
+}
+
+uint8_t full_length(const Address& address) { return address.is_v4() ? 32 : 128; }
+
+}  // namespace
+
+struct Rtnetlink::Request {
+  Request(uint16_t type, uint16_t flags) {
+    nlmsghdr header{};
+    header.nlmsg_type = type;
+    header.nlmsg_flags = static_cast<uint16_t>(NLM_F_REQUEST | flags);
+    append(&header, sizeof header);
+  }
+  void append(const void* data, size_t size) {
+    const auto* p = static_cast<const uint8_t*>(data);
+    bytes.insert(bytes.end(), p, p + size);
+    bytes.resize(NLMSG_ALIGN(bytes.size()));
+  }
+  void attribute(uint16_t type, const void* data, size_t size) {
+    const rtattr header{static_cast<uint16_t>(RTA_LENGTH(size)), type};
+    append(&header, sizeof header);
+    append(data, size);
+  }
+  std::vector<uint8_t> bytes;
+};
+
+Result<Rtnetlink> Rtnetlink::open() {
+  Fd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
+  if (!fd) return os_error("open rtnetlink");
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
+      setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof kPatience) != 0)
+    return os_error("open rtnetlink");
+  return Rtnetlink(std::move(fd));
+}
+
+// Sends one request and reads up to its end: an acknowledgement, an error, or the end of a dump.
+Status Rtnetlink::transact(Request& request, const std::string& doing, std::vector<std::vector<uint8_t>>* answers) {
+  nlmsghdr header{};
+  std::memcpy(&header, request.bytes.data(), sizeof header);
+  header.nlmsg_len = static_cast<uint32_t>(request.bytes.size());
+  header.nlmsg_seq = ++sequence_;
+  std::memcpy(request.bytes.data(), &header, sizeof header);
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  if (sendto(socket_.get(), request.bytes.data(), request.bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel) < 0) return os_error(doing);
+  std::vector<uint8_t> buffer(kAnswerBytes);
+  for (;;) {
+    sockaddr_nl from{};
+    socklen_t from_size = sizeof from;
+    const ssize_t got = recvfrom(socket_.get(), buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &from_size);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return os_error(doing);
+    if (from.nl_pid != 0) continue;  // not the kernel
+    for (size_t at = 0; at + sizeof header <= static_cast<size_t>(got);) {
+      std::memcpy(&header, buffer.data() + at, sizeof header);
+      if (header.nlmsg_len < sizeof header || header.nlmsg_len > static_cast<size_t>(got) - at) return make_error(Errc::internal, doing + ": malformed answer");
+      const size_t begin = at;
+      at += NLMSG_ALIGN(header.nlmsg_len);
+      if (header.nlmsg_seq != sequence_) continue;  // left over from an earlier request that timed out
+      if (header.nlmsg_type == NLMSG_DONE) return {};
+      if (header.nlmsg_type == NLMSG_ERROR) {
+        nlmsgerr error{};
+        if (header.nlmsg_len < NLMSG_LENGTH(sizeof error.error)) return make_error(Errc::internal, doing + ": malformed answer");
+        std::memcpy(&error.error, buffer.data() + begin + NLMSG_HDRLEN, sizeof error.error);
+        if (error.error == 0) return {};
+        Error failed = os_error(doing, -error.error);
+        if (error.error == -EPERM) failed.message += "; this needs CAP_NET_ADMIN";
+        if (error.error == -EADDRNOTAVAIL) failed.code = Errc::not_found;
+        return failed;
+      }
+      if (answers != nullptr) answers->emplace_back(buffer.begin() + static_cast<ptrdiff_t>(begin), buffer.begin() + static_cast<ptrdiff_t>(begin + header.nlmsg_len));
+    }
+  }
+}
+
+Result<std::vector<Interface>> Rtnetlink::interfaces() {
+  Request request(RTM_GETLINK, NLM_F_DUMP);
+  const ifinfomsg all{};
+  request.append(&all, sizeof all);
+  std::vector<std::vector<uint8_t>> answers;
+  GECKO_CHECK(transact(request, "list network interfaces", &answers));
+  std::vector<Interface> out;
+  for (const auto& answer : answers) {
+    const auto info = fixed_part<ifinfomsg>(answer);
+    Interface one;
+    one.index = info.ifi_index;
+    one.up = (info.ifi_flags & IFF_UP) != 0;
+    one.loopback = (info.ifi_flags & IFF_LOOPBACK) != 0;
+    for_each_attribute(answer, sizeof info, [&](const Attribute& a) {
+      if (a.type == IFLA_IFNAME && a.size > 0) one.name.assign(reinterpret_cast<const char*>(a.data), strnlen(reinterpret_cast<const char*>(a.data), a.size));
+      else if (a.type == IFLA_MTU) one.mtu = a.u32();
+      else if (a.type == IFLA_TXQLEN) one.queue_length = a.u32();
+      else if (a.type == IFLA_ADDRESS && a.size == one.mac.size() && info.ifi_type == ARPHRD_ETHER) {
+        one.ethernet = true;
+        std::memcpy(one.mac.data(), a.data, a.size);
+      }
+    });
+    out.push_back(std::move(one));
+  }
+  return out;
+}
+
+Result<Interface> Rtnetlink::by_name(const std::string& name) {
+  GECKO_TRY(const auto all, interfaces());
+  std::string names;
+  for (const auto& one : all) {
+    if (one.name == name) return one;
+    names += (names.empty() ? "" : ", ") + one.name;
+  }
+  return make_error(Errc::not_found, "no interface is named '" + name + "'; there are: " + names);
+}
+
+Result<Interface> Rtnetlink::by_index(int index) {
+  GECKO_TRY(const auto all, interfaces());
+  for (const auto& one : all)
+    if (one.index == index) return one;
+  return make_error(Errc::not_found, "no interface has number " + std::to_string(index));
+}
+
+Result<std::vector<InterfaceAddress>> Rtnetlink::addresses() {
+  Request request(RTM_GETADDR, NLM_F_DUMP);
+  const ifaddrmsg all{};
+  request.append(&all, sizeof all);
+  std::vector<std::vector<uint8_t>> answers;
+  GECKO_CHECK(transact(request, "list addresses", &answers));
+  std::vector<InterfaceAddress> out;
+  for (const auto& answer : answers) {
+    const auto info = fixed_part<ifaddrmsg>(answer);
+    InterfaceAddress one;
+    one.index = static_cast<int>(info.ifa_index);
+    one.prefix_length = info.ifa_prefixlen;
+    uint32_t flags = info.ifa_flags;
+    bool have = false, local = false;
+    for_each_attribute(answer, sizeof info, [&](const Attribute& a) {
+      if (a.type == IFA_FLAGS) flags = a.u32();
+      // IFA_LOCAL is the own address; IFA_ADDRESS is the same, or the other end of a point-to-point link.
+      if (a.type != IFA_LOCAL && (a.type != IFA_ADDRESS || local)) return;
+      if (info.ifa_family == AF_INET6 && a.size == 16) {
+        std::memcpy(one.address.bytes.data(), a.data, 16);
+      } else if (info.ifa_family == AF_INET && a.size == 4) {
+        uint32_t v4 = 0;
+        std::memcpy(&v4, a.data, 4);
+        one.address = Address::from_v4(ntohl(v4));
+      } else {
+        return;
+      }
+      have = true;
+      local = a.type == IFA_LOCAL;
+    });
+    one.tentative = (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) != 0;
+    if (have) out.push_back(one);
+  }
+  return out;
+}
+
+Result<Interface> Rtnetlink::holder(const Address& address) {
+  GECKO_TRY(const auto all, addresses());
+  for (const auto& one : all)
+    if (one.address == address) return by_index(one.index);
+  return make_error(Errc::not_found, "no interface of this machine has the address " + address.str());
+}
+
+Status Rtnetlink::change_address(uint16_t type, uint16_t flags, int index, const Address& address, uint8_t prefix_length, const std::string& doing) {
+  Request request(type, static_cast<uint16_t>(NLM_F_ACK | flags));
+  ifaddrmsg info{};
+  info.ifa_family = static_cast<uint8_t>(address.family());
+  info.ifa_prefixlen = prefix_length;
+  info.ifa_flags = address.is_v4() ? 0 : IFA_F_NODAD;
+  info.ifa_scope = RT_SCOPE_UNIVERSE;
+  info.ifa_index = static_cast<uint32_t>(index);
+  request.append(&info, sizeof info);
+  const uint8_t* bytes = address.bytes.data() + (address.is_v4() ? 12 : 0);
+  const size_t size = address.is_v4() ? 4 : 16;
+  request.attribute(IFA_LOCAL, bytes, size);
+  request.attribute(IFA_ADDRESS, bytes, size);
+  return transact(request, doing, nullptr);
+}
+
+Status Rtnetlink::add_address(int index, const Address& address) {
+  return change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, full_length(address),
+                        "add address " + address.str() + " to interface " + std::to_string(index));
+}
+
+Status Rtnetlink::remove_address(int index, const Address& address) {
+  const std::string doing = "remove address " + address.str() + " from interface " + std::to_string(index);
+  GECKO_TRY(const auto all, addresses());
+  for (const auto& one : all)
+    if (one.index == index && one.address == address) return change_address(RTM_DELADDR, 0, index, address, one.prefix_length, doing);
+  return make_error(Errc::not_found, doing + ": it is not there");
+}
+
+Status Rtnetlink::change_link(int index, const std::string& doing, unsigned flags, unsigned flag_mask, uint16_t attribute, uint32_t value) {
+  Request request(RTM_NEWLINK, NLM_F_ACK);
+  ifinfomsg info{};
+  info.ifi_index = index;
+  info.ifi_flags = flags;
+  info.ifi_change = flag_mask;
+  request.append(&info, sizeof info);
+  if (attribute != IFLA_UNSPEC) request.attribute(attribute, &value, sizeof value);
+  return transact(request, doing + " interface " + std::to_string(index), nullptr);
+}
+
+Status Rtnetlink::set_up(int index, bool up) { return change_link(index, up ? "set up" : "set down", up ? IFF_UP : 0, IFF_UP, IFLA_UNSPEC, 0); }
+Status Rtnetlink::set_mtu(int index, uint32_t bytes) { return change_link(index, "set MTU " + std::to_string(bytes) + " of", 0, 0, IFLA_MTU, bytes); }
+Status Rtnetlink::set_queue_length(int index, uint32_t packets) {
+  return change_link(index, "set queue length " + std::to_string(packets) + " of", 0, 0, IFLA_TXQLEN, packets);
+}
+
+Status Rtnetlink::disable_autoconfiguration(const Interface& interface) {
+  const std::string conf = "net/ipv6/conf/" + interface.name + "/";
+  for (const auto& [key, value] : {std::pair("addr_gen_mode", "1"), std::pair("accept_ra", "0"), std::pair("router_solicitations", "0")})
+    GECKO_CHECK(write_sysctl(conf + key, value));
   return {};
+}
+
+// --- sysctl --------------------------------------------------------------------------------------------------------------
+
+namespace {
+
+Result<std::string> sysctl_file(const std::string& path) {
+  // Interface names come from files and operators: none may lead out of /proc/sys/net.
+  if (!path.starts_with("net/") || path.find("..") != std::string::npos || path.find('\0') != std::string::npos)
+    return make_error(Errc::invalid, "'" + path + "' is not a setting of the network (net/...)");
+  return "/proc/sys/" + path;
 }
 
 }  // namespace
 
-Result<Interface> interface_by_name(const std::string& name) {
-  Interface result;
-  result.name = name;
-  ifreq request{};
-  if (name.empty() || name.size() >= IFNAMSIZ) return make_error(Errc::invalid, "'" + name + "' is not an interface name");
-  name.copy(request.ifr_name, IFNAMSIZ - 1);
-  Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd) return os_error("open a control socket");
-  if (::ioctl(fd.get(), SIOCGIFINDEX, &request) != 0)
-    return make_error(Errc::not_found, "there is no interface '" + name + "' here; 'ip link' lists them");
-  result.index = request.ifr_ifindex;
-  if (::ioctl(fd.get(), SIOCGIFMTU, &request) != 0) return os_error("read the MTU of " + name);
-  result.mtu = static_cast<uint32_t>(request.ifr_mtu);
-  if (::ioctl(fd.get(), SIOCGIFHWADDR, &request) == 0) std::memcpy(result.mac.data(), request.ifr_hwaddr.sa_data, 6);
-  return result;
-}
-
-Result<Interface> interface_with(const Address& address) {
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) != 0) return os_error("list the addresses of this machine");
-  std::string name;
-  for (const ifaddrs* it = list; it != nullptr && name.empty(); it = it->ifa_next) {
-    if (it->ifa_addr == nullptr || (it->ifa_addr->sa_family != AF_INET && it->ifa_addr->sa_family != AF_INET6)) continue;
-    sockaddr_storage sa{};
-    std::memcpy(&sa, it->ifa_addr, it->ifa_addr->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6));
-    const auto endpoint = Endpoint::from_sockaddr(sa);
-    if (endpoint && endpoint->address == address) name = it->ifa_name;
-  }
-  ::freeifaddrs(list);
-  if (name.empty()) return make_error(Errc::not_found, "no interface of this machine has address " + address.str());
-  return interface_by_name(name);
-}
-
-Status add_address(const std::string& interface, const Address& address) {
-  return change_address(interface, address, RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, -EEXIST);
-}
-
-Status remove_address(const std::string& interface, const Address& address) {
-  return change_address(interface, address, RTM_DELADDR, 0, -EADDRNOTAVAIL);
-}
-
-Status set_up(const std::string& interface) {
-  ifreq request{};
-  interface.copy(request.ifr_name, IFNAMSIZ - 1);
-  Fd fd(::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-  if (!fd || ::ioctl(fd.get(), SIOCGIFFLAGS, &request) != 0) return os_error("read the flags of " + interface);
-  request.ifr_flags = static_cast<short>(request.ifr_flags | IFF_UP);
-  if (::ioctl(fd.get(), SIOCSIFFLAGS, &request) != 0) return os_error("set " + interface + " up");
-  return {};
-}
-
 Status write_sysctl(const std::string& path, const std::string& value) {
-  Fd fd(::open(("/proc/sys/" + path).c_str(), O_WRONLY | O_CLOEXEC));
-  if (!fd || ::write(fd.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size())) return os_error("write " + value + " to /proc/sys/" + path);
+  GECKO_TRY(const std::string file, sysctl_file(path));
+  const Fd fd(open(file.c_str(), O_WRONLY | O_CLOEXEC));
+  if (!fd) return os_error("set " + file + " to " + value);
+  if (write(fd.get(), value.data(), value.size()) != static_cast<ssize_t>(value.size())) return os_error("set " + file + " to " + value);
   return {};
 }
 
 Result<std::string> read_sysctl(const std::string& path) {
-  Fd fd(::open(("/proc/sys/" + path).c_str(), O_RDONLY | O_CLOEXEC));
-  char text[256];
-  const ssize_t n = fd ? ::read(fd.get(), text, sizeof text) : -1;
-  if (n < 0) return os_error("read /proc/sys/" + path);
-  std::string value(text, static_cast<size_t>(n));
-  while (!value.empty() && (value.back() == '\n' || value.back() == ' ')) value.pop_back();
+  GECKO_TRY(const std::string file, sysctl_file(path));
+  const Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return os_error("read " + file);
+  char buffer[4096];
+  const ssize_t got = read(fd.get(), buffer, sizeof buffer);
+  if (got < 0) return os_error("read " + file);
+  std::string value(buffer, static_cast<size_t>(got));
+  while (!value.empty() && value.back() == '\n') value.pop_back();
   return value;
 }
 
