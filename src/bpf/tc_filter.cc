@@ -79,10 +79,15 @@ Result<std::optional<uint32_t>> our_program(int ifindex, Hook at) {
   bpf_tc_hook hook = to_hook(ifindex, at);
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = kTcPriority);
   const int error = bpf_tc_query(&hook, &opts);
-  // ENOENT: nothing at that place; EINVAL: the hook has no such chain or qdisc at all.
-  if (error == -ENOENT || error == -EINVAL || error == -ENODEV) return std::optional<uint32_t>();
-  if (error != 0) return os_error(place(ifindex, at, "query filter"), -error);
-  if (!is_ours(opts.prog_id))
+  if (error == -ENOENT || error == -ENODEV) return std::optional<uint32_t>();
+  if (error == -EINVAL) {
+    // No clsact qdisc at all, or a filter of another kind.
+    GECKO_TRY(const bool used, has_filters(ifindex, at == Hook::ingress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS));
+    if (!used) return std::optional<uint32_t>();
+  } else if (error != 0) {
+    return os_error(place(ifindex, at, "query filter"), -error);
+  }
+  if (error != 0 || !is_ours(opts.prog_id))
     return make_error(Errc::exists, place(ifindex, at, "attach") + ": priority " + std::to_string(kTcPriority) + " handle 0x67 holds a filter that is not Gecko's; "
                       "remove it ('tc filter show dev ... ' lists it)");
   return std::optional(opts.prog_id);
