@@ -13,8 +13,8 @@
 
 #include <gtest/gtest.h>
 
-#include "bpf/held_packet.hh"
 #include "bpf/steering.hh"
+#include "held_packet.hh"
 #include "net_lab.hh"
 #include "traffic.hh"
 
@@ -146,13 +146,13 @@ INSTANTIATE_TEST_SUITE_P(Families, SteeringNet, testing::Bool(), [](const auto& 
 // One packet from the hold device that belongs to a group; the kernel's own chatter is skipped. Empty at the deadline.
 Bytes read_hold(const Node& n, std::chrono::milliseconds patience = 5000ms) {
   const Time end = monotonic_now() + patience;
-  Bytes buffer(bpf::kHeldPacketMax);
+  Bytes buffer(kHeldPacketMax);
   for (;;) {
     const ssize_t got = read(n.hold.get(), buffer.data(), buffer.size());
     if (got > 0) {
       const std::span<const uint8_t> packet(buffer.data(), static_cast<size_t>(got));
       const auto group = [](const Address& a) { return a == NetLab::group(false) || a == NetLab::group(true); };
-      if (!bpf::parse_held(packet, group)) continue;
+      if (!parse_held(packet, group)) continue;
       return Bytes(packet.begin(), packet.end());
     }
     if (monotonic_now() > end) return {};
@@ -232,12 +232,12 @@ TEST_P(SteeringNet, TooBigIsAnsweredByUserSpace) {
     while (!done) {
       const Bytes packet = read_hold(n0(), 20ms);
       if (packet.empty()) continue;
-      const auto held = bpf::parse_held(packet, is_group);
+      const auto held = parse_held(packet, is_group);
       ASSERT_OK(held);
       EXPECT_EQ(held->flow, flow(40004));
       EXPECT_FALSE(held->from_group);
       EXPECT_GT(held->largest, 1460u);
-      write_hold(n0(), bpf::packet_too_big(packet, 1460));
+      write_hold(n0(), packet_too_big(packet, 1460));
       ++answered;
     }
   });
@@ -261,7 +261,7 @@ TEST_P(SteeringNet, HoldReleaseToAnotherNodeKeepsOrder) {
   ASSERT_OK(send_pattern(client, 1500, 500));
   held.push_back(read_hold(n0()));
   ASSERT_FALSE(held.back().empty());
-  const auto first = bpf::parse_held(held[0], is_group), second = bpf::parse_held(held[1], is_group);
+  const auto first = parse_held(held[0], is_group), second = parse_held(held[1], is_group);
   ASSERT_OK(first);
   ASSERT_OK(second);
   EXPECT_EQ(first->flow, flow(40005));
@@ -291,7 +291,7 @@ TEST_P(SteeringNet, HoldReleaseAtTheOwner) {
   const Bytes packet = read_hold(n0());
   ASSERT_FALSE(packet.empty());
   EXPECT_EQ((*must(flows.get(flow(40006)))).last_passed_ns, before.last_passed_ns);
-  const auto held = bpf::parse_held(packet, is_group);
+  const auto held = parse_held(packet, is_group);
   ASSERT_OK(held);
   EXPECT_EQ(held->seq, before.max_end_seq);
   write_hold(n0(), packet);
@@ -337,7 +337,7 @@ TEST_P(SteeringNet, UnknownFlowIsHeldAndTheKernelAnswersWhenTold) {
   ASSERT_OK(send_pattern(c, 0, 100));
   const Bytes packet = read_hold(n0());
   ASSERT_FALSE(packet.empty());
-  const auto held = bpf::parse_held(packet, is_group);
+  const auto held = parse_held(packet, is_group);
   ASSERT_OK(held);
   EXPECT_EQ(held->flow, flow(40008));
   EXPECT_TRUE(held->tcp);

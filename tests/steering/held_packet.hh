@@ -1,8 +1,5 @@
-// Packets on the hold device, as the unprivileged half of geckod reads and writes them: a virtio_net_hdr (the TUN is opened with
-// IFF_NO_PI | IFF_VNET_HDR), then the IP packet. What came from the network is parsed, never trusted.
-//
-// What a packet that arrives there means is said by the flow table (docs/protocol/steering.md): entry HOLD: it is held; no entry:
-// nobody knows it; anything else: it was too big to be encapsulated, answer packet_too_big().
+// What a test that plays geckod reads from the hold device and writes to it: a virtio_net_hdr (the TUN is opened with IFF_NO_PI |
+// IFF_VNET_HDR), then the IP packet.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +9,7 @@
 
 #include "base/address.hh"
 
-namespace gecko::bpf {
+namespace gecko::lab_test {
 
 inline constexpr size_t kVnetHeader = 10;  // sizeof(virtio_net_hdr), the kernel's default TUNSETVNETHDRSZ
 // A GSO packet of 64 KB and its headers.
@@ -36,4 +33,4 @@ Result<HeldPacket> parse_held(std::span<const uint8_t> bytes, const std::functio
 // (RFC 1191) to its sender, ready to be written to the device. `mtu` is the group's encap_mtu.
 std::vector<uint8_t> packet_too_big(std::span<const uint8_t> bytes, uint16_t mtu);
 
-}  // namespace gecko::bpf
+}  // namespace gecko::lab_test

@@ -1,11 +1,11 @@
-#include "bpf/held_packet.hh"
+#include "held_packet.hh"
 
 #include <netinet/in.h>
 
 #include <algorithm>
 #include <functional>
 
-namespace gecko::bpf {
+namespace gecko::lab_test {
 namespace {
 
 // linux/virtio_net.h is no C++ (a member is called "class"). Byte order is the machine's own.
@@ -155,4 +155,4 @@ std::vector<uint8_t> packet_too_big(std::span<const uint8_t> bytes, uint16_t mtu
   return b;
 }
 
-}  // namespace gecko::bpf
+}  // namespace gecko::lab_test
