@@ -18,11 +18,14 @@ Error failed(const TcpState& s, const char* doing, int err = errno) {
   return os_error("activating TCP connection " + s.flow.str() + ": " + doing, err);
 }
 
-Bytes nudge_for(const TcpState& s) {
+uint32_t rcv_nxt(const TcpState& s) { return s.recv_seq + (s.fin_received ? 1 : 0); }
+uint32_t snd_una(const TcpState& s) { return s.send_seq - static_cast<uint32_t>(s.send_queue.size()); }
+
+Nudge nudge_for(const TcpState& s) {
   Nudge n;
   n.flow = s.flow;
-  n.snd_una = s.send_seq - static_cast<uint32_t>(s.send_queue.size());
-  n.rcv_nxt = s.recv_seq + (s.fin_received ? 1 : 0);
+  n.snd_una = snd_una(s);
+  n.rcv_nxt = rcv_nxt(s);
   const uint32_t right_edge = s.rcv_wup + s.rcv_wnd;
   n.window = seq_after(right_edge, n.rcv_nxt) ? right_edge - n.rcv_nxt : 0;
   n.rcv_wscale = s.rcv_wscale;
@@ -30,7 +33,24 @@ Bytes nudge_for(const TcpState& s) {
   n.timestamp = s.timestamp;
   n.hop_limit = s.hop_limit;
   n.traffic_class = s.tclass;
-  return build_nudge(n);
+  return n;
+}
+
+// Says to the peer what cannot wait until one of the applications speaks. Nothing for a quiet connection: its next
+// segment tells all. False: it could not be said.
+// - Bytes are outstanding, or there is little room to send (a lost window update would stall the sender until its
+//   persist timer): the nudge, which the peer must answer with its position and window.
+// - The old socket owed an acknowledgement (its delayed-ACK timer does not come along): the peer would wait for it until
+//   its retransmission timeout, and with Nagle's algorithm hold back what it writes next (measured: 207 ms). It must be
+//   in the peer's window to count, which the nudge is only when nothing is outstanding; so is no probe of the kernel.
+bool speak_up(const TcpState& s, Injector& injector) {
+  const bool outstanding = !s.send_queue.empty();
+  const bool nudge = outstanding || s.snd_wnd < s.max_window / 2 || s.snd_wnd == 0;
+  const bool owes = s.rcv_wup != rcv_nxt(s);
+  bool ok = true;
+  if (nudge) ok = bool(injector.to_peer(build_nudge(nudge_for(s))));
+  if (owes && (outstanding || !nudge)) ok = injector.to_peer(build_acknowledgement(nudge_for(s), s.send_seq - s.unsent)) && ok;
+  return ok;
 }
 
 // A segment as if from the peer. Without timestamps, although they may be in use: the peer's clock is not known here,
@@ -46,13 +66,8 @@ Bytes from_peer(const TcpState& s, uint8_t flags, uint32_t ack) {
   return build_packet(segment);
 }
 
-// Nothing outstanding, and room to speak: then the peer's next acknowledgement tells all we might have missed, and no
-// probe is needed. With little room a lost window update would stall the sender until its persist timer.
-bool needs_probe(const TcpState& s) { return !s.send_queue.empty() || s.snd_wnd < s.max_window / 2 || s.snd_wnd == 0; }
-
 Status receive_fin(int fd, const TcpState& s, Injector& injector) {
-  const uint32_t snd_una = s.send_seq - static_cast<uint32_t>(s.send_queue.size());
-  GECKO_CHECK(injector.to_local(from_peer(s, Segment::kFin | Segment::kAck, snd_una)));
+  GECKO_CHECK(injector.to_local(from_peer(s, Segment::kFin | Segment::kAck, snd_una(s))));
   // Through a TUN device it has arrived by now; through loopback it may wait for a softirq.
   constexpr int kArrivalMs = 200;
   pollfd event{fd, POLLRDHUP, 0};
@@ -88,11 +103,10 @@ size_t write_unsent(int fd, ByteView bytes, bool grow) {
 Result<Activation> activate(int fd, const TcpState& s, Injector& injector) {
   GECKO_CHECK(wire::validate(s));
   if (!make_hearing(fd)) return failed(s, "detaching the filter that stops its input");
-  // The nudge asks better than the kernel's own window probe, whose answer may be rate limited; that one is the fallback.
-  // Before leaving repair mode, so that its timestamp is not older than that of a probe or of data.
-  bool probe = needs_probe(s);
-  if (!s.send_queue.empty() && injector.to_peer(nudge_for(s))) probe = false;
-  if (!set_int(fd, kSolTcp, TCP_REPAIR, probe ? TCP_REPAIR_OFF : TCP_REPAIR_OFF_NO_WP) && !set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_OFF))
+  // Before leaving repair mode, so that its timestamp is not older than that of data. If it fails, the kernel's window
+  // probe is better than nothing.
+  const bool told = speak_up(s, injector);
+  if (!set_int(fd, kSolTcp, TCP_REPAIR, told ? TCP_REPAIR_OFF_NO_WP : TCP_REPAIR_OFF) && !set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_OFF))
     return failed(s, "leaving repair mode");
   // Leaving repair mode sets "no reuse", and no new listener could bind this port.
   if (!set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed(s, "allowing listeners on its port");

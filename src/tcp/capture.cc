@@ -179,6 +179,9 @@ Result<TcpState> capture(int fd, const Frozen& frozen) {
   if (!read_behaviour(fd, s) || !get_raw(fd, kSolTcp, TCP_MAXSEG, mss) || !get_raw(fd, kSolTcp, TCP_TIMESTAMP, s.timestamp))
     return socket_error(fd, "reading its options");
   s.mss = static_cast<uint16_t>(mss);
+  // The kernel uses the lowest bit to say that the clock counts microseconds, and so may tell one less than it sent last:
+  // a peer that follows RFC 7323 to the letter would drop what looks older.
+  s.timestamp += 2;
 
   // Positions last and checked afterwards: a softirq on another CPU may have been past the filter when it was attached.
   tcp_info info{};

@@ -8,31 +8,6 @@
 namespace gecko::tcp::test {
 namespace {
 
-std::unique_ptr<Injector> injector() {
-  auto made = make_raw_injector();
-  GECKO_ASSERT(made);
-  return *std::move(made);
-}
-
-// Within one namespace: the old socket must go before the new one comes.
-testing::AssertionResult move_here(Fd& server, wire::TcpState* seen = nullptr) {
-  const auto raw = injector();
-  const auto fail = [](const char* step, const Error& e) { return testing::AssertionFailure() << step << ": " << e.message; };
-  const auto frozen = freeze(server.get());
-  if (!frozen) return fail("freeze", frozen.error());
-  auto state = capture(server.get(), *frozen);
-  if (!state) return fail("capture", state.error());
-  if (seen) *seen = *state;
-  if (auto done = retire(server.get()); !done) return fail("retire", done.error());
-  auto restored = restore(*state);
-  if (!restored) return fail("restore", restored.error());
-  const auto active = activate(restored->get(), *state, *raw);
-  if (!active) return fail("activate", active.error());
-  if (!active->unsent.empty()) return testing::AssertionFailure() << active->unsent.size() << " bytes left unsent";
-  server = *std::move(restored);
-  return testing::AssertionSuccess();
-}
-
 void echo(int client, int server, uint32_t seed) {
   const Bytes there = pattern(3000, seed), back = pattern(5000, seed + 1);
   int error = 0;
@@ -78,6 +53,22 @@ TEST_P(Move, UnreadDataArrivesOnce) {
   ASSERT_TRUE(move_here(pair.server));
   EXPECT_EQ(read_exactly(pair.server.get(), data.size() - 1000), Bytes(data.begin() + 1000, data.end()));
   echo(pair.client.get(), pair.server.get(), 5);
+}
+
+// The donor's delayed-ACK timer does not come along: without an acknowledgement from the acceptor the client would wait
+// for its retransmission timeout, and a client with Nagle's algorithm would hold back its next bytes.
+TEST_P(Move, AnOwedAcknowledgementIsSentByTheAcceptor) {
+  Pair pair = connect();
+  echo(pair.client.get(), pair.server.get(), 1);  // the server's socket is interactive now: it delays acknowledgements
+  ASSERT_TRUE(write_all(pair.client.get(), pattern(10)));
+  ASSERT_TRUE(eventually([&] { return unread(pair.server.get()) == 10; }));
+  wire::TcpState state;
+  ASSERT_TRUE(move_here(pair.server, &state));
+  ASSERT_NE(state.rcv_wup, state.recv_seq) << "the acknowledgement was not pending: this tests nothing";
+  EXPECT_TRUE(eventually([&] { return unacked(pair.client.get()) == 0; }));
+  tcp_info info{};
+  ASSERT_TRUE(get_raw(pair.client.get(), kSolTcp, TCP_INFO, info));
+  EXPECT_EQ(info.tcpi_total_retrans, 0u);
 }
 
 TEST_P(Move, UnackedAndUnsentDataArriveWhenTheClosedWindowOpens) {

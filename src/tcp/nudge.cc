@@ -10,22 +10,31 @@
 
 namespace gecko::tcp {
 
-wire::Bytes build_nudge(const Nudge& n) {
-  static const uint8_t already_acknowledged = 0;  // its value does not matter: the peer only looks at its position
+namespace {
+
+wire::Bytes build(const Nudge& n, uint32_t seq, wire::ByteView payload) {
   Segment s;
   s.from = n.flow.local;
   s.to = n.flow.peer;
-  s.seq = n.snd_una - 1;
+  s.seq = seq;
   s.ack = n.rcv_nxt;
-  s.flags = Segment::kAck;
   s.window = static_cast<uint16_t>(std::min<uint32_t>(n.window >> n.rcv_wscale, 65535));
-  s.timestamps = n.timestamps;
+  s.timestamps = n.timestamps;  // the echo stays 0: what to echo is not known, and 0 is not measured by the peer
   s.ts_value = n.timestamp;
   if (n.hop_limit != 0) s.hop_limit = n.hop_limit;
   s.traffic_class = n.traffic_class;
-  s.payload = {&already_acknowledged, 1};
+  s.payload = payload;
   return build_packet(s);
 }
+
+}  // namespace
+
+wire::Bytes build_nudge(const Nudge& nudge) {
+  static const uint8_t already_acknowledged = 0;  // its value does not matter: the peer only looks at its position
+  return build(nudge, nudge.snd_una - 1, {&already_acknowledged, 1});
+}
+
+wire::Bytes build_acknowledgement(const Nudge& nudge, uint32_t snd_nxt) { return build(nudge, snd_nxt, {}); }
 
 Result<Nudge> read_nudge(int fd, const tcp_repair_window& window) {
   GECKO_TRY(const SocketNames names, read_names(fd));

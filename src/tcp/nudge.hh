@@ -21,6 +21,8 @@ struct Nudge {
 };
 
 wire::Bytes build_nudge(const Nudge& nudge);
+// A plain acknowledgement instead, at the next sequence number to be sent: in the peer's window, so that it counts.
+wire::Bytes build_acknowledgement(const Nudge& nudge, uint32_t snd_nxt);
 
 // Everything a nudge needs, read from a frozen socket.
 Result<Nudge> read_nudge(int frozen_fd, const tcp_repair_window& window);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <fcntl.h>
+#include <gtest/gtest.h>
 #include <linux/sockios.h>
 #include <poll.h>
 #include <sched.h>
@@ -204,6 +205,64 @@ inline uint32_t unread(int fd) {
   int value = 0;
   ::ioctl(fd, SIOCINQ, &value);
   return static_cast<uint32_t>(value);
+}
+
+// A counter of the calling thread's namespace, for example tcp_counter("OutRsts") (RFC 4022, /proc/net/snmp).
+inline uint64_t tcp_counter(const std::string& name, const Netns* ns = nullptr) {
+  const Inside inside(ns);
+  FILE* file = std::fopen("/proc/thread-self/net/snmp", "r");
+  GECKO_ASSERT(file);
+  std::vector<std::string> names;
+  uint64_t value = ~uint64_t{0};
+  char line[2048];
+  while (std::fgets(line, sizeof line, file)) {
+    if (std::strncmp(line, "Tcp:", 4) != 0) continue;
+    std::vector<std::string> words;
+    for (char *save = nullptr, *word = strtok_r(line, " \n", &save); word; word = strtok_r(nullptr, " \n", &save)) words.emplace_back(word);
+    for (size_t i = 0; i < names.size() && i < words.size(); ++i)
+      if (names[i] == name) value = std::strtoull(words[i].c_str(), nullptr, 10);
+    names = words;
+  }
+  std::fclose(file);
+  GECKO_ASSERT(value != ~uint64_t{0});
+  return value;
+}
+
+// Asserts over its lifetime that nobody in the namespace sends a reset.
+class NoResets {
+ public:
+  explicit NoResets(const Netns* ns = nullptr) : ns_(ns), before_(tcp_counter("OutRsts", ns)) {}
+  ~NoResets() { EXPECT_EQ(tcp_counter("OutRsts", ns_), before_) << "resets were sent"; }
+
+ private:
+  const Netns* ns_;
+  uint64_t before_;
+};
+
+inline std::unique_ptr<Injector> injector() {
+  auto made = make_raw_injector();
+  GECKO_ASSERT(made);
+  return *std::move(made);
+}
+
+// A whole move within one namespace: the old socket must go before the new one comes.
+inline testing::AssertionResult move_here(Fd& server, wire::TcpState* seen = nullptr) {
+  const auto raw = injector();
+  const auto fail = [](const char* step, const Error& e) { return testing::AssertionFailure() << step << ": " << e.message; };
+  const auto frozen = freeze(server.get());
+  if (!frozen) return fail("freeze", frozen.error());
+  auto state = capture(server.get(), *frozen);
+  if (!state) return fail("capture", state.error());
+  if (seen) *seen = *state;
+  if (auto valid = wire::validate(*state); !valid) return fail("validate", valid.error());
+  if (auto done = retire(server.get()); !done) return fail("retire", done.error());
+  auto restored = restore(*state);
+  if (!restored) return fail("restore", restored.error());
+  const auto active = activate(restored->get(), *state, *raw);
+  if (!active) return fail("activate", active.error());
+  if (!active->unsent.empty()) return testing::AssertionFailure() << active->unsent.size() << " bytes left unsent";
+  server = *std::move(restored);
+  return testing::AssertionSuccess();
 }
 
 // One client and two servers that share the service address, each server in a namespace of its own behind its own veth.
