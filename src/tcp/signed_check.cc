@@ -37,6 +37,7 @@ bool fill(int fd, Request& request) {
   request.header.nlmsg_flags = NLM_F_REQUEST;
   request.body.sdiag_family = static_cast<uint8_t>(local.ss_family);
   request.body.sdiag_protocol = IPPROTO_TCP;
+  request.body.idiag_ext = 1u << (INET_DIAG_INFO - 1);  // the keys come only together with this
   request.body.idiag_states = ~0u;
   auto& id = request.body.id;
   id.idiag_cookie[0] = id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
@@ -56,16 +57,10 @@ bool fill(int fd, Request& request) {
   return true;
 }
 
-bool has_md5_key(int fd) {
-  Request request;
-  if (!fill(fd, request)) return false;
-  const Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  if (!netlink || ::send(netlink.get(), &request, sizeof request, 0) < 0) return false;
-  alignas(nlmsghdr) char reply[8192];
-  const ssize_t got = ::recv(netlink.get(), reply, sizeof reply, MSG_DONTWAIT);  // netlink answers within the send call
-  if (got < static_cast<ssize_t>(sizeof(nlmsghdr))) return false;
+bool names_md5_key(const char* reply, size_t size) {
+  if (size < sizeof(nlmsghdr)) return false;
   const auto* header = reinterpret_cast<const nlmsghdr*>(reply);
-  size_t left = std::min(static_cast<size_t>(got), static_cast<size_t>(header->nlmsg_len));
+  const size_t left = std::min(size, static_cast<size_t>(header->nlmsg_len));
   const size_t fixed = NLMSG_LENGTH(sizeof(inet_diag_msg));
   if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || left < fixed) return false;  // not found here: another namespace
   for (const char *at = reply + NLMSG_ALIGN(fixed), *end = reply + left; static_cast<size_t>(end - at) >= sizeof(nlattr);) {
@@ -78,6 +73,18 @@ bool has_md5_key(int fd) {
   return false;
 }
 
+bool has_md5_key(int fd) {
+  Request request;
+  if (!fill(fd, request)) return false;
+  const Fd netlink(::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!netlink || ::send(netlink.get(), &request, sizeof request, 0) < 0) return false;
+  alignas(nlmsghdr) char reply[8192];
+  const ssize_t got = ::recv(netlink.get(), reply, sizeof reply, MSG_DONTWAIT);  // netlink answers within the send call
+  const bool result = got > 0 && names_md5_key(reply, static_cast<size_t>(got));
+  ::explicit_bzero(reply, sizeof reply);  // it holds the key itself
+  return result;
+}
+
 }  // namespace
 
 Status refuse_signed(int fd, const tcp_info& info) {
@@ -86,7 +93,7 @@ Status refuse_signed(int fd, const tcp_info& info) {
   const bool ao = has_authentication_option(fd);
   if (!ao && !has_md5_key(fd)) return {};
   return make_error(Errc::unsupported, describe(fd) + " is signed with " + (ao ? "TCP-AO" : "TCP MD5") +
-                                           " keys, which the kernel does not give away; it cannot move");
+                                           " keys, and keys do not travel between machines; it cannot move");
 }
 
 }  // namespace gecko::tcp

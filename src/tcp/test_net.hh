@@ -21,18 +21,23 @@ namespace gecko::tcp::test {
 
 using wire::Bytes;
 
+inline bool write_file(const char* path, const std::string& text) {
+  const Fd file(::open(path, O_WRONLY | O_CLOEXEC));
+  return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
+}
+// Without duplicate address detection, which keeps a new interface silent for 2 s.
+inline bool start_namespace() {
+  return std::system("ip link set lo up") == 0 && write_file("/proc/sys/net/ipv6/conf/default/accept_dad", "0");
+}
+
 // Moves the calling process (one thread only) into a new user and network namespace. Empty: done; else why not.
 inline std::string enter_private_namespaces() {
-  const auto write_file = [](const char* path, const std::string& text) {
-    const Fd file(::open(path, O_WRONLY | O_CLOEXEC));
-    return file && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  };
   const auto uid = ::getuid(), gid = ::getgid();
   if (::unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0) return std::string("unshare(user, network): ") + std::strerror(errno);
   if (!write_file("/proc/self/setgroups", "deny") || !write_file("/proc/self/uid_map", "0 " + std::to_string(uid) + " 1") ||
       !write_file("/proc/self/gid_map", "0 " + std::to_string(gid) + " 1"))
     return std::string("writing the id maps: ") + std::strerror(errno);
-  if (std::system("ip link set lo up") != 0) return "ip link set lo up failed";
+  if (!start_namespace()) return "setting up the loopback device failed (is iproute2 installed?)";
   const Fd probe(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (!set_int(probe.get(), kSolTcp, TCP_REPAIR, 1)) return std::string("TCP_REPAIR: ") + std::strerror(errno);
   return {};
@@ -45,7 +50,7 @@ class Netns {
     const Fd home(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     GECKO_ASSERT(::unshare(CLONE_NEWNET) == 0);
     fd_ = Fd(::open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
-    GECKO_ASSERT(std::system("ip link set lo up") == 0);
+    GECKO_ASSERT(start_namespace());
     GECKO_ASSERT(::setns(home.get(), CLONE_NEWNET) == 0);
   }
   int fd() const { return fd_.get(); }
@@ -278,13 +283,13 @@ class Lab {
     std::string here = std::string("addr add ") + kClient6 + "/128 dev lo nodad\naddr add " + kClient4 + "/32 dev lo\n";
     for (int n = 0; n < 2; ++n) {
       const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
-      here += "link add to" + i + " type veth peer name up netns " + server[n].path() + "\n";
+      here += "link add to" + i + " type veth peer name eth0 netns " + server[n].path() + "\n";
       here += "addr add " + link6 + "1/64 dev to" + i + " nodad\naddr add " + link4 + "1/31 dev to" + i + "\nlink set to" + i + " up\n";
     }
     ip(nullptr, here);
     for (int n = 0; n < 2; ++n) {
       const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
-      ip(&server[n], "addr add " + link6 + "2/64 dev up nodad\naddr add " + link4 + "0/31 dev up\nlink set up up\n" +
+      ip(&server[n], "addr add " + link6 + "2/64 dev eth0 nodad\naddr add " + link4 + "0/31 dev eth0\nlink set eth0 up\n" +
                          "addr add " + kService6 + "/128 dev lo nodad\naddr add " + kService4 + "/32 dev lo\n" +
                          "route add " + kClient6 + "/128 via " + link6 + "1\nroute add " + kClient4 + "/32 via " + link4 + "1\n");
     }
