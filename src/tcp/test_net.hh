@@ -283,14 +283,19 @@ class Lab {
     std::string here = std::string("addr add ") + kClient6 + "/128 dev lo nodad\naddr add " + kClient4 + "/32 dev lo\n";
     for (int n = 0; n < 2; ++n) {
       const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
-      here += "link add to" + i + " type veth peer name eth0 netns " + server[n].path() + "\n";
+      const std::string near = "02:00:00:00:0" + i + ":01", far = "02:00:00:00:0" + i + ":02";
+      here += "link add to" + i + " address " + near + " type veth peer name eth0 address " + far + " netns " + server[n].path() + "\n";
       here += "addr add " + link6 + "1/64 dev to" + i + " nodad\naddr add " + link4 + "1/31 dev to" + i + "\nlink set to" + i + " up\n";
+      // Known neighbours: a first packet that waits for neighbour discovery would look like a fault of the move.
+      here += "neigh replace " + link6 + "2 lladdr " + far + " dev to" + i + "\nneigh replace " + link4 + "0 lladdr " + far + " dev to" + i + "\n";
     }
     ip(nullptr, here);
     for (int n = 0; n < 2; ++n) {
       const auto i = std::to_string(n), link6 = "2001:db8:" + std::to_string(n + 1) + "::", link4 = "198.51.100." + i;
+      const std::string near = "02:00:00:00:0" + i + ":01";
       ip(&server[n], "addr add " + link6 + "2/64 dev eth0 nodad\naddr add " + link4 + "0/31 dev eth0\nlink set eth0 up\n" +
                          "addr add " + kService6 + "/128 dev lo nodad\naddr add " + kService4 + "/32 dev lo\n" +
+                         "neigh replace " + link6 + "1 lladdr " + near + " dev eth0\nneigh replace " + link4 + "1 lladdr " + near + " dev eth0\n" +
                          "route add " + kClient6 + "/128 via " + link6 + "1\nroute add " + kClient4 + "/32 via " + link4 + "1\n");
     }
     steer(0);
