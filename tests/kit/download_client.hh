@@ -1,0 +1,44 @@
+// HTTP downloads of known content: GET /bytes/N?seed=S from gecko-stream, every byte compared as it arrives. One request per
+// connection, or one after the other on the same one. The timeline holds one interval per arrival.
+#pragma once
+
+#include "kit/client.hh"
+
+namespace gecko::kit {
+
+struct DownloadOptions {
+  Endpoint server;
+  Address from{};
+  uint64_t size = 1 << 20;           // of one body
+  uint64_t seed = 1;
+  enum class Then { finish, same_connection, new_connection } then = Then::finish;
+  // How much is read per millisecond, at most (0: as it comes): a slow reader, by TCP's own flow control.
+  size_t bytes_per_ms = 0;
+  bool keep_timeline = false;
+};
+
+class DownloadClient : public Client {
+ public:
+  DownloadClient(net::Loop& loop, const DownloadOptions& options);
+  void wind_down() override { winding_down_ = true; }   // after this body
+
+ private:
+  void opened() override { request(); }
+  void readable() override;
+  void writable() override;
+  void ended() override;
+  void closing() override;
+  void request();
+  void take(std::span<const uint8_t> bytes);
+  void complete();
+
+  DownloadOptions options_;
+  std::string out_, head_;
+  uint64_t body_ = 0;                // bytes of this body that have arrived
+  bool in_body_ = false, winding_down_ = false;
+  size_t allowance_ = 0;
+  Time last_arrival_{};
+  net::Loop::TimerId timer_ = 0;
+};
+
+}  // namespace gecko::kit

@@ -1,0 +1,80 @@
+#include "kit/operator.hh"
+
+#include <nlohmann/json.hpp>
+#include <thread>
+
+namespace gecko::kit {
+
+Result<net::AdminClient*> Operator::at(const std::string& node) {
+  auto& client = clients_[node];
+  if (!client) {
+    GECKO_TRY(auto connected, net::AdminClient::connect(lab_.socket(node), "gecko-kit"));
+    client = std::make_unique<net::AdminClient>(std::move(connected));
+  }
+  return client.get();
+}
+
+Result<nlohmann::json> Operator::ask(const std::string& via, const nlohmann::json& question, Duration at_most) {
+  GECKO_TRY(auto* const client, at(via));
+  auto answer = client->ask(question.dump(), at_most);
+  if (!answer) {
+    clients_.erase(via);  // after an error it is of no use any more
+    return make_error(answer.error().code, "node " + via + ": " + answer.error().message);
+  }
+  auto json = nlohmann::json::parse(*answer, nullptr, false);
+  if (!json.is_object()) return make_error(Errc::invalid, "node " + via + " answered '" + answer->substr(0, 200) + "'");
+  if (json.value("schema", "") == "gecko.error/1") return make_error(Errc::refused, "node " + via + ": " + json.value("message", ""));
+  return json;
+}
+
+Result<Handoffs> Operator::handoff(const std::string& via, const std::string& client, const std::string& to, Duration at_most) {
+  GECKO_CHECK(at(via));  // a connection to geckod that has to be made first is no part of a handoff
+  const nlohmann::json question = {{"op", "handoff"}, {"client", client}, {"to", to}};
+  Handoffs result;
+  result.asked = monotonic_now();
+  const auto answer = ask(via, question, at_most);
+  result.answered = monotonic_now();
+  if (!answer) return answer.error();
+  for (const auto& row : (*answer).value("results", nlohmann::json::array())) {
+    if (row.value("ok", false)) {
+      ++result.moved;
+      ++result.from[row.value("from", "")];
+    } else {
+      ++result.refused;
+      if (result.first_refusal.empty()) result.first_refusal = row.value("client", "") + ": " + row.value("error", "");
+    }
+  }
+  return result;
+}
+
+Status Operator::contact(const std::string& via, const std::string& node) {
+  GECKO_CHECK(ask(via, {{"op", "contact"}, {"node", node}}));
+  return {};
+}
+
+Result<std::string> Operator::contact_now(const std::string& via) {
+  GECKO_TRY(const auto status, ask(via, {{"op", "status"}}));
+  for (const auto& group : status.value("groups", nlohmann::json::array()))
+    if (group.contains("contact") && group["contact"].is_string()) return group["contact"].get<std::string>();
+  return make_error(Errc::not_found, "node " + via + " knows no contact");
+}
+
+Status Operator::wait_applications(size_t per_node, Duration at_most) {
+  const Time deadline = monotonic_now() + at_most;
+  std::string missing;
+  do {
+    missing.clear();
+    for (const auto& node : lab_.nodes()) {
+      const auto status = ask(node, {{"op", "status"}});
+      if (!status) return status.error();
+      for (const auto& group : (*status).value("groups", nlohmann::json::array()))
+        for (const auto& row : group.value("nodes", nlohmann::json::array()))
+          if (row.value("applications", size_t{0}) < per_node) missing = node + " sees " + std::to_string(row.value("applications", size_t{0})) + " applications on " + row.value("name", "?");
+    }
+    if (missing.empty()) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  } while (monotonic_now() < deadline);
+  return make_error(Errc::timeout, missing + ", not " + std::to_string(per_node));
+}
+
+}  // namespace gecko::kit
