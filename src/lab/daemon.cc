@@ -23,7 +23,8 @@ std::string read_link(const std::string& path) {
 Result<std::set<std::string>> nodes_alive(const std::string& status) {
   std::set<std::string> alive;
   try {
-    for (const auto& group : nlohmann::json::parse(status).at("groups"))
+    const auto json = nlohmann::json::parse(status);   // lives through the loops
+    for (const auto& group : json.at("groups"))
       for (const auto& node : group.at("nodes"))
         if (const auto state = node.at("state").get<std::string>(); state == "self" || state == "ok") alive.insert(node.at("name").get<std::string>());
   } catch (const nlohmann::json::exception& e) {
@@ -51,7 +52,7 @@ Result<std::string> find_geckod() {
 
 Status start_geckod(const Lab& lab, const Host& host, const std::string& program) {
   const std::string directory = lab.directory() + "/" + host.name;
-  if (mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) return os_error("make " + directory);
+  if (mkdir(directory.c_str(), 0711) != 0 && errno != EEXIST) return os_error("make " + directory);
   SpawnOptions options;
   options.log_file = lab.log(host.name);
   options.daemon = true;

@@ -105,7 +105,7 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
   GECKO_CHECK(make_directory("/run/gecko", 0755));
   GECKO_CHECK(make_directory(kLabRoot, 0755));
   const std::string directory = lab->directory();
-  if (mkdir(directory.c_str(), 0700) != 0) {
+  if (mkdir(directory.c_str(), 0711) != 0) {
     if (errno != EEXIST) return os_error("make " + directory);
     const bool whole = Journal::parse(read_file(directory + "/journal")).complete;
     return make_error(Errc::exists, "lab '" + options.name + "' is " + (whole ? "already up" : "half made (an 'up' was interrupted or is still running)") +

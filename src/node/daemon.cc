@@ -26,10 +26,10 @@ HoldQueue::Limits hold_limits(const Options& options) {
 
 uint16_t encap_mtu(const Options& options) {
   uint16_t smallest = 1500 - kEncapsulation;
+  auto rtnetlink = net::Rtnetlink::open();
+  if (!rtnetlink) return smallest;
   for (const auto& group : options.groups) {
-    const auto* self = group.find(options.node);
-    const auto interface = net::interface_with(self->address);
-    if (interface) smallest = std::min<uint16_t>(smallest, static_cast<uint16_t>(interface->mtu - kEncapsulation));
+    if (const auto interface = rtnetlink->holder(group.find(options.node)->address)) smallest = std::min<uint16_t>(smallest, static_cast<uint16_t>(interface->mtu - kEncapsulation));
   }
   return smallest;
 }

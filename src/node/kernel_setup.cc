@@ -44,11 +44,13 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
 
   GECKO_TRY(auto steering, bpf::Steering::load());
   GECKO_CHECK(journal.note("tun", kHoldDevice));
-  GECKO_TRY(auto hold, net::create_tun(kHoldDevice));
-  GECKO_TRY(const auto hold_interface, net::interface_by_name(kHoldDevice));
+  GECKO_TRY(auto hold, net::Tun::create({.name = kHoldDevice}));
+  const int hold_index = hold.index();
+  GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
   // Packets written back have a client's source: no reverse path check on this device (needed for IPv4 groups).
   (void)net::write_sysctl(std::string("net/ipv4/conf/") + kHoldDevice + "/rp_filter", "0");
 
+  GECKO_TRY(const auto loopback, rtnetlink.by_name("lo"));
   Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}};
   for (uint16_t i = 0; i < numbers.addresses().size(); ++i) GECKO_CHECK(kernel.steering.set_node(i, numbers.addresses()[i]));
 
@@ -56,7 +58,7 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
   for (uint16_t i = 0; i < options.groups.size(); ++i) {
     const auto& group = options.groups[i];
     const auto self = static_cast<size_t>(group.index_of(options.node));
-    auto interface = group.interface.empty() ? net::interface_with(group.nodes[self].address) : net::interface_by_name(group.interface);
+    auto interface = group.interface.empty() ? rtnetlink.holder(group.nodes[self].address) : rtnetlink.by_name(group.interface);
     if (!interface) {
       interface.error().message += "; node '" + options.node + "' has address " + group.nodes[self].address.str() + " in " + group.file +
                                    ": give the address to an interface, or name it with 'interface'";
@@ -70,7 +72,7 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
       (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_ignore", "1");
       (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_announce", "2");
     }
-    GECKO_CHECK(net::add_address("lo", group.address));
+    GECKO_CHECK(rtnetlink.add_address(loopback.index, group.address));
     bpf::GroupSteering steer;
     steer.address = group.address;
     steer.ports = group.ports;
@@ -86,10 +88,10 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
     GECKO_CHECK(kernel.steering.set_group(steer));
     if (attached.insert(interface->index).second) {
       GECKO_CHECK(journal.note("filter", interface->name));
-      GECKO_CHECK(kernel.steering.attach(interface->index, hold_interface.index));
+      GECKO_CHECK(kernel.steering.attach(interface->index, hold_index));
     }
     kernel.groups.push_back(std::move(steer));
-    kernel.interfaces.push_back(interface->name);
+    kernel.interfaces.push_back(*interface);
   }
   return kernel;
 }

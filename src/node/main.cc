@@ -62,13 +62,8 @@ int run(const Options& options) {
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
   if (auto ok = prepare_runtime_dir(options.runtime_dir); !ok) return fail(ok.error());
-  std::vector<std::shared_ptr<net::TlsContext>> contexts;
-  for (const auto& group : options.groups) {
+  for (const auto& group : options.groups)
     if (auto ok = copy_keys(options, group); !ok) return fail(ok.error());
-    auto context = net::TlsContext::load(group.name, options.node, key_copy(options, group));
-    if (!context) return fail(context.error());
-    contexts.push_back(std::move(*context));
-  }
   auto api = net::unix_listen(options.runtime_dir + "/geckod.sock", 0666);   // who may do what is asked per command (SO_PEERCRED)
   if (!api) return fail(api.error());
   auto kernel = set_up_kernel(options);
@@ -76,7 +71,7 @@ int run(const Options& options) {
 
   Daemon::Descriptors descriptors;
   descriptors.api_listener = std::move(*api);
-  descriptors.hold_device.reset(::fcntl(kernel->hold_device.get(), F_DUPFD_CLOEXEC, 0));
+  descriptors.hold_device.reset(::fcntl(kernel->hold_device.fd(), F_DUPFD_CLOEXEC, 0));
   auto flow_map = kernel->steering.dup_flow_map();
   auto counter_map = kernel->steering.dup_counter_map();
   if (!flow_map) return fail(flow_map.error());
@@ -103,7 +98,6 @@ int run(const Options& options) {
   if (child == 0) {
     ::close(pair[0]);
     descriptors = {};
-    contexts.clear();
     ::prctl(PR_SET_NAME, "geckod: priv");
     set_log_name("geckod[" + options.node + "] privileged");
     if (auto ok = confine_privileged(); !ok) _exit(fail(ok.error()));
@@ -114,6 +108,13 @@ int run(const Options& options) {
   descriptors.privileged.reset(pair[0]);
   kernel = make_error(Errc::closed, "with the privileged half");
   if (auto ok = confine_unprivileged(options.user); !ok) return fail(ok.error());
+
+  std::vector<std::shared_ptr<net::TlsContext>> contexts;
+  for (const auto& group : options.groups) {
+    auto context = net::TlsContext::load(group.name, options.node, key_copy(options, group));
+    if (!context) return fail(context.error());
+    contexts.push_back(std::move(*context));
+  }
 
   net::Loop loop;
   Daemon daemon(options, loop, std::move(descriptors));

@@ -3,9 +3,7 @@
 #include <netinet/tcp.h>
 
 #include "base/log.hh"
-#include "net/announce.hh"
 #include "net/interface.hh"
-#include "net/tun.hh"
 #include "node/key_copies.hh"
 
 namespace gecko::node {
@@ -21,17 +19,17 @@ constexpr size_t kMaxTokens = 16384;   // two engines' limits (core/handoff.hh),
 
 class Privileged::HoldInjector : public tcp::Injector {
  public:
-  explicit HoldInjector(int fd) : fd_(fd) {}
+  explicit HoldInjector(net::Tun& device) : device_(device) {}
   // The steering program on the hold device decides by destination: the group address goes up, all else goes out.
-  Status to_local(wire::ByteView packet) override { return net::write_tun_packet(fd_, packet); }
-  Status to_peer(wire::ByteView packet) override { return net::write_tun_packet(fd_, packet); }
+  Status to_local(wire::ByteView packet) override { return device_.write_packet({}, packet); }
+  Status to_peer(wire::ByteView packet) override { return device_.write_packet({}, packet); }
 
  private:
-  int fd_;
+  net::Tun& device_;
 };
 
 Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket) : options_(options), kernel_(std::move(kernel)) {
-  injector_ = std::make_unique<HoldInjector>(kernel_.hold_device.get());
+  injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
       [this](const Error&) { loop_.stop(); });
@@ -40,6 +38,12 @@ Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket)
 Privileged::~Privileged() = default;
 
 int Privileged::run() {
+  auto announcer = net::Announcer::open(loop_);
+  if (!announcer) {
+    log_error(announcer.error().message);
+    return 1;
+  }
+  announcer_ = std::move(*announcer);
   loop_.run();
   make_safe();
   return 0;
@@ -251,18 +255,20 @@ void Privileged::on_contact(const wire::IpcContact& m) {
   steering.is_contact = m.self;
   steering.contact = m.contact;
   if (auto ok = kernel_.steering.set_group(steering); !ok) return refuse(IpcType::done, m.token, ok.error());
-  const auto status = m.self ? net::add_address(kernel_.interfaces[m.group], steering.address) : net::remove_address(kernel_.interfaces[m.group], steering.address);
-  if (!status) return refuse(IpcType::done, m.token, status.error());
-  if (m.self) announce(m.group, 3);
+  if (auto ok = take_address(m.group, m.self); !ok) return refuse(IpcType::done, m.token, ok.error());
   refuse(IpcType::done, m.token, Error{Errc{}, ""});
 }
 
-// The first announcement switches the neighbours; the others are for the case that it, or a switch's memory of it, got lost.
-void Privileged::announce(size_t group, int times_left) {
-  if (!kernel_.groups[group].is_contact) return;
-  if (auto ok = net::announce_address(kernel_.interfaces[group], kernel_.groups[group].address); !ok) log_warn(ok.error().message);
-  if (times_left > 1)
-    loop_.at(loop_.now() + std::chrono::milliseconds(200), [this, group, times_left] { announce(group, times_left - 1); });
+Status Privileged::take_address(size_t group, bool take) {
+  const auto& interface = kernel_.interfaces[group];
+  const Address& address = kernel_.groups[group].address;
+  GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
+  if (take) {
+    GECKO_CHECK(rtnetlink.add_address(interface.index, address));
+    return announcer_->announce(interface, address);
+  }
+  announcer_->withdraw(address);
+  return rtnetlink.remove_address(interface.index, address);
 }
 
 void Privileged::on_syn_slots(const wire::IpcSynSlots& m) {

@@ -8,7 +8,9 @@
 #include <unordered_map>
 
 #include "bpf/steering.hh"
+#include "net/announce.hh"
 #include "net/channel.hh"
+#include "net/tun.hh"
 #include "node/options.hh"
 #include "tcp/connection.hh"
 #include "wire/ipc.hh"
@@ -19,9 +21,9 @@ class Privileged {
  public:
   struct Kernel {                 // made by setup() while still root
     bpf::Steering steering;
-    Fd hold_device;               // TUN: injected packets go in here
-    std::vector<bpf::GroupSteering> groups;   // by group index
-    std::vector<std::string> interfaces;      // by group index: where the group address is announced
+    net::Tun hold_device;         // injected packets go in here
+    std::vector<bpf::GroupSteering> groups;     // by group index
+    std::vector<net::Interface> interfaces;     // by group index: where the group address is announced
   };
   Privileged(const Options& options, Kernel kernel, Fd command_socket);
   ~Privileged();
@@ -46,17 +48,18 @@ class Privileged {
   void on_listen(const wire::IpcListen& m);
   void on_socket(const wire::IpcSocket& m);
   void on_contact(const wire::IpcContact& m);
+  Status take_address(size_t group, bool take);
   void on_syn_slots(const wire::IpcSynSlots& m);
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();
   Status barrier(const Flow& flow);
   void refuse(wire::IpcType type, uint64_t token, const Error& error);
-  void announce(size_t group, int times_left);
 
   const Options& options_;
   Kernel kernel_;
   net::Loop loop_;
   std::unique_ptr<HoldInjector> injector_;
+  std::unique_ptr<net::Announcer> announcer_;
   std::unique_ptr<net::Channel> channel_;
   std::unordered_map<uint64_t, Held> held_;
   uint16_t next_outbound_ = 0;
