@@ -72,7 +72,7 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
       (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_ignore", "1");
       (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_announce", "2");
     }
-    GECKO_CHECK(rtnetlink.add_address(loopback.index, group.address));
+    if (auto added = rtnetlink.add_address(loopback.index, group.address); !added && added.error().code != Errc::exists) return added.error();
     bpf::GroupSteering steer;
     steer.address = group.address;
     steer.ports = group.ports;

@@ -264,11 +264,14 @@ Status Privileged::take_address(size_t group, bool take) {
   const Address& address = kernel_.groups[group].address;
   GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
   if (take) {
-    GECKO_CHECK(rtnetlink.add_address(interface.index, address));
+    // It may be there already: a former geckod's.
+    if (auto added = rtnetlink.add_address(interface.index, address); !added && added.error().code != Errc::exists) return added;
     return announcer_->announce(interface, address);
   }
   announcer_->withdraw(address);
-  return rtnetlink.remove_address(interface.index, address);
+  auto removed = rtnetlink.remove_address(interface.index, address);
+  if (!removed && removed.error().code == Errc::not_found) return {};
+  return removed;
 }
 
 void Privileged::on_syn_slots(const wire::IpcSynSlots& m) {
