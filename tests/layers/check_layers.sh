@@ -9,7 +9,8 @@ allowed() {
   case $1 in
     src/base) echo "gecko" ;;
     src/wire | src/bpf) echo "base" ;;
-    src/core | src/net | src/tcp) echo "base wire" ;;
+    src/core | src/net) echo "base wire" ;;
+    src/tcp) echo "gecko base wire" ;;
     src/config) echo "base net" ;;  # net: the profile of certificates, which TLS checks too
     src/node) echo "base wire core net tcp bpf config" ;;
     src/api) echo "gecko base wire core config" ;;
