@@ -2,26 +2,6 @@
 
 namespace gecko {
 
-std::string_view to_string(Errc code) {
-  switch (code) {
-    case Errc::internal: return "internal";
-    case Errc::invalid: return "invalid";
-    case Errc::not_found: return "not-found";
-    case Errc::refused: return "refused";
-    case Errc::busy: return "busy";
-    case Errc::unavailable: return "unavailable";
-    case Errc::timeout: return "timeout";
-    case Errc::permission: return "permission";
-    case Errc::limit: return "limit";
-    case Errc::unsupported: return "unsupported";
-    case Errc::closed: return "closed";
-    case Errc::moved: return "moved";
-    case Errc::exists: return "exists";
-    case Errc::version: return "version";
-  }
-  return "unknown";
-}
-
 Error os_error(std::string_view doing, int err) {
   Errc code = Errc::internal;
   switch (err) {

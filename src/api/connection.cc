@@ -1,0 +1,381 @@
+#include "api/connection.hh"
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <climits>
+#include <cstring>
+
+#include "api/session.hh"
+
+namespace gecko::api {
+namespace {
+
+// A frozen socket refuses reads and writes with these until geckod's privileged half has thawed it; look again after so long.
+constexpr auto kThawStep = std::chrono::milliseconds(5);
+
+bool frozen(int fd) {
+  int repair = 0;
+  socklen_t size = sizeof repair;
+  return getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair, &size) == 0 && repair != 0;
+}
+
+class Registered {
+ public:
+  Registered(std::mutex& lock, WaitList& list, Waiter& waiter) : lock_(lock), list_(list), waiter_(waiter) {
+    const std::lock_guard guard(lock_);
+    list_.add(waiter_, nullptr);
+  }
+  ~Registered() {
+    const std::lock_guard guard(lock_);
+    list_.remove(waiter_);
+  }
+  Registered(const Registered&) = delete;
+  Registered& operator=(const Registered&) = delete;
+
+ private:
+  std::mutex& lock_;
+  WaitList& list_;
+  Waiter& waiter_;
+};
+
+}  // namespace
+
+Connection::Connection(std::shared_ptr<Session> session, Fd socket, Birth birth)
+    : session_(std::move(session)), birth_(std::move(birth)), fd_(socket.release()), blob_(birth_.blob) {}
+
+Connection::~Connection() {
+  if (fd_ >= 0) ::close(fd_);
+  if (kept_ >= 0) ::close(kept_);
+}
+
+// --- input and output ---------------------------------------------------------------------------------------------------
+
+Error Connection::state_error(State state) const {
+  if (state == State::moved) return make_error(Errc::moved, "the connection " + flow().str() + " lives on another node now");
+  if (!ended_.message.empty()) return ended_;
+  return make_error(Errc::closed, "the connection " + flow().str() + " is closed");
+}
+
+Error Connection::io_error(const char* doing, int err) const {
+  const Errc code = err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ECONNABORTED ? Errc::closed : err == ETIMEDOUT ? Errc::timeout : os_error("", err).code;
+  return make_error(code, std::string(doing) + " " + flow().str() + ": " + std::strerror(err));
+}
+
+template <class Call>
+Result<size_t> Connection::transfer(short events, Call call) {
+  for (;;) {
+    std::shared_lock lock(io_);
+    if (state_ == State::yielding) {
+      lock.unlock();
+      if (!is_blocking()) return make_error(Errc::again, {});
+      GECKO_CHECK(session_->wait_settled(*this, Time::max()));
+      continue;
+    }
+    if (state_ != State::live) return state_error(state_);
+    const ssize_t n = call(fd_);
+    if (n >= 0) return static_cast<size_t>(n);
+    const int err = errno;
+    if (err == EINTR) continue;
+    const bool thawing = (err == EPERM || err == EINVAL) && frozen(fd_);
+    if (err != EAGAIN && err != EWOULDBLOCK && !thawing) return io_error(events == POLLIN ? "read" : "write", err);
+    if (!is_blocking()) return make_error(Errc::again, {});
+    pollfd ready{thawing ? -1 : fd_, events, 0};
+    Waiter& waiter = Waiter::mine();
+    const Registered registered(waiters_lock_, waiters_, waiter);
+    lock.unlock();  // from here on a move may take the connection away: it wakes us
+    waiter.sleep(&ready, 1, thawing ? monotonic_now() + kThawStep : Time::max());
+  }
+}
+
+Result<size_t> Connection::read(const iovec* parts, int count) {
+  if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "readv takes 1 to " + std::to_string(IOV_MAX) + " parts");
+  return transfer(POLLIN, [&](int fd) {
+    if (count == 1) return recv(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT);
+    msghdr message{};
+    message.msg_iov = const_cast<iovec*>(parts);
+    message.msg_iovlen = static_cast<size_t>(count);
+    return recvmsg(fd, &message, MSG_DONTWAIT);
+  });
+}
+
+Result<size_t> Connection::write(const iovec* parts, int count) {
+  if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "writev takes 1 to " + std::to_string(IOV_MAX) + " parts");
+  std::vector<iovec> left(parts, parts + count);
+  size_t first = 0, total = 0;
+  for (;;) {
+    const auto sent = transfer(POLLOUT, [&](int fd) {
+      msghdr message{};
+      message.msg_iov = left.data() + first;
+      message.msg_iovlen = left.size() - first;
+      return sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    });
+    if (!sent) {
+      if (total != 0) return total;  // these bytes are the kernel's, here or where the connection went; the next call says why
+      return sent;
+    }
+    total += *sent;
+    size_t n = *sent;
+    while (first < left.size() && n >= left[first].iov_len) n -= left[first++].iov_len;
+    if (first == left.size() || !is_blocking()) return total;
+    left[first].iov_base = static_cast<char*>(left[first].iov_base) + n;
+    left[first].iov_len -= n;
+  }
+}
+
+Result<short> Connection::wait(short events, Time deadline) {
+  for (;;) {
+    std::shared_lock lock(io_);
+    if (state_ == State::yielding) {
+      lock.unlock();
+      const auto settled = session_->wait_settled(*this, deadline);
+      if (!settled && settled.error().code == Errc::timeout) return static_cast<short>(0);
+      GECKO_CHECK(settled);
+      continue;
+    }
+    if (state_ != State::live) return state_error(state_);
+    pollfd ready{fd_, events, 0};
+    Waiter& waiter = Waiter::mine();
+    const Registered registered(waiters_lock_, waiters_, waiter);
+    lock.unlock();
+    waiter.sleep(&ready, 1, deadline);
+    lock.lock();
+    if (state_ != State::live) continue;
+    if (ready.revents != 0) return ready.revents;
+    if (deadline != Time::max() && monotonic_now() >= deadline) return static_cast<short>(0);
+  }
+}
+
+Status Connection::shutdown(int how) {
+  std::shared_lock lock(io_);
+  while (state_ == State::yielding) {
+    lock.unlock();
+    if (!is_blocking()) return make_error(Errc::again, {});
+    GECKO_CHECK(session_->wait_settled(*this, Time::max()));
+    lock.lock();
+  }
+  if (state_ != State::live) return state_error(state_);
+  if (::shutdown(fd_, how) != 0) return io_error("shut down", errno);
+  return {};
+}
+
+void Connection::close() {
+  bool tell = false;
+  {
+    const std::unique_lock lock(io_);
+    if (fd_ < 0) return;
+    remove_watch();
+    if (state_ == State::yielding && !parted_) {
+      kept_ = std::exchange(fd_, -1);
+      closed_by_app_ = true;
+    } else {
+      ::close(std::exchange(fd_, -1));
+      closed_by_app_ = state_ == State::yielding;
+      tell = state_ == State::live;
+      if (state_ != State::yielding) state_ = State::ended;
+    }
+  }
+  wake();
+  if (tell) session_->connection_closed(*this);
+  const std::lock_guard calling(calling_);
+  on_yield(nullptr);
+}
+
+Status Connection::set_blocking(bool blocking) {
+  const std::shared_lock lock(io_);
+  const int real = kept_ >= 0 ? kept_ : fd_;
+  if (state_ == State::live || state_ == State::yielding) {
+    const int flags = fcntl(real, F_GETFL);
+    if (flags < 0 || fcntl(real, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) != 0) return os_error("change the mode of a socket");
+  }
+  blocking_.store(blocking, std::memory_order_relaxed);
+  return {};
+}
+
+int Connection::fd() const {
+  const std::shared_lock lock(io_);
+  return fd_;
+}
+
+Connection::State Connection::state() const {
+  const std::shared_lock lock(io_);
+  return state_;
+}
+
+// --- the application's epoll ---------------------------------------------------------------------------------------------
+
+Status Connection::watch(int epoll_fd, uint32_t events, uint64_t data) {
+  const std::unique_lock lock(io_);
+  if (fd_ < 0) return state_error(state_);
+  if (epoll_fd_ >= 0 && epoll_fd_ != epoll_fd) remove_watch();
+  epoll_event event{};
+  event.events = events;
+  event.data.u64 = data;
+  if (state_ != State::yielding || !parted_) {
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_MOD, fd_, &event) != 0 && (errno != ENOENT || epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd_, &event) != 0))
+      return os_error("register a connection in the application's epoll");
+  }
+  epoll_fd_ = epoll_fd;
+  epoll_events_ = events;
+  epoll_data_ = data;
+  return {};
+}
+
+void Connection::unwatch() {
+  const std::unique_lock lock(io_);
+  remove_watch();
+}
+
+void Connection::remove_watch() {
+  if (epoll_fd_ >= 0 && fd_ >= 0) (void)epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd_, nullptr);
+  epoll_fd_ = -1;
+}
+
+void Connection::apply_watch() {
+  if (epoll_fd_ < 0 || fd_ < 0) return;
+  epoll_event event{};
+  event.events = epoll_events_;
+  event.data.u64 = epoll_data_;
+  (void)epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, fd_, &event);
+}
+
+// --- the application's state ---------------------------------------------------------------------------------------------
+
+Status Connection::set_blob(const void* data, size_t size) {
+  if (size > wire::kMaxBlob)
+    return make_error(Errc::limit, "a connection's state may have " + std::to_string(wire::kMaxBlob) + " bytes, not " + std::to_string(size));
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  const std::lock_guard lock(app_);
+  blob_.assign(bytes, bytes + size);
+  return {};
+}
+
+wire::Bytes Connection::blob() const {
+  const std::lock_guard lock(app_);
+  return blob_;
+}
+
+void Connection::set_movable(bool movable) {
+  if (movable_.exchange(movable) != movable) session_->movable_changed(*this);
+}
+
+void Connection::on_yield(YieldCallback callback) {
+  auto next = callback ? std::make_shared<YieldCallback>(std::move(callback)) : nullptr;
+  const std::lock_guard lock(app_);
+  callback_.swap(next);
+}
+
+// --- letting go ----------------------------------------------------------------------------------------------------------
+
+Status Connection::begin_yield() {
+  {
+    const std::unique_lock lock(io_);
+    if (state_ == State::yielding) return make_error(Errc::busy, "the connection " + flow().str() + " is being moved already");
+    if (state_ != State::live) return state_error(state_);
+    state_ = State::yielding;
+    parted_ = false;
+  }
+  wake();  // a thread in poll() keeps the socket alive
+  return {};
+}
+
+bool Connection::ask_application() {
+  const std::lock_guard calling(calling_);
+  std::shared_ptr<YieldCallback> callback;
+  {
+    const std::lock_guard lock(app_);
+    callback = callback_;
+  }
+  return !callback || (*callback)(shared_from_this());
+}
+
+Result<int> Connection::part(int eof_fd) {
+  const std::unique_lock lock(io_);
+  if (closed_by_app_) return make_error(Errc::closed, "the application closed the connection " + flow().str());
+  if (!exposed) {
+    kept_ = std::exchange(fd_, -1);
+  } else {
+    const int copy = fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+    if (copy < 0) return os_error("copy the descriptor of a connection that is to move");
+    if (epoll_fd_ >= 0) (void)epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, fd_, nullptr);
+    if (dup3(eof_fd, fd_, O_CLOEXEC) < 0) {
+      const Error error = os_error("replace the descriptor of a connection that is to move");
+      ::close(copy);
+      apply_watch();
+      return error;
+    }
+    kept_ = copy;
+  }
+  parted_ = true;
+  return kept_;
+}
+
+bool Connection::take_back() {
+  bool mine = true;
+  {
+    const std::unique_lock lock(io_);
+    if (closed_by_app_) {
+      ::close(std::exchange(kept_, -1));
+      state_ = State::ended;
+      mine = false;
+    } else {
+      if (parted_) restore_number();
+      parted_ = false;
+      state_ = State::live;
+    }
+  }
+  wake();
+  return mine;
+}
+
+void Connection::restore_number() {
+  if (!exposed) {
+    fd_ = std::exchange(kept_, -1);
+    return;
+  }
+  if (dup3(kept_, fd_, O_CLOEXEC) >= 0) {
+    ::close(kept_);
+  } else {  // the application lowered its limit on descriptors below this one: the connection goes on under another number
+    ::close(fd_);
+    fd_ = kept_;
+  }
+  kept_ = -1;
+  apply_watch();
+}
+
+void Connection::forget() {
+  {
+    const std::unique_lock lock(io_);
+    if (kept_ >= 0) ::close(std::exchange(kept_, -1));
+    state_ = closed_by_app_ ? State::ended : State::moved;
+    apply_watch();  // the EOF end: the application's loop wakes up, its read says moved
+  }
+  wake();
+}
+
+void Connection::end(Error why) {
+  {
+    const std::unique_lock lock(io_);
+    if (kept_ >= 0) ::close(std::exchange(kept_, -1));
+    state_ = State::ended;
+    ended_ = std::move(why);
+    apply_watch();
+  }
+  wake();
+}
+
+bool Connection::in_repair() const {
+  const std::shared_lock lock(io_);
+  return kept_ >= 0 && frozen(kept_);
+}
+
+void Connection::wake() {
+  const std::lock_guard lock(waiters_lock_);
+  waiters_.wake_all();
+}
+
+}  // namespace gecko::api

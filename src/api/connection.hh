@@ -1,0 +1,125 @@
+// One TCP connection in the application's hands: reads and writes that can be interrupted by a move, and the letting go itself.
+//
+//   live -> yielding -> moved      the outcome was "it lives elsewhere now"
+//                    -> live       it came back: the same descriptor number, the same epoll registration, nothing lost
+//   live -> ended                  closed by the application (or lost with a dead geckod)
+//
+// Letting go: every read and write is one MSG_DONTWAIT call under a shared lock, so the exclusive lock of begin_yield() means that
+// no call is inside the kernel and none can start. part() takes the application's epoll registration away (a dup would keep it alive),
+// keeps a private copy of the descriptor and puts an EOF end under the application's number. take_back() or forget() ends it.
+//
+// Threads: everything may be called from any thread. io_ is a leaf: nothing else is locked under it except waiters_lock_.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+
+#include "api/waiter.hh"
+#include "base/address.hh"
+#include "base/fd.hh"
+#include "wire/link.hh"
+
+struct gecko_socket;
+
+namespace gecko::api {
+
+class Session;
+class Connection;
+using ConnectionPtr = std::shared_ptr<Connection>;
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  enum class State { live, yielding, moved, ended };
+  struct Birth {
+    ConnId id;
+    Flow flow;
+    uint64_t epoch = 1;
+    std::string from;          // the node it came from; empty: a new client
+    wire::Bytes blob;          // the state that came with it
+  };
+
+  Connection(std::shared_ptr<Session> session, Fd socket, Birth birth);
+  ~Connection();
+
+  const ConnId& id() const { return birth_.id; }
+  const Flow& flow() const { return birth_.flow; }
+  uint64_t epoch() const { return birth_.epoch; }
+  const std::string& from() const { return birth_.from; }
+  Session& session() const { return *session_; }
+
+  // --- for the application
+  // Errors: again (non-blocking), moved, closed (also: reset by the client), busy (blocking call inside on_yield). 0 from read: end of stream.
+  Result<size_t> read(const iovec* parts, int count);
+  Result<size_t> write(const iovec* parts, int count);   // blocking: all of it, less only if the connection moves or ends on the way
+  // poll() for one socket that a move interrupts. 0: the deadline passed.
+  Result<short> wait(short events, Time deadline);
+  Status shutdown(int how);
+  void close();                                          // afterwards no callback runs any more
+  Status set_blocking(bool blocking);
+  void assume_blocking(bool blocking) { blocking_ = blocking; }   // at birth, as its descriptor is
+  bool is_blocking() const { return blocking_.load(std::memory_order_relaxed); }
+  int fd() const;                                        // the application's number; -1 once closed
+  State state() const;
+  Status watch(int epoll_fd, uint32_t events, uint64_t data);
+  void unwatch();
+  Status set_blob(const void* data, size_t size);
+  wire::Bytes blob() const;
+  void set_movable(bool movable);
+  bool is_movable() const { return movable_.load(std::memory_order_relaxed); }
+  // Called when the connection is about to leave; false keeps it here.
+  using YieldCallback = std::function<bool(const ConnectionPtr&)>;
+  void on_yield(YieldCallback callback);
+
+  // --- for the session: the letting go, in this order
+  Status begin_yield();             // errors: moved, closed, busy (is being moved already)
+  bool ask_application();           // calls on_yield; false: it refused
+  Result<int> part(int eof_fd);     // the descriptor to send (borrowed until take_back/forget); errors: closed, limit
+  bool take_back();                 // also instead of part; false: the application has closed it meanwhile, it is closed now
+  void forget();                    // it lives elsewhere
+  void end(Error why);              // it is lost
+  bool in_repair() const;           // the kept descriptor is still frozen
+
+  // Whether an application has seen it (its number is in use); before that, letting go needs no EOF end.
+  std::atomic<bool> exposed{true};
+
+ private:
+  template <class Call>
+  Result<size_t> transfer(short events, Call call);
+  Error state_error(State state) const;
+  Error io_error(const char* doing, int err) const;
+  void apply_watch();               // exclusive lock held
+  void remove_watch();              // exclusive lock held
+  void restore_number();            // exclusive lock held
+  void wake();
+
+  const std::shared_ptr<Session> session_;
+  const Birth birth_;
+
+  mutable std::shared_mutex io_;    // guards the block below; shared around each system call on fd_
+  State state_ = State::live;
+  int fd_ = -1;                     // the application's number
+  int kept_ = -1;                   // private copy while yielding
+  bool closed_by_app_ = false;      // while yielding
+  bool parted_ = false;             // part() has been called
+  int epoll_fd_ = -1;
+  uint32_t epoll_events_ = 0;
+  uint64_t epoll_data_ = 0;
+  Error ended_;
+
+  std::atomic<bool> blocking_{true};
+  std::atomic<bool> movable_{true};
+  std::mutex waiters_lock_;
+  WaitList waiters_;
+  mutable std::mutex app_;          // blob_, callback_
+  wire::Bytes blob_;
+  std::shared_ptr<YieldCallback> callback_;
+  std::recursive_mutex calling_;    // held while the callback runs
+};
+
+}  // namespace gecko::api

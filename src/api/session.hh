@@ -1,0 +1,210 @@
+// A process's membership in one group: the conversation with geckod (wire/api.hh), the connections of this process, their moves.
+//
+// Who reads geckod's messages: whoever waits for something (accept, a foreground handoff, an answer) takes the reader role and reads
+// itself, because handing a message to another thread costs about 18 us of a client's gap. The background thread reads only while nobody
+// waits; it comes back kLendTime after the last waiter has left. In event-loop mode there is no thread: dispatch() reads.
+//
+// Locks: m_ guards what stands below it. A Connection's locks are leaves: they may be taken under m_, never the other way round.
+// Callbacks of the application run with no lock held, on the thread that reads or calls.
+//
+// geckod gone: everything that waits for an answer fails with `unavailable`; connections go on; connections on their way are given
+// back once geckod's privileged half has thawed them. The session reconnects by itself, joins again and announces its connections.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "api/connection.hh"
+#include "api/policy.hh"
+#include "api/transport.hh"
+#include "api/waiter.hh"
+
+namespace gecko::api {
+
+inline constexpr int kMaxAttempts = 3;         // targets of one background handoff
+
+class Session : public std::enable_shared_from_this<Session> {
+ public:
+  struct Options {
+    std::string group, interface, socket, program;
+    bool event_loop = false;
+  };
+  // Connects and says hello. Errors: unavailable, version, permission, timeout.
+  static Result<std::shared_ptr<Session>> open(Options options);
+  ~Session();
+  void shut_down();                            // the application's framework object goes: stop talking to geckod, connections go on
+
+  Status join();
+  Status leave();
+  Result<std::vector<wire::Member>> members();
+  Status set_contact(const std::string& node);
+  Result<std::vector<wire::ClientOutcome>> handoff_client(const Endpoint& client, const std::string& target);
+  void set_policy(std::shared_ptr<PolicyHolder> policy);
+
+  int fd() const { return poll_fd_.get(); }    // readable: call dispatch()
+  Status dispatch();
+  bool is_connected();
+  bool is_stopped();
+  bool is_foreign() const { return generation_ != fork_generation(); }   // this is a forked child of the process that opened it
+  const Options& options() const { return options_; }
+  wire::Joined joined();                       // as of the first join
+
+  // --- listening (server.cc)
+  Result<Fd> listen(uint16_t port, uint32_t backlog);
+  struct Listener { uint16_t port = 0; int signal_fd = -1; bool closed = false; };  // signal_fd: readable while arrivals wait
+  void add_listener(Listener& listener);
+  void remove_listener(Listener& listener);
+  // Waits for an arrival for `listener` or for `extra_fd`; true: look again.
+  bool wait_for_client(Listener& listener, int extra_fd, Time deadline);
+  ConnectionPtr take_arrival(Listener& listener);
+  // A new client; nullptr: the policy sent it elsewhere.
+  ConnectionPtr admit(Fd socket, const Flow& flow, bool blocking);
+  Result<ConnectionPtr> adopt(int socket);     // takes it over on success
+  Result<ConnectionPtr> connect(const Endpoint& peer, Time deadline);
+
+  // --- for connections
+  void movable_changed(const Connection& connection);
+  void connection_closed(const Connection& connection);
+  Status wait_settled(const Connection& connection, Time deadline);   // until it is no longer on its way
+  Status hand_off(const ConnectionPtr& connection, const std::string& target, Time deadline);          // foreground
+  Status hand_off_in_background(const ConnectionPtr& connection, const std::string& target);
+
+  static bool in_callback();                   // this thread runs a callback of the application for some session
+
+ private:
+  enum class Link { down, greeting, joining, up };
+  struct Request {
+    bool done = false;
+    std::optional<Error> error;
+    Fd fd;
+    Endpoint endpoint;
+    std::vector<wire::ClientOutcome> outcomes;
+  };
+  // A connection that has been let go, until the outcome.
+  struct Transfer {
+    ConnectionPtr connection;
+    uint64_t request = 0;          // 0: geckod asked for it
+    bool background = false;
+    int attempts_left = 0;         // further targets after this one, chosen by the policy
+    uint8_t geckod_attempts = 1;   // targets geckod may try by itself
+    std::string target;
+    std::vector<std::string> failed;
+    wire::Bytes blob;
+    int fd = -1;                   // borrowed from the connection
+    bool done = false;
+    std::optional<Error> error;
+  };
+  using TransferPtr = std::shared_ptr<Transfer>;
+  struct Known {
+    ConnectionPtr connection;
+    uint64_t announced = 0;        // to which incarnation of geckod
+  };
+
+  explicit Session(Options options);
+  Status start();
+
+  // session.cc: waiting and reading
+  template <class Pred> bool wait(std::unique_lock<std::mutex>& lock, const void* key, Pred pred, Time deadline, int extra_fd = -1);
+  void release_reader();                       // m_ held; by everybody who stops waiting: somebody else must read now
+  void wake_background_reader();               // m_ held
+  void read_messages();                        // reader role held, m_ not
+  void run_background();
+  static void* background_entry(void* self);
+  Status usable() const;                       // not in a forked child
+
+  // session.cc: requests
+  template <class M> Result<std::shared_ptr<Request>> ask(wire::ApiType type, M message, Time deadline);
+  template <wire::Message M> Status send(wire::ApiType type, const M& message, int fd = -1);  // m_ held
+  Error not_connected() const;                 // m_ held
+  bool belongs_to(const Listener& listener, const Connection& connection) const;  // m_ held
+
+  // session_link.cc: the connection to geckod
+  void try_connect();                          // reader role
+  void lost(Error why);                        // reader role
+  void hang_up();                              // m_ held, any thread; the reader will notice
+  void greet();                                // m_ held
+  void rejoin();                               // m_ held
+  void rejoined();                             // m_ held
+  void update_poll();                          // m_ held
+  void arm_timer();                            // m_ held
+  void run_timers();                           // reader role
+  void settle_orphans();                       // reader role
+
+  // session_messages.cc
+  void handle(const wire::FrameView& frame, std::vector<Fd>& fds);
+  Status handle_checked(const wire::FrameView& frame, std::vector<Fd>& fds);
+  void answer(uint64_t request, const std::function<void(Request&)>& fill);
+  void on_arrive(wire::Arrive message, Fd fd);
+  void on_yield(const wire::Yield& message);
+  void on_outcome(const wire::AppOutcome& message);
+
+  // session_handoff.cc
+  Result<int> let_go(const ConnectionPtr& connection);
+  void take_back(const ConnectionPtr& connection);
+  void requeue(const ConnectionPtr& connection);         // it came back and nobody has accepted it yet
+  Result<TransferPtr> start_transfer(const ConnectionPtr& connection, const std::string& target, bool background);
+  std::string choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self);
+  Status send_handoff(Transfer& transfer);               // m_ held
+  bool retry(const TransferPtr& transfer);
+  void finish(const TransferPtr& transfer, std::optional<Error> error);   // the outcome is known
+  void conclude(Transfer& transfer, std::optional<Error> error);          // tell who waits for it
+  void forget_connection(const Connection& connection);
+  void announce(const Connection& connection);
+  void announce_locked(Known& known);                    // m_ held
+  void queue_arrival(ConnectionPtr connection);          // m_ held
+  std::vector<wire::Member> candidates_locked() const;
+
+  const Options options_;
+  const unsigned generation_;
+  Fd poll_fd_;                                 // epoll: geckod's socket, timer_
+  Fd timer_;
+  Fd eof_;                                     // one end of a pair whose other end is closed
+  Fd bg_event_, bg_timer_;                     // wake the background thread: now / kLendTime after a reader has left
+  pthread_t background_{};
+  bool has_background_ = false;
+
+  std::mutex m_;
+  WaitList waiters_;
+  bool reading_ = false;                       // somebody holds the reader role
+  bool background_reads_ = false;              // ... and it is the background thread
+  bool background_due_ = false;                // bg_timer_ is armed
+  bool stopping_ = false;
+  Transport transport_;
+  Link link_ = Link::down;
+  std::optional<Error> broken_;                // the reader's: geckod sent nonsense
+  uint32_t polled_ = 0;                        // events of geckod's socket in poll_fd_
+  uint64_t incarnation_ = 0;                   // how often we have reached geckod
+  bool want_join_ = false, left_ = false;
+  uint64_t join_request_ = 0;
+  wire::Joined joined_;
+  bool contact_ = false;
+  std::optional<std::vector<wire::Member>> members_;
+  std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
+  Error last_error_;
+  Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max();
+  Duration reconnect_wait_{};
+  uint64_t next_request_ = 1;
+  std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;
+  std::unordered_map<ConnId, Known> connections_;
+  std::unordered_map<ConnId, TransferPtr> transfers_;
+  std::vector<TransferPtr> orphans_;           // on their way when geckod went
+  std::deque<ConnectionPtr> arrivals_;         // nobody has accepted them yet
+  std::vector<Listener*> listeners_;
+  std::shared_ptr<PolicyHolder> policy_;
+};
+
+template <wire::Message M>
+Status Session::send(wire::ApiType type, const M& message, int fd) {
+  const Status sent = transport_.send(type, message, fd);
+  if (!sent) hang_up();
+  update_poll();
+  return sent;
+}
+
+}  // namespace gecko::api

@@ -1,0 +1,308 @@
+// Letting connections go and getting new ones.
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "api/callback_scope.hh"
+#include "api/session.hh"
+#include "api/session_wait.hh"
+
+namespace gecko::api {
+
+// live -> on its way: locks the application's threads out, asks it, puts the EOF end in place. The descriptor to send, borrowed.
+Result<int> Session::let_go(const ConnectionPtr& connection) {
+  const auto keep = [&](Error why) -> Result<int> {
+    take_back(connection);
+    return why;
+  };
+  if (!connection->is_movable()) {
+    requeue(connection);
+    return make_error(Errc::refused, "the application has declared this connection not movable");
+  }
+  GECKO_CHECK(connection->begin_yield());
+  bool willing = false;
+  {
+    const CallbackScope scope;
+    willing = connection->ask_application();
+  }
+  if (!willing) return keep(make_error(Errc::refused, "the application keeps this connection for now"));
+  auto descriptor = connection->part(eof_.get());
+  if (!descriptor) return keep(std::move(descriptor.error()));
+  return descriptor;
+}
+
+void Session::requeue(const ConnectionPtr& connection) {
+  const std::lock_guard lock(m_);
+  if (!connection->exposed && connections_.contains(connection->id())) queue_arrival(connection);
+}
+
+void Session::take_back(const ConnectionPtr& connection) {
+  const bool mine = connection->take_back();
+  {
+    const std::lock_guard lock(m_);
+    waiters_.wake_all(connection.get());
+  }
+  if (!mine) return connection_closed(*connection);
+  announce(*connection);
+  requeue(connection);
+}
+
+void Session::finish(const TransferPtr& transfer, std::optional<Error> error) {
+  const ConnectionPtr& connection = transfer->connection;
+  if (error) {
+    {
+      const std::lock_guard lock(m_);
+      if (const auto at = transfers_.find(connection->id()); at != transfers_.end() && at->second == transfer) transfers_.erase(at);
+    }
+    take_back(connection);
+  } else {
+    connection->forget();
+    forget_connection(*connection);
+  }
+  conclude(*transfer, std::move(error));
+}
+
+void Session::forget_connection(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  if (const auto at = transfers_.find(connection.id()); at != transfers_.end() && at->second->connection.get() == &connection) transfers_.erase(at);
+  if (const auto at = connections_.find(connection.id()); at != connections_.end() && at->second.connection.get() == &connection) connections_.erase(at);
+}
+
+void Session::conclude(Transfer& transfer, std::optional<Error> error) {
+  const std::lock_guard lock(m_);
+  transfer.error = std::move(error);
+  transfer.done = true;
+  waiters_.wake_all(&transfer);
+  waiters_.wake_all(transfer.connection.get());
+  waiters_.wake_all(this);
+}
+
+void Session::announce_locked(Known& known) {
+  const Connection& c = *known.connection;
+  if (link_ != Link::up || known.announced == incarnation_) return;
+  const auto state = c.state();
+  if (state != Connection::State::live) return;  // on its way: when it is back
+  known.announced = incarnation_;
+  (void)send(wire::ApiType::opened, wire::Opened{c.id(), c.flow(), c.is_movable(), c.epoch()});
+}
+
+void Session::announce(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  if (const auto at = connections_.find(connection.id()); at != connections_.end()) announce_locked(at->second);
+}
+
+void Session::movable_changed(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  const auto at = connections_.find(connection.id());
+  if (at == connections_.end()) return;
+  at->second.announced = 0;  // opened again: geckod updates what it knows
+  announce_locked(at->second);
+}
+
+void Session::connection_closed(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  const auto at = connections_.find(connection.id());
+  if (at == connections_.end() || at->second.connection.get() != &connection) return;
+  const bool known = at->second.announced == incarnation_ && link_ == Link::up;
+  const ConnectionPtr keep = std::move(at->second.connection);  // may be the last reference
+  connections_.erase(at);
+  if (known) (void)send(wire::ApiType::closed, wire::AppClosed{connection.id()});
+}
+
+// --- handoffs ------------------------------------------------------------------------------------------------------------
+
+std::vector<wire::Member> Session::candidates_locked() const {
+  std::vector<wire::Member> nodes;
+  if (!members_) return nodes;
+  for (const wire::Member& m : *members_) {
+    if (!m.up || (m.applications == 0 && !m.self)) continue;
+    nodes.push_back(m);
+    if (const auto more = sent_since_.find(m.name); more != sent_since_.end()) nodes.back().connections += more->second;
+  }
+  return nodes;
+}
+
+// What the policy says; empty: stay.
+std::string Session::choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self) {
+  std::shared_ptr<PolicyHolder> policy;
+  std::vector<wire::Member> nodes;
+  {
+    const std::lock_guard lock(m_);
+    policy = policy_;
+    nodes = candidates_locked();
+  }
+  std::erase_if(nodes, [&](const wire::Member& m) { return (m.self && !with_self) || std::find(failed.begin(), failed.end(), m.name) != failed.end(); });
+  if (!policy || nodes.empty()) return {};
+  int chosen = -1;
+  {
+    const CallbackScope scope;
+    chosen = policy->select(*connection, nodes);
+  }
+  if (chosen < 0) return {};
+  std::string name = nodes[static_cast<size_t>(chosen)].name;
+  const std::lock_guard lock(m_);
+  ++sent_since_[name];
+  return name;
+}
+
+Status Session::send_handoff(Transfer& transfer) {
+  transfer.request = next_request_++;
+  wire::AppHandoff message{transfer.request, transfer.connection->id(), transfer.target, transfer.geckod_attempts, std::move(transfer.blob)};
+  const Status sent = send(wire::ApiType::handoff, message, transfer.fd);
+  transfer.blob = std::move(message.blob);
+  return sent;
+}
+
+Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connection, const std::string& target, bool background) {
+  GECKO_CHECK(usable());
+  if (target.size() > wire::kMaxName) return make_error(Errc::invalid, "'" + target + "' is no node's name: it is longer than " + std::to_string(wire::kMaxName) + " bytes");
+  const auto transfer = std::make_shared<Transfer>();
+  transfer->connection = connection;
+  transfer->target = target;
+  bool by_policy = false;
+  {
+    const std::lock_guard lock(m_);
+    if (link_ != Link::up) return not_connected();
+    by_policy = policy_ != nullptr;
+  }
+  if (target.empty() && by_policy) {
+    transfer->target = choose(connection, {}, false);
+    if (transfer->target.empty()) return make_error(Errc::unavailable, "the policy names no node that could take " + connection->flow().str());
+  }
+  if (background && by_policy) transfer->attempts_left = kMaxAttempts - 1;
+  if (background && !by_policy && target.empty()) transfer->geckod_attempts = kMaxAttempts;
+  GECKO_TRY(transfer->fd, let_go(connection));
+  transfer->blob = connection->blob();
+  std::unique_lock lock(m_);
+  const bool mine = connections_.contains(connection->id());
+  if (!mine || link_ != Link::up) {
+    const Error gone = not_connected();
+    lock.unlock();
+    take_back(connection);
+    return gone;
+  }
+  announce_locked(connections_[connection->id()]);
+  transfers_[connection->id()] = transfer;
+  (void)send_handoff(*transfer);  // failed: the reader finds out and gives it back
+  return transfer;
+}
+
+// A background handoff failed: another target by the policy, without giving the connection back in between.
+bool Session::retry(const TransferPtr& transfer) {
+  if (transfer->attempts_left <= 0) return false;
+  --transfer->attempts_left;
+  std::string target = choose(transfer->connection, transfer->failed, false);
+  if (target.empty()) return false;
+  const std::lock_guard lock(m_);
+  if (link_ != Link::up) return false;
+  transfer->target = std::move(target);
+  (void)send_handoff(*transfer);
+  return true;
+}
+
+Status Session::hand_off(const ConnectionPtr& connection, const std::string& target, Time deadline) {
+  if (in_callback()) return make_error(Errc::busy, "a handoff cannot be waited for inside a callback of the library; use the background form");
+  GECKO_TRY(const TransferPtr transfer, start_transfer(connection, target, false));
+  std::unique_lock lock(m_);
+  (void)wait(lock, transfer.get(), [&] { return transfer->done || stopping_; }, deadline);
+  if (!transfer->done) return make_error(Errc::timeout, "the handoff of " + connection->flow().str() + " goes on in the background");
+  if (transfer->error) return *transfer->error;
+  return {};
+}
+
+Status Session::hand_off_in_background(const ConnectionPtr& connection, const std::string& target) {
+  GECKO_TRY(const TransferPtr transfer, start_transfer(connection, target, true));
+  return {};
+}
+
+// --- new connections -----------------------------------------------------------------------------------------------------
+
+ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
+  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
+  connection->assume_blocking(blocking);
+  bool by_policy = false;
+  {
+    const std::lock_guard lock(m_);
+    connections_[connection->id()] = {connection, 0};
+    by_policy = policy_ && policy_->on_accept && contact_ && link_ == Link::up;
+    if (!by_policy) announce_locked(connections_[connection->id()]);
+  }
+  if (!by_policy) return connection;
+  const std::string target = choose(connection, {}, true);
+  bool elsewhere = false;
+  {
+    const std::lock_guard lock(m_);
+    elsewhere = !target.empty() && target != joined_.node;
+    if (!elsewhere) announce_locked(connections_[connection->id()]);
+    else connection->exposed = false;
+  }
+  if (!elsewhere) return connection;
+  if (start_transfer(connection, target, true)) return nullptr;
+  const std::lock_guard lock(m_);
+  std::erase(arrivals_, connection);        // given back already
+  if (connection->exposed) return nullptr;  // and accepted by another thread
+  connection->exposed = true;
+  announce_locked(connections_[connection->id()]);
+  return connection;
+}
+
+Result<ConnectionPtr> Session::adopt(int socket) {
+  GECKO_CHECK(usable());
+  sockaddr_storage local{}, peer{};
+  socklen_t local_size = sizeof local, peer_size = sizeof peer;
+  int protocol = 0;
+  socklen_t protocol_size = sizeof protocol;
+  if (getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &protocol_size) != 0 || protocol != IPPROTO_TCP)
+    return make_error(Errc::invalid, "descriptor " + std::to_string(socket) + " is not a TCP socket");
+  if (getsockname(socket, reinterpret_cast<sockaddr*>(&local), &local_size) != 0 ||
+      getpeername(socket, reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
+    return os_error("adopt a connection");
+  Flow flow;
+  GECKO_TRY(flow.local, Endpoint::from_sockaddr(local));
+  GECKO_TRY(flow.peer, Endpoint::from_sockaddr(peer));
+  const int flags = fcntl(socket, F_GETFL);
+  const std::lock_guard lock(m_);
+  if (!want_join_) return make_error(Errc::invalid, "call join() before adopting a connection");
+  if (flow.local.address != joined_.address)
+    return make_error(Errc::invalid, "the connection " + flow.str() + " is not on the group's address " + joined_.address.str() + ", so it cannot move");
+  auto connection = std::make_shared<Connection>(shared_from_this(), Fd(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
+  connection->assume_blocking(flags < 0 || (flags & O_NONBLOCK) == 0);
+  Known& known = connections_[connection->id()] = {connection, 0};
+  announce_locked(known);
+  return connection;
+}
+
+Result<ConnectionPtr> Session::connect(const Endpoint& peer, Time deadline) {
+  {
+    const std::lock_guard lock(m_);
+    if (!want_join_) return make_error(Errc::invalid, "call join() before connect()");
+  }
+  GECKO_TRY(const auto answer, ask(wire::ApiType::socket, wire::Socket{}, deadline));
+  Fd socket = std::move(answer->fd);
+  sockaddr_storage to{};
+  const socklen_t size = answer->endpoint.address.is_v4() ? peer.to_sockaddr(to) : peer.to_sockaddr6(to);
+  const std::string doing = "connect to " + peer.str();
+  const int flags = fcntl(socket.get(), F_GETFL);
+  if (flags < 0 || fcntl(socket.get(), F_SETFL, flags | O_NONBLOCK) != 0) return os_error(doing);
+  if (::connect(socket.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0) {
+    if (errno != EINPROGRESS) return os_error(doing);
+    for (;;) {
+      pollfd ready{socket.get(), POLLOUT, 0};
+      Waiter::mine().sleep(&ready, 1, deadline);
+      if (ready.revents != 0) break;
+      if (deadline != Time::max() && monotonic_now() >= deadline) return make_error(Errc::timeout, doing + ": no answer");
+    }
+    int err = 0;
+    socklen_t err_size = sizeof err;
+    if (getsockopt(socket.get(), SOL_SOCKET, SO_ERROR, &err, &err_size) != 0) return os_error(doing);
+    if (err != 0) return os_error(doing, err);
+  }
+  if (fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return os_error(doing);
+  GECKO_TRY(ConnectionPtr connection, adopt(socket.get()));
+  (void)socket.release();
+  return connection;
+}
+
+}  // namespace gecko::api

@@ -1,0 +1,173 @@
+// The connection to geckod: greeting, losing it, finding it again.
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "api/session.hh"
+
+namespace gecko::api {
+namespace {
+
+// The first attempt after a loss comes at once (an upgrade takes some 100 ms), then twice as long each time.
+constexpr Duration kFirstRetry = std::chrono::milliseconds(10);
+constexpr Duration kLastRetry = std::chrono::seconds(1);
+// geckod's privileged half thaws what was on its way as soon as it notices that the other half has gone. We look every kThawStep, first
+// after that time too: a freeze that was under way must not meet a connection already given back.
+constexpr Duration kThawStep = std::chrono::milliseconds(20);
+constexpr Duration kThawPatience = std::chrono::seconds(3);
+
+}  // namespace
+
+Error Session::not_connected() const {
+  return make_error(Errc::unavailable, "not connected to geckod at " + options_.socket + (last_error_.message.empty() ? "" : " (" + last_error_.message + ")") +
+                                           "; it is tried again and again");
+}
+
+void Session::update_poll() {
+  const uint32_t wanted = transport_.fd() < 0 ? 0u : transport_.blocked() ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  if (wanted == polled_ || transport_.fd() < 0) return;
+  epoll_event event{};
+  event.events = wanted;
+  (void)epoll_ctl(poll_fd_.get(), polled_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, transport_.fd(), &event);
+  polled_ = wanted;
+}
+
+void Session::hang_up() {
+  if (transport_.fd() >= 0) (void)shutdown(transport_.fd(), SHUT_RDWR);
+}
+
+void Session::greet() {
+  ++incarnation_;
+  link_ = Link::greeting;
+  wire::ApiHello hello;
+  hello.program = options_.program.substr(0, 64);
+  (void)send(wire::ApiType::hello, hello);
+}
+
+void Session::rejoin() {
+  link_ = Link::joining;
+  join_request_ = next_request_++;
+  (void)send(wire::ApiType::join, wire::Join{join_request_, options_.group});
+}
+
+void Session::rejoined() {
+  link_ = Link::up;
+  reconnect_wait_ = Duration::zero();
+  (void)send(wire::ApiType::subscribe, wire::Done{});
+  for (auto& [id, known] : connections_) announce_locked(known);
+  if (left_) (void)send(wire::ApiType::leave, wire::Leave{next_request_++});
+  waiters_.wake_all();
+}
+
+void Session::try_connect() {
+  auto socket = connect_daemon(options_.socket);
+  const std::lock_guard lock(m_);
+  if (!socket) {
+    last_error_ = std::move(socket.error());
+    reconnect_wait_ = std::clamp(reconnect_wait_ * 2, kFirstRetry, kLastRetry);
+    reconnect_at_ = monotonic_now() + reconnect_wait_;
+    return;
+  }
+  transport_.attach(std::move(*socket));
+  greet();
+}
+
+void Session::lost(Error why) {
+  Fd old;
+  std::vector<TransferPtr> stranded;
+  {
+    const std::lock_guard lock(m_);
+    if (link_ == Link::down && transport_.fd() < 0) return;
+    // What geckod said itself (error 0) tells more than the end of the connection that follows.
+    const bool refused = link_ != Link::up && why.code == Errc::unavailable && !last_error_.message.empty();
+    if (!refused) last_error_ = std::move(why);
+    if (transport_.fd() >= 0) (void)epoll_ctl(poll_fd_.get(), EPOLL_CTL_DEL, transport_.fd(), nullptr);
+    polled_ = 0;
+    old = transport_.detach();
+    const bool never_up = link_ == Link::greeting && incarnation_ == 1;
+    link_ = Link::down;
+    const Error gone = not_connected();
+    for (auto& [number, request] : requests_) {
+      request->error = gone;
+      request->done = true;
+    }
+    requests_.clear();
+    for (auto& [id, transfer] : transfers_) orphans_.push_back(transfer);
+    transfers_.clear();
+    const Time now = monotonic_now();
+    if (!orphans_.empty()) {
+      orphans_at_ = now + kThawStep;
+      orphans_until_ = now + kThawPatience;
+    }
+    if (!stopping_ && !never_up) {
+      reconnect_wait_ = std::clamp(reconnect_wait_ * 2, kFirstRetry, kLastRetry);
+      reconnect_at_ = now + reconnect_wait_;
+    }
+    arm_timer();
+    waiters_.wake_all();
+  }
+}
+
+void Session::arm_timer() {
+  const Time next = std::min(reconnect_at_, orphans_at_);
+  itimerspec when{};
+  if (next != Time::max()) {
+    const auto since_boot = std::max<Duration>(next.time_since_epoch(), Duration(1));
+    when.it_value.tv_sec = static_cast<time_t>(since_boot.count() / 1'000'000'000);
+    when.it_value.tv_nsec = static_cast<long>(since_boot.count() % 1'000'000'000);
+  }
+  (void)timerfd_settime(timer_.get(), TFD_TIMER_ABSTIME, &when, nullptr);
+}
+
+void Session::run_timers() {
+  bool connect_now = false, settle_now = false;
+  {
+    const std::lock_guard lock(m_);
+    if (reconnect_at_ == Time::max() && orphans_at_ == Time::max()) return;
+    const Time now = monotonic_now();
+    connect_now = now >= reconnect_at_;
+    settle_now = now >= orphans_at_;
+    if (!connect_now && !settle_now) return;
+    if (connect_now) reconnect_at_ = Time::max();
+    if (settle_now) orphans_at_ = Time::max();
+  }
+  if (settle_now) settle_orphans();
+  if (connect_now) try_connect();
+  const std::lock_guard lock(m_);
+  arm_timer();
+}
+
+// Connections whose move was cut short by geckod's end.
+void Session::settle_orphans() {
+  std::vector<TransferPtr> orphans;
+  bool patient = false;
+  {
+    const std::lock_guard lock(m_);
+    orphans.swap(orphans_);
+    patient = !stopping_ && monotonic_now() < orphans_until_;
+  }
+  std::vector<TransferPtr> later;
+  for (const TransferPtr& transfer : orphans) {
+    if (!transfer->connection->in_repair()) {
+      finish(transfer, make_error(Errc::unavailable, "geckod ended in the middle of the move; the connection goes on here"));
+    } else if (patient) {
+      later.push_back(transfer);
+    } else {
+      // Frozen for good: ownership had left, the connection lives where it was going, or nowhere. Closing it here is silent.
+      const Error error = make_error(Errc::closed, "geckod ended while " + transfer->connection->flow().str() +
+                                                       " was being handed over; it is silent here and may live on the other node");
+      transfer->connection->end(error);
+      forget_connection(*transfer->connection);
+      conclude(*transfer, error);
+    }
+  }
+  if (later.empty()) return;
+  const std::lock_guard lock(m_);
+  orphans_.insert(orphans_.end(), later.begin(), later.end());
+  orphans_at_ = monotonic_now() + kThawStep;
+}
+
+}  // namespace gecko::api

@@ -1,0 +1,223 @@
+// What geckod says.
+#include <sys/socket.h>
+
+#include <algorithm>
+
+#include "api/callback_scope.hh"
+#include "api/session.hh"
+
+namespace gecko::api {
+namespace {
+
+Error from_wire(uint16_t code, const std::string& message) {
+  const bool known = code >= static_cast<uint16_t>(Errc::internal) && code <= static_cast<uint16_t>(Errc::again);
+  return make_error(known ? static_cast<Errc>(code) : Errc::internal, message.empty() ? "geckod gave no reason" : message);
+}
+
+}  // namespace
+
+void Session::handle(const wire::FrameView& frame, std::vector<Fd>& fds) {
+  if (broken_) return;
+  if (auto handled = handle_checked(frame, fds); !handled)
+    broken_ = make_error(handled.error().code, "geckod and this library do not understand each other (message " + std::to_string(frame.type) +
+                                                   "): " + handled.error().message);
+}
+
+Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fds) {
+  using wire::ApiType;
+  const auto take_fd = [&]() -> Result<Fd> {
+    if (fds.size() != 1) return make_error(Errc::invalid, "a message that carries one descriptor came with " + std::to_string(fds.size()));
+    return std::move(fds.front());
+  };
+  std::optional<wire::AppOutcome> refused;  // a handoff that geckod did not even begin
+  switch (static_cast<ApiType>(frame.type)) {
+    case ApiType::welcome: {
+      GECKO_TRY(const auto m, wire::decode<wire::Welcome>(frame.body));
+      if (m.version < wire::kApiVersionMin || m.version > wire::kApiVersion)
+        return make_error(Errc::version, "geckod chose version " + std::to_string(m.version) + " of the protocol; this library speaks " +
+                                             std::to_string(wire::kApiVersionMin) + " to " + std::to_string(wire::kApiVersion));
+      const std::lock_guard lock(m_);
+      if (link_ != Link::greeting) return make_error(Errc::invalid, "welcome came twice");
+      last_error_ = {};
+      if (want_join_) {
+        rejoin();
+      } else {
+        link_ = Link::up;
+        reconnect_wait_ = Duration::zero();
+        waiters_.wake_all();
+      }
+      return {};
+    }
+    case ApiType::joined: {
+      GECKO_TRY(const auto m, wire::decode<wire::Joined>(frame.body));
+      const std::lock_guard lock(m_);
+      contact_ = m.contact;
+      if (m.request != join_request_) return {};
+      if (link_ == Link::joining) {
+        if (m.address != joined_.address)
+          return make_error(Errc::invalid, "the address of group " + options_.group + " changed from " + joined_.address.str() + " to " + m.address.str() +
+                                               "; restart the application");
+        rejoined();
+        return {};
+      }
+      joined_ = m;
+      answer(m.request, [](Request&) {});
+      return {};
+    }
+    case ApiType::error: {
+      GECKO_TRY(const auto m, wire::decode<wire::ApiError>(frame.body));
+      const Error error = from_wire(m.code, m.message);
+      const std::lock_guard lock(m_);
+      const auto transfer = std::find_if(transfers_.begin(), transfers_.end(), [&](const auto& t) { return m.request != 0 && t.second->request == m.request; });
+      if (transfer != transfers_.end()) {
+        refused = wire::AppOutcome{m.request, transfer->first, m.code, m.message, transfer->second->target, true};
+      } else if (link_ != Link::up && (m.request == 0 || m.request == join_request_)) {
+        last_error_ = error;
+        hang_up();
+      } else {
+        answer(m.request, [&](Request& r) { r.error = error; });
+      }
+      break;
+    }
+    case ApiType::done: {
+      GECKO_TRY(const auto m, wire::decode<wire::Done>(frame.body));
+      const std::lock_guard lock(m_);
+      answer(m.request, [](Request&) {});
+      return {};
+    }
+    case ApiType::listening: {
+      GECKO_TRY(const auto m, wire::decode<wire::Listening>(frame.body));
+      GECKO_TRY(Fd fd, take_fd());
+      const std::lock_guard lock(m_);
+      answer(m.request, [&](Request& r) { r.fd = std::move(fd); });
+      return {};
+    }
+    case ApiType::socket_is: {
+      GECKO_TRY(const auto m, wire::decode<wire::SocketIs>(frame.body));
+      GECKO_TRY(Fd fd, take_fd());
+      const std::lock_guard lock(m_);
+      answer(m.request, [&](Request& r) {
+        r.fd = std::move(fd);
+        r.endpoint = m.local;
+      });
+      return {};
+    }
+    case ApiType::client_result: {
+      GECKO_TRY(auto m, wire::decode<wire::ClientResult>(frame.body));
+      const std::lock_guard lock(m_);
+      answer(m.request, [&](Request& r) { r.outcomes = std::move(m.outcomes); });
+      return {};
+    }
+    case ApiType::members: {
+      GECKO_TRY(auto m, wire::decode<wire::Members>(frame.body));
+      const std::lock_guard lock(m_);
+      for (const auto& member : m.members)
+        if (member.self) contact_ = member.contact;
+      const bool first = !members_;
+      members_ = std::move(m.members);
+      sent_since_.clear();
+      if (first) waiters_.wake_all(this);
+      return {};
+    }
+    case ApiType::arrive: {
+      GECKO_TRY(auto m, wire::decode<wire::Arrive>(frame.body));
+      GECKO_TRY(Fd fd, take_fd());
+      on_arrive(std::move(m), std::move(fd));
+      return {};
+    }
+    case ApiType::yield: {
+      GECKO_TRY(const auto m, wire::decode<wire::Yield>(frame.body));
+      on_yield(m);
+      return {};
+    }
+    case ApiType::outcome: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppOutcome>(frame.body));
+      on_outcome(m);
+      return {};
+    }
+    default:
+      return make_error(Errc::invalid, "unknown message");
+  }
+  if (refused) on_outcome(*refused);
+  return {};
+}
+
+void Session::answer(uint64_t request, const std::function<void(Request&)>& fill) {
+  const auto at = requests_.find(request);
+  if (at == requests_.end()) return;  // whoever asked has given up
+  fill(*at->second);
+  at->second->done = true;
+  waiters_.wake_all(at->second.get());
+}
+
+void Session::on_arrive(wire::Arrive message, Fd fd) {
+  TransferPtr left_before;
+  {
+    const std::lock_guard lock(m_);
+    // Handed off to this very node: the arrival may overtake the outcome.
+    if (const auto at = transfers_.find(message.id); at != transfers_.end()) left_before = at->second;
+    else if (connections_.contains(message.id)) return;  // ours already; the second descriptor is closed
+  }
+  if (left_before) finish(left_before, std::nullopt);
+  auto connection = std::make_shared<Connection>(
+      shared_from_this(), std::move(fd),
+      Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), std::move(message.blob)});
+  const std::lock_guard lock(m_);
+  connections_[message.id] = {connection, incarnation_};
+  queue_arrival(std::move(connection));
+}
+
+void Session::on_yield(const wire::Yield& message) {
+  const auto refuse = [&](const Error& why) {
+    const std::lock_guard lock(m_);
+    (void)send(wire::ApiType::not_yielded, wire::NotYielded{message.id, static_cast<uint16_t>(why.code), why.message.substr(0, wire::kMaxText)});
+  };
+  ConnectionPtr connection;
+  {
+    const std::lock_guard lock(m_);
+    const auto at = connections_.find(message.id);
+    if (at != connections_.end()) connection = at->second.connection;
+    // Not accepted by the application yet: nobody may accept it while it is on its way.
+    if (connection && !connection->exposed) std::erase(arrivals_, connection);
+  }
+  if (!connection) return refuse(make_error(Errc::not_found, "the application has no such connection"));
+  auto descriptor = let_go(connection);
+  if (!descriptor) return refuse(descriptor.error());
+  const auto transfer = std::make_shared<Transfer>();
+  transfer->connection = connection;
+  transfer->fd = *descriptor;
+  transfer->blob = connection->blob();
+  const std::lock_guard lock(m_);
+  transfers_[message.id] = transfer;
+  (void)send(wire::ApiType::yielded, wire::Yielded{message.id, std::move(transfer->blob)}, transfer->fd);
+}
+
+void Session::on_outcome(const wire::AppOutcome& message) {
+  TransferPtr transfer;
+  std::shared_ptr<PolicyHolder> policy;
+  {
+    const std::lock_guard lock(m_);
+    const auto at = transfers_.find(message.id);
+    if (at == transfers_.end() || (at->second->request != 0 && at->second->request != message.request)) return;
+    transfer = at->second;
+    policy = policy_;
+  }
+  if (message.code == 0) return message.final ? finish(transfer, std::nullopt) : void();
+  const Error why = from_wire(message.code, message.message);
+  const std::string target = message.node.empty() ? transfer->target : message.node;
+  if (policy && transfer->request != 0 && !target.empty()) {
+    const CallbackScope scope;
+    policy->notify(target, why);
+  }
+  if (!message.final) return;
+  if (why.code == Errc::closed) {  // lost with the node it was going to
+    transfer->connection->end(why);
+    forget_connection(*transfer->connection);
+    return conclude(*transfer, why);
+  }
+  transfer->failed.push_back(target);
+  if (retry(transfer)) return;
+  finish(transfer, why);
+}
+
+}  // namespace gecko::api

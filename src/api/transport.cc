@@ -1,0 +1,148 @@
+#include "api/transport.hh"
+
+#include <sys/auxv.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <algorithm>
+
+namespace gecko::api {
+namespace {
+
+constexpr char kStandardPath[] = "/run/gecko/geckod.sock";
+// With descriptors at most this much in one sendmsg, so that the kernel makes one buffer of it and they arrive with the frame they belong
+// to: geckod refuses descriptors that nobody announces.
+constexpr size_t kDescriptorRegion = 16 * 1024;
+constexpr size_t kReadRoom = 64 * 1024;
+// What has been sent is forgotten in pieces of this size, so that a queue that never runs empty does not grow.
+constexpr size_t kCompactAt = 1u << 20;
+// SCM_MAX_FD of the kernel: more cannot come with one recvmsg.
+constexpr size_t kMaxDescriptors = 253;
+
+Error no_daemon(const std::string& path, int err) {
+  if (err == EACCES || err == EPERM)
+    return make_error(Errc::permission, "connect to geckod at " + path + ": " + std::strerror(err) +
+                                            "; this user may not use it: see [rights] in the group file and the permissions of the socket");
+  return make_error(Errc::unavailable, "geckod is not running at " + path + " (" + std::strerror(err) +
+                                           "); start it with 'systemctl start geckod' or 'geckod -g GROUP.toml', or set GECKO_SOCKET to its socket");
+}
+
+}  // namespace
+
+std::string daemon_path() {
+  const char* chosen = secure_getenv("GECKO_SOCKET");
+  return chosen != nullptr && *chosen != '\0' ? chosen : kStandardPath;
+}
+
+Result<Fd> connect_daemon(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (path.size() >= sizeof address.sun_path)
+    return make_error(Errc::invalid, "'" + path + "' is too long for a UNIX socket's path (" + std::to_string(sizeof address.sun_path - 1) + " bytes at most)");
+  std::memcpy(address.sun_path, path.c_str(), path.size());
+  Fd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!fd) return os_error("make a socket for geckod");
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return no_daemon(path, errno);
+  return fd;
+}
+
+void Transport::attach(Fd socket) {
+  socket_ = std::move(socket);
+  parser_ = wire::FrameParser(kMaxIncoming);
+  in_fds_.clear();
+}
+
+Fd Transport::detach() {
+  out_.clear();
+  out_fds_.clear();
+  sent_ = 0;
+  return std::move(socket_);
+}
+
+Status Transport::flush() {
+  while (socket_ && sent_ < out_.size()) {
+    // A sendmsg with a descriptor begins at or shortly before its frame and ends before the next frame that has one.
+    iovec iov{out_.data() + sent_, out_.size() - sent_};
+    msghdr message{};
+    message.msg_iov = &iov;
+    message.msg_iovlen = 1;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    bool with_fd = false;
+    if (!out_fds_.empty()) {
+      const size_t distance = out_fds_.front().at - sent_;
+      with_fd = distance < kDescriptorRegion / 2;
+      iov.iov_len = with_fd ? std::min(iov.iov_len, kDescriptorRegion) : distance;
+      if (with_fd && out_fds_.size() > 1) iov.iov_len = std::min(iov.iov_len, out_fds_[1].at - sent_);
+    }
+    if (with_fd) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(header), &out_fds_.front().fd, sizeof(int));
+    }
+    const ssize_t n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ETOOMANYREFS) return {};
+      return os_error("send to geckod");
+    }
+    if (with_fd) out_fds_.pop_front();
+    sent_ += static_cast<size_t>(n);
+    if (sent_ >= kCompactAt) {
+      out_.erase(out_.begin(), out_.begin() + static_cast<ptrdiff_t>(sent_));
+      for (OutFd& waiting : out_fds_) waiting.at -= sent_;
+      sent_ = 0;
+    }
+  }
+  out_.clear();
+  sent_ = 0;
+  return {};
+}
+
+Result<bool> Transport::receive(const Handler& handler) {
+  const auto room = parser_.room(kReadRoom);
+  iovec iov{room.data(), room.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kMaxDescriptors * sizeof(int))];
+  msghdr message{};
+  message.msg_iov = &iov;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  ssize_t n = 0;
+  do n = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (n < 0 && errno == EINTR);
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
+  if (n < 0) return os_error("receive from geckod");
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    for (size_t i = 0; i < count; ++i) {
+      int fd = -1;
+      std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
+      in_fds_.emplace_back(fd);
+    }
+  }
+  if (n == 0) return make_error(Errc::unavailable, "geckod closed the connection");
+  if (message.msg_flags & MSG_CTRUNC)
+    return make_error(Errc::limit, "descriptors from geckod were lost: this process has none left (raise RLIMIT_NOFILE, ulimit -n)");
+  parser_.filled(static_cast<size_t>(n));
+  for (;;) {
+    wire::FrameView frame;
+    GECKO_TRY(const bool whole, parser_.next(frame));
+    if (!whole) return true;
+    if (in_fds_.size() < frame.descriptors)
+      return make_error(Errc::invalid, "malformed message from geckod: " + std::to_string(frame.descriptors) + " descriptors announced, " +
+                                           std::to_string(in_fds_.size()) + " came");
+    std::vector<Fd> fds;
+    for (int i = 0; i < frame.descriptors; ++i) {
+      fds.push_back(std::move(in_fds_.front()));
+      in_fds_.pop_front();
+    }
+    handler(frame, fds);
+  }
+}
+
+}  // namespace gecko::api
