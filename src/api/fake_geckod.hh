@@ -299,6 +299,9 @@ class FakeGeckod {
         sockaddr_storage to{};
         const socklen_t size = Endpoint{*Address::parse("::1"), 0}.to_sockaddr(to);
         GECKO_ASSERT(bind(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0 && ::listen(fd.get(), 4096) == 0);
+        socklen_t bound = sizeof to;
+        getsockname(fd.get(), reinterpret_cast<sockaddr*>(&to), &bound);
+        listening_port_ = Endpoint::from_sockaddr(to)->port;
         reply(r.client, ApiType::listening, wire::Listening{m.request}, fd.get());
         break;
       }
@@ -392,6 +395,7 @@ class FakeGeckod {
     }
     tell(ApiType::yield, wire::Yield{id});
   }
+  uint16_t listening_port() const { return listening_port_; }
   std::vector<ConnId> open_connections() {
     const std::lock_guard guard(lock_);
     std::vector<ConnId> all;
@@ -413,6 +417,7 @@ class FakeGeckod {
   int last_number_ = 0, joined_client_ = 0;
   std::map<ConnId, Open> open_;
   std::string yield_target_;
+  std::atomic<uint16_t> listening_port_{0};
 };
 
 }  // namespace gecko::test
