@@ -30,9 +30,9 @@ struct Handoff::Impl {
   }
 
   void on(NodeIndex from, const wire::Prepare& m, Time now) { acceptor.on(from, m, donor.is_moving(m.id), now); }
-  void on(NodeIndex from, wire::State& m, Time now) { acceptor.on(from, std::move(m), now); }
+  void on(NodeIndex from, wire::State& m, Time) { acceptor.on(from, std::move(m)); }
   void on(NodeIndex from, const wire::Commit& m, Time now) { acceptor.on(from, m, now); }
-  void on(NodeIndex from, const wire::Abort& m, Time now) { acceptor.on(from, m, now); }
+  void on(NodeIndex from, const wire::Abort& m, Time) { acceptor.on(from, m); }
   void on(NodeIndex from, const wire::Ready& m, Time now) { donor.on(from, m, now); }
   void on(NodeIndex from, const wire::Restored& m, Time now) { donor.on(from, m, now); }
   void on(NodeIndex from, const wire::Refuse& m, Time) { donor.on(from, m); }
@@ -75,13 +75,15 @@ void Handoff::restored(const AcceptKey& key, Status status, Time now) {
 }
 void Handoff::activated(const AcceptKey& key, Status status, Time now) {
   impl_->expire(now);
-  impl_->acceptor.activated(key, std::move(status), now);
+  impl_->acceptor.activated(key, std::move(status));
 }
 
 void Handoff::message(NodeIndex from, LinkMessage message, Time now) {
-  impl_->expire(now);
-  if (from == impl_->shared.self || !impl_->shared.links.is_up(from)) return;
-  std::visit([&](auto& m) { impl_->on(from, m, now); }, message);
+  // The donor's deadlines first: late for an answer before commit, it takes the connection back. The acceptor's last: a commit is never too
+  // late for a socket that is still there, its donor has no way back but our word.
+  impl_->donor.expire(now);
+  if (from != impl_->shared.self && impl_->shared.links.is_up(from)) std::visit([&](auto& m) { impl_->on(from, m, now); }, message);
+  impl_->acceptor.expire(now);
 }
 
 void Handoff::link_up(NodeIndex node, uint64_t incarnation, Time now) {
@@ -89,7 +91,7 @@ void Handoff::link_up(NodeIndex node, uint64_t incarnation, Time now) {
   link_down(node, now);
   const bool new_incarnation = impl_->shared.links.incarnation(node) != incarnation;
   impl_->shared.links.up(node, incarnation);
-  impl_->acceptor.link_up(node, new_incarnation, now);
+  impl_->acceptor.link_up(node, new_incarnation);
   impl_->donor.link_up(node);
 }
 

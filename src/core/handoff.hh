@@ -21,7 +21,7 @@
 // unknown from then on.
 // Target == self (the papers' host-local handoff): freeze, thaw with epoch + 1, deliver; no messages.
 //
-// Every event first carries out what is overdue at `now` (a process that was stopped for a minute never acts on old hopes), and an
+// Every event carries out what is overdue at `now`, too (a process that was stopped for a minute never acts on old hopes), and an
 // answer for a move that is over is ignored: late callbacks are not errors. One thread; nothing here blocks; cost O(log n) per event,
 // except link_up/link_down: O(moves with that node).
 #pragma once
@@ -43,7 +43,8 @@ using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire:
 struct HandoffLimits {
   Duration step_timeout = std::chrono::milliseconds(1000);   // prepare..ready, yield, freeze, state..restored: each
   Duration quiet_timeout = std::chrono::seconds(10);         // acceptor: restored, waiting for commit or abort
-  Duration give_up = std::chrono::seconds(15);               // donor: since commit without an answer: the acceptor owns it, or it is lost with it
+  Duration give_up = std::chrono::seconds(15);               // donor: since commit without an answer (then one last call of step_timeout): the
+                                                             // acceptor owns it, or it is lost with it
   Duration restart_grace = std::chrono::seconds(2);          // after start: applications re-register before `unknown` is answered
   size_t max_donating = 4096, max_accepting = 4096;          // at once; more are refused (limit)
 };
@@ -116,7 +117,7 @@ class Handoff {
   bool is_moving(const ConnId& id) const;                   // being donated
   size_t donating() const;
   size_t accepting() const;
-  size_t remembered() const;                                // answers kept for donors that may still ask (bounded in time and number)
+  size_t remembered() const;                                // answers kept for donors that may still ask (bounded by the limits)
 
  private:
   struct Impl;

@@ -6,6 +6,7 @@ namespace gecko::core {
 
 namespace {
 AcceptKey first_of(NodeIndex node) { return {node, 0}; }
+AcceptKey last_of(NodeIndex node) { return {node, UINT64_MAX}; }
 }  // namespace
 
 Acceptor::Acceptance* Acceptor::find(const AcceptKey& key, Step step) {
@@ -29,8 +30,8 @@ void Acceptor::on(NodeIndex from, const wire::Prepare& m, bool donating, Time no
   if (donating) return refuse(key, make_error(Errc::busy, "this node is moving that connection itself"));
   if (shared_.owned_epoch(m.id) >= m.epoch && !planted(3))
     return refuse(key, make_error(Errc::exists, "this node owns that connection with the same or a later epoch"));
-  if (!make_room(key, m, now)) return refuse(key, make_error(Errc::busy, "that connection is on its way to this node already"));
-  if (acceptances_.size() + withdrawn_.size() >= shared_.limits.max_accepting)
+  if (!make_room(key, m)) return refuse(key, make_error(Errc::busy, "that connection is on its way to this node already"));
+  if (acceptances_.size() >= shared_.limits.max_accepting)
     return refuse(key, make_error(Errc::limit, std::to_string(acceptances_.size()) + " connections are on their way to this node already"));
 
   Acceptance& a = acceptances_[key];
@@ -44,14 +45,14 @@ void Acceptor::on(NodeIndex from, const wire::Prepare& m, bool donating, Time no
 
 // Is the connection free to come? An older attempt that its donor can no longer commit gives way: the same donor asks again (it would not
 // if it had committed), or a later owner does.
-bool Acceptor::make_room(const AcceptKey& key, const wire::Prepare& m, Time now) {
+bool Acceptor::make_room(const AcceptKey& key, const wire::Prepare& m) {
   const auto it = arriving_.find(m.id);
   if (it == arriving_.end()) return true;
   const AcceptKey old = it->second;
   const Acceptance& a = acceptances_.at(old);
   if (m.epoch < a.epoch || (m.epoch == a.epoch && old.from != key.from)) return false;
   if (a.step == Step::restoring || a.step == Step::activating) return false;
-  if (a.step == Step::restored) withdraw(old, now);
+  if (a.step == Step::restored) withdraw(old);
   else forget(old);
   return true;
 }
@@ -69,7 +70,7 @@ void Acceptor::checked(const AcceptKey& key, Status status, Time now) {
   shared_.send(key.from, wire::Ready{key.xid});
 }
 
-void Acceptor::on(NodeIndex from, wire::State&& m, Time) {
+void Acceptor::on(NodeIndex from, wire::State&& m) {
   const AcceptKey key{from, m.xid};
   const auto it = acceptances_.find(key);
   if (it == acceptances_.end()) return refuse(key, make_error(Errc::refused, "no place is reserved for this connection"));
@@ -132,11 +133,11 @@ void Acceptor::answer_for_former_life(const AcceptKey& key, const ConnId& id, ui
   else shared_.send(key.from, wire::Unknown{key.xid});
 }
 
-void Acceptor::activated(const AcceptKey& key, Status status, Time now) {
+void Acceptor::activated(const AcceptKey& key, Status status) {
   Acceptance* a = find(key, Step::activating);
   if (!a) return;
   if (!status) {
-    withdraw(key, now);
+    withdraw(key);
     shared_.send(key.from, wire::Unknown{key.xid});
     return;
   }
@@ -146,7 +147,7 @@ void Acceptor::activated(const AcceptKey& key, Status status, Time now) {
   forget(key);
 }
 
-void Acceptor::on(NodeIndex from, const wire::Abort& m, Time) {
+void Acceptor::on(NodeIndex from, const wire::Abort& m) {
   const AcceptKey key{from, m.xid};
   const auto it = acceptances_.find(key);
   if (it == acceptances_.end()) return;
@@ -183,7 +184,7 @@ void Acceptor::link_down(NodeIndex node) {
   for (auto it = deferred_.lower_bound(first_of(node)); it != deferred_.end() && it->first.from == node;) it = deferred_.erase(it);
 }
 
-void Acceptor::link_up(NodeIndex node, bool new_incarnation, Time now) {
+void Acceptor::link_up(NodeIndex node, bool new_incarnation) {
   if (!new_incarnation) return;
   highest_.erase(node);
   // Its former life alone could have committed these, and took that knowledge with it. Its privileged half has thawed what was not being
@@ -192,8 +193,9 @@ void Acceptor::link_up(NodeIndex node, bool new_incarnation, Time now) {
     const AcceptKey key = it->first;
     const Step step = it->second.step;
     ++it;
-    if (step == Step::restored) withdraw(key, now);
+    if (step == Step::restored) withdraw(key);
   }
+  withdrawn_.erase(withdrawn_.lower_bound(first_of(node)), withdrawn_.upper_bound(last_of(node)));
 }
 
 void Acceptor::expire(Time now) {
@@ -205,15 +207,10 @@ void Acceptor::expire(Time now) {
         forget(key);
         break;
       case Step::reserved: forget(key); break;
-      case Step::restored: withdraw(key, now); break;
+      case Step::restored: withdraw(key); break;
       case Step::restoring:
       case Step::activating: GECKO_ASSERT(false);  // have no deadline
     }
-  }
-  while (withdrawn_until_.next() <= now) {
-    const AcceptKey key = withdrawn_until_.first();
-    withdrawn_until_.disarm(withdrawn_.at(key), key);
-    withdrawn_.erase(key);
   }
   if (!deferred_.empty() && grace_over_ <= now) {
     for (const auto& [key, commit] : deferred_) answer_for_former_life(key, commit.id, commit.epoch);
@@ -222,8 +219,7 @@ void Acceptor::expire(Time now) {
 }
 
 Time Acceptor::next_deadline() const {
-  const Time next = std::min(deadlines_.next(), withdrawn_until_.next());
-  return deferred_.empty() ? next : std::min(next, grace_over_);
+  return deferred_.empty() ? deadlines_.next() : std::min(deadlines_.next(), grace_over_);
 }
 
 void Acceptor::refuse(const AcceptKey& key, const Error& error) { shared_.send(key.from, refusal(key.xid, error)); }
@@ -235,12 +231,16 @@ void Acceptor::forget(const AcceptKey& key) {
   acceptances_.erase(it);
 }
 
-void Acceptor::withdraw(const AcceptKey& key, Time now) {
+void Acceptor::withdraw(const AcceptKey& key) {
   const Acceptance& a = acceptances_.at(key);
   shared_.out.push_back(Destroy{key, a.id, a.flow});
   forget(key);
-  // A donor that committed asks until give_up, and committed before now or not at all (it needs a link to hear `restored`): twice that is ample.
-  withdrawn_until_.arm(withdrawn_.try_emplace(key, Time::max()).first->second, now + 2 * shared_.limits.give_up, key);
+  withdrawn_.insert(key);
+  withdrawn_order_.push_back(key);
+  if (withdrawn_order_.size() > shared_.limits.max_accepting) {
+    withdrawn_.erase(withdrawn_order_.front());
+    withdrawn_order_.pop_front();
+  }
 }
 
 }  // namespace gecko::core

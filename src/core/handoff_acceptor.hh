@@ -1,7 +1,9 @@
 // The acceptor's half of the handoff (states and their meaning: docs/protocol/handoff.md). Private to handoff*.cc.
 #pragma once
 
+#include <deque>
 #include <map>
+#include <set>
 
 #include "core/handoff_parts.hh"
 
@@ -13,14 +15,14 @@ class Acceptor {
 
   void checked(const AcceptKey& key, Status status, Time now);
   void restored(const AcceptKey& key, Status status, Time now);
-  void activated(const AcceptKey& key, Status status, Time now);
+  void activated(const AcceptKey& key, Status status);
 
   // `donating`: this node is itself giving that connection away.
   void on(NodeIndex from, const wire::Prepare& message, bool donating, Time now);
-  void on(NodeIndex from, wire::State&& message, Time now);
+  void on(NodeIndex from, wire::State&& message);
   void on(NodeIndex from, const wire::Commit& message, Time now);
-  void on(NodeIndex from, const wire::Abort& message, Time now);
-  void link_up(NodeIndex node, bool new_incarnation, Time now);
+  void on(NodeIndex from, const wire::Abort& message);
+  void link_up(NodeIndex node, bool new_incarnation);
   void link_down(NodeIndex node);
   void expire(Time now);
 
@@ -49,10 +51,10 @@ class Acceptor {
   using Acceptances = std::map<AcceptKey, Acceptance>;
 
   Acceptance* find(const AcceptKey& key, Step step);
-  bool make_room(const AcceptKey& key, const wire::Prepare& message, Time now);
+  bool make_room(const AcceptKey& key, const wire::Prepare& message);
   void refuse(const AcceptKey& key, const Error& error);
   void forget(const AcceptKey& key);
-  void withdraw(const AcceptKey& key, Time now);   // destroy a restored socket; a later commit is answered with unknown
+  void withdraw(const AcceptKey& key);             // destroy a restored socket; a later commit is answered with unknown
   void answer_for_former_life(const AcceptKey& key, const ConnId& id, uint64_t epoch);
 
   Shared& shared_;
@@ -62,9 +64,10 @@ class Acceptor {
   std::unordered_map<NodeIndex, uint64_t> highest_;  // per donor: the xid of its last prepare in its present incarnation
   Deadlines<AcceptKey> deadlines_;
 
-  // Restored and destroyed again by this life, while the donor may have committed. Kept until no donor can still be waiting.
-  std::map<AcceptKey, Time> withdrawn_;
-  Deadlines<AcceptKey> withdrawn_until_;
+  // Restored and destroyed again by this life, while the donor may have committed: it can ask much later (a node that was stopped). Forgotten
+  // with that donor's life, or as the oldest of more than max_accepting; a donor that asks even after that loses the connection.
+  std::set<AcceptKey> withdrawn_;
+  std::deque<AcceptKey> withdrawn_order_;
   // Commits for connections of a former life, answered when the applications have had time to register what lives here.
   struct Deferred {
     ConnId id;

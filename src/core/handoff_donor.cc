@@ -82,6 +82,7 @@ void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
     report(xid, *d, d->failure ? std::move(*d->failure) : std::move(tcp.error()), d->back_epoch, false);
     return;
   }
+  if (d->failure && planted(13)) return;                                             // what froze too late stays frozen
   if (d->failure) return thaw(xid, *d, d->move.epoch);
   if (d->move.target == shared_.self) return thaw(xid, *d, d->move.epoch + 1);
   d->step = Step::sent;
@@ -104,7 +105,7 @@ void Donor::commit(uint64_t xid, Donation& d, Time now) {
   const Move& move = d.move;
   d.step = Step::committed;
   d.acceptor_incarnation = shared_.links.incarnation(move.target);
-  d.back_epoch = move.epoch + 2;  // epoch + 1 has been spoken: whoever heard it must yield to a later one
+  d.back_epoch = move.epoch + (planted(12) ? 0 : 2);  // epoch + 1 has been spoken: whoever heard it must yield to a later one
   deadlines_.arm(d.deadline, now + shared_.limits.give_up, xid);
   shared_.out.push_back(CommitMove{xid, move.id, move.flow, move.target, move.epoch + 1});
   shared_.send(move.target, wire::Commit{xid, move.id, move.epoch + 1});
@@ -177,7 +178,7 @@ void Donor::lose(uint64_t xid, Donation& d, std::string why) {
 
 void Donor::report(uint64_t xid, Donation& d, Status status, uint64_t epoch, bool lost) {
   const bool give_back = !status && d.let_go && !lost;
-  shared_.out.push_back(Report{xid, d.move.id, d.move.flow, d.move.target, std::move(status), epoch, give_back && !planted(12), lost});
+  shared_.out.push_back(Report{xid, d.move.id, d.move.flow, d.move.target, std::move(status), epoch, give_back && !planted(11), lost});
   deadlines_.disarm(d.deadline, xid);
   moving_.erase(d.move.id);
   const auto peer = by_target_.find(d.move.target);
@@ -219,6 +220,13 @@ void Donor::expire(Time now) {
       case Step::freezing: fail(xid, d, make_error(Errc::timeout, "the connection could not be frozen" + within), true); break;
       case Step::sent: fail(xid, d, make_error(Errc::timeout, node + " did not restore the connection" + within), true); break;
       case Step::committed:
+        // One last call: if this node was the one that was away (stopped), the answer is a round trip away, or already in the link.
+        if (!d.last_call) {
+          d.last_call = true;
+          deadlines_.arm(d.deadline, now + shared_.limits.step_timeout, xid);
+          shared_.send(d.move.target, wire::Commit{xid, d.move.id, d.move.epoch + 1});
+          break;
+        }
         lose(xid, d, node + " did not confirm within " + in_ms(shared_.limits.give_up) + " that the connection lives there; it does, or it is lost");
         break;
       case Step::thawing: GECKO_ASSERT(false);  // has no deadline

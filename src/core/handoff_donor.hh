@@ -43,6 +43,7 @@ class Donor {
   struct Donation {
     Move move;
     Step step = Step::preparing;
+    bool last_call = false;                // committed: give_up has passed, the acceptor is asked once more
     bool let_go = false;                   // the application has; it must hear how this ended
     uint64_t acceptor_incarnation = 0;     // the life that said `restored`
     uint64_t back_epoch = 0;               // our epoch if it stays here

@@ -15,7 +15,8 @@
 
 namespace gecko::core {
 
-constexpr bool planted(int bug) { return GECKO_MUTANT == bug; }
+// Internal linkage: a planted bug is compiled into one file and linked with the product's others.
+[[maybe_unused]] static constexpr bool planted(int bug) { return GECKO_MUTANT == bug; }
 
 // Who is reachable, and in which life.
 class Links {

@@ -397,6 +397,8 @@ TEST_F(HandoffTest, GivesUpWithoutTakingItBack) {
   donor.handoff.link_down(kAcceptor, now);
   EXPECT_EQ(donor.handoff.next_deadline(), now + 15s);
   pass(15s);
+  donor.nothing();  // the last call, to nobody
+  pass(1s);
   donor.expect<Retire>();
   const auto report = donor.expect<Report>();
   EXPECT_TRUE(report.lost);
@@ -404,14 +406,22 @@ TEST_F(HandoffTest, GivesUpWithoutTakingItBack) {
   idle(donor);
 }
 
-// A donor stopped for a minute, woken by the acceptor's `unknown`: its deadline comes first.
-TEST_F(HandoffTest, OverdueDeadlinesComeBeforeNews) {
+// A donor stopped for a minute: the waiting it did not do does not count.
+TEST_F(HandoffTest, LastCallAfterALongStop) {
   committed();
-  now += 60s;
+  pass(60s);
+  EXPECT_EQ(donor.sent<wire::Commit>().epoch, 5u);
   donor.handoff.message(kAcceptor, wire::Unknown{xid}, now);
-  donor.expect<Retire>();
-  EXPECT_TRUE(donor.expect<Report>().lost);
-  idle(donor);
+  stays(Errc::refused, true, 6);
+}
+
+// Before commit it does: the acceptor may have lost patience, the connection is better off here.
+TEST_F(HandoffTest, OverdueDeadlinesComeBeforeNews) {
+  state_sent();
+  now += 60s;
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  donor.sent<wire::Abort>();
+  stays(Errc::timeout, true);
 }
 
 TEST_F(HandoffTest, RefusalsAndReadinessAfterCommitAreEchoes) {
@@ -628,9 +638,41 @@ TEST_F(HandoffTest, TheQuietEnd) {
   acceptor.sent<wire::Refuse>();
   acceptor.handoff.message(kDonor, prepare, now);
   acceptor.sent<wire::Refuse>();
-  pass(30s);
-  EXPECT_EQ(acceptor.handoff.remembered(), 0u);
   EXPECT_EQ(acceptor.handoff.next_deadline(), Time::max());
+  acceptor.handoff.link_up(kDonor, kDonorLife + 1, now);
+  EXPECT_EQ(acceptor.handoff.remembered(), 0u);
+}
+
+TEST_F(HandoffTest, WhatIsRememberedIsBounded) {
+  HandoffLimits limits;
+  limits.max_accepting = 2;
+  Engine small(kAcceptor, kAcceptorLife, limits);
+  small.handoff.link_up(kDonor, kDonorLife, now);
+  prepared();
+  for (uint64_t n = 0; n < 5; ++n) {
+    key.xid = prepare.xid = xid + n;
+    small.handoff.message(kDonor, prepare, now);
+    small.expect<Check>();
+    small.handoff.checked(key, {}, now);
+    small.sent<wire::Ready>();
+    small.handoff.message(kDonor, wire::State{key.xid, id(), 5, {}, {}}, now);
+    small.expect<Restore>();
+    small.handoff.restored(key, {}, now);
+    small.sent<wire::Restored>();
+    small.handoff.tick(now += 10s);
+    small.expect<Destroy>();
+    small.handoff.message(kDonor, wire::Commit{key.xid, id(), 5}, now);
+    small.sent<wire::Unknown>();
+  }
+  EXPECT_EQ(small.handoff.remembered(), 2u);
+}
+
+// An acceptor stopped for a minute: what waited for it in its link is read before its own impatience counts.
+TEST_F(HandoffTest, ACommitIsNeverTooLateForASocketThatIsThere) {
+  committed();
+  now += 60s;
+  acceptor.handoff.message(kDonor, commit, now);
+  acceptor.expect<Activate>();
 }
 
 TEST_F(HandoffTest, APlaceIsNotKeptForever) {

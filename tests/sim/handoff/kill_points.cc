@@ -1,0 +1,218 @@
+#include "sim/handoff/kill_points.hh"
+
+#include <functional>
+#include <optional>
+
+#include "sim/handoff/world.hh"
+
+namespace gecko::sim {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+// What happens without harm. One connection, three nodes, node 0 is the contact.
+struct Script {
+  const char* name;
+  struct Hop {
+    uint16_t from, to;
+    bool by_application;
+  };
+  std::vector<Hop> hops;
+  const char* fails = "";      // this command fails at its first time
+};
+
+const std::vector<Script>& scripts() {
+  static const std::vector<Script> all = {
+      {"round", {{0, 1, true}, {1, 2, true}, {2, 0, true}}, ""},
+      {"there and back", {{1, 2, true}, {2, 1, true}}, ""},
+      {"asked to let go", {{0, 1, false}}, ""},
+      {"restore fails", {{0, 1, true}}, "restore"},
+      {"activation fails", {{0, 1, true}}, "activate"},
+      {"freeze fails", {{0, 1, false}}, "freeze"},
+      {"on one node", {{1, 1, true}}, ""},
+  };
+  return all;
+}
+
+// A step's timeout, then detection and a new link. Shorter than every "in the end" of the protocol (quiet_timeout, give_up).
+constexpr Duration kRecovery = 2s;
+
+struct Step {
+  uint16_t node;
+  std::string what;
+};
+
+// One run of a script; `harm` is done just before step `at`.
+class Scripted {
+ public:
+  using Harm = std::function<void(World&)>;
+
+  Scripted(const Script& script, size_t at, Harm harm, bool print) : script_(script), at_(at), harm_(std::move(harm)), world_(7, settings(script), print) {}
+
+  void run() {
+    world_.record = true;
+    world_.run_for(200ms);
+    const ConnNo conn = world_.open(script_.hops[0].from);
+    world_.run_for(200ms);
+    world_.machines.set_hook([this](uint16_t node, const char* what) { step(node, what); });
+    for (const auto& hop : script_.hops) {
+      if (world_.checker.connection(conn).owner == hop.from) (void)world_.hand_off(conn, hop.to, hop.by_application);
+      world_.run_for(100ms);
+    }
+    steps_at_end_ = steps_.size();
+    world_.clients.set_pause(500ms);
+    world_.run_for(25s);     // longer than every harm below
+    world_.machines.set_hook(nullptr);
+    world_.settle();
+  }
+
+  World& world() { return world_; }
+  const std::vector<Step>& steps() const { return steps_; }
+  size_t steps_at_end() const { return steps_at_end_; }
+  const std::vector<size_t>& sent_at() const { return sent_at_; }   // per message: the step after which it was there
+
+ private:
+  static Settings settings(const Script& script) {
+    Settings s;
+    s.nodes = 3;
+    s.network.delay_min = s.network.delay_max = 100us;
+    s.network.detect_min = s.network.detect_max = 300ms;
+    s.network.connect_min = s.network.connect_max = 5ms;
+    s.command_min = s.command_max = 50us;
+    s.client_pause = 4ms;        // packets before, in and after every step
+    s.think_max = 100us;
+    s.register_max = 300ms;
+    s.command_fails = s.command_is_slow = 0;
+    s.fails_once = script.fails;
+    return s;
+  }
+  void step(uint16_t node, const char* what) {
+    while (sent_at_.size() < world_.sent.size()) sent_at_.push_back(steps_.size());
+    steps_.push_back({node, what});
+    if (steps_.size() - 1 == at_ && harm_) harm_(world_);
+  }
+
+  const Script& script_;
+  const size_t at_;
+  const Harm harm_;
+  World world_;
+  std::vector<Step> steps_;
+  std::vector<size_t> sent_at_;
+  size_t steps_at_end_ = 0;
+};
+
+void later(World& world, Duration time, Task task) { world.queue.at(world.now() + time, std::move(task)); }
+
+class Campaign {
+ public:
+  Campaign(bool stop_at_first, std::string only) : stop_at_first_(stop_at_first), only_(std::move(only)) {}
+
+  KillPoints run() {
+    for (const Script& script : scripts()) {
+      if (done()) break;
+      Scripted base(script, SIZE_MAX, nullptr, false);
+      base.run();
+      const bool well = script.fails[0] != 0 || base.world().counts.moved == script.hops.size();
+      if (!well || !base.world().checker.violations().empty()) {
+        result_.failures.push_back({std::string(script.name) + ": without harm", well ? base.world().checker.violations()[0] : "a handoff failed"});
+        continue;
+      }
+      result_.steps += base.steps_at_end();
+      faults(script, base);
+      repetitions(script, base);
+    }
+    return std::move(result_);
+  }
+
+ private:
+  void faults(const Script& script, const Scripted& base) {
+    for (size_t k = 0; k < base.steps_at_end(); ++k) {
+      for (uint16_t n = 0; n < 3; ++n) {
+        const std::string at_node = " node " + std::to_string(n);
+        point(script, base, k, "kill machine", at_node, 3s, [n](World& w) {
+          w.kill_machine(n);
+          later(w, 700ms, [&w, n] { w.start_machine(n); });
+        });
+        point(script, base, k, "kill daemon", at_node, 3s, [n](World& w) {
+          w.kill_daemon(n);
+          later(w, 30ms, [&w, n] { w.start_daemon(n); });
+        });
+        for (const Part part : {Part::daemon, Part::kernel})
+          for (const Duration time : {Duration(3s), Duration(17s)})
+            point(script, base, k, std::string(part == Part::daemon ? "stop daemon for " : "stop machine for ") + (time > 10s ? "17 s" : "3 s"), at_node, time,
+                  [n, part, time](World& w) {
+                    w.stop(n, part);
+                    later(w, time, [&w, n, part] { w.resume(n, part); });
+                  });
+        const auto peer = static_cast<uint16_t>((n + 1) % 3);
+        const std::string between = " " + std::to_string(n) + "-" + std::to_string(peer);
+        for (const auto& [name, time] : {std::pair<const char*, Duration>{"cut for 100 ms", 100ms}, {"cut for 3 s", 3s}, {"cut for 18 s", 18s}})
+          point(script, base, k, name, between, time, [n, peer, time = time](World& w) {
+            w.cut(n, peer);
+            later(w, time, [&w, n, peer] { w.network.heal(n, peer); });
+          });
+        point(script, base, k, "reset the link", between, 0s, [n, peer](World& w) { w.network.reset(n, peer); });
+        if (done()) return;
+      }
+    }
+  }
+
+  // Every message again at every later step; and all that were sent so far, again in their order.
+  void repetitions(const Script& script, const Scripted& base) {
+    const size_t messages = base.sent_at().size();
+    for (size_t k = 0; k < base.steps_at_end() && !done(); ++k) {
+      for (size_t m = 0; m < messages && base.sent_at()[m] <= k; ++m)
+        point(script, base, k, "repeat one message", " #" + std::to_string(m), 0s, [m](World& w) { repeat(w, m); });
+      if (messages > 0 && base.sent_at()[0] <= k)
+        point(script, base, k, "repeat all messages", "", 0s, [](World& w) {
+          for (size_t m = 0, n = w.sent.size(); m < n; ++m) repeat(w, m);
+        });
+    }
+  }
+  static void repeat(World& w, size_t m) {
+    const auto [from, to, message] = w.sent[m];
+    w.machines.after(to, Part::daemon, {}, "repeated", [&w, from = from, to = to, message = message]() mutable { w.node(to).receive(from, std::move(message)); });
+  }
+
+  // `lasts`: the harm; the connection may be silent for that long and what it takes to notice and to connect again.
+  void point(const Script& script, const Scripted& base, size_t k, const std::string& harm, const std::string& where, Duration lasts,
+             Scripted::Harm harm_function) {
+    if (done()) return;
+    const Step& step = base.steps()[k];
+    const std::string name = std::string(script.name) + ", step " + std::to_string(k) + " (node " + std::to_string(step.node) + ": " + step.what + "), " + harm + where;
+    if (!only_.empty() && name.find(only_) == std::string::npos) return;
+    Scripted run(script, k, std::move(harm_function), !only_.empty());
+    run.run();
+    ++result_.points;
+    count(harm);
+    result_.checks += run.world().checker.checks();
+    std::string violation = run.world().checker.violations().empty() ? "" : run.world().checker.violations()[0];
+    // The run up to here was the same as without harm: else the point was not the one it claims to be.
+    if (run.steps().size() <= k || run.steps()[k].node != step.node || run.steps()[k].what != step.what) violation = "the simulation is not repeatable";
+    if (violation.empty() && run.world().checker.connection(0).longest_gap > lasts + kRecovery) violation = "served again, but only long after the harm was over";
+    // A repetition may have no effect at all.
+    if (harm.starts_with("repeat") && (run.world().checker.lost() != 0 || run.world().counts.moved != base_moved(base))) violation = "a repeated message had an effect";
+    if (!violation.empty()) result_.failures.push_back({name, violation});
+  }
+  static uint64_t base_moved(const Scripted& base) { return const_cast<Scripted&>(base).world().counts.moved; }
+  void count(const std::string& harm) {
+    for (auto& c : result_.classes)
+      if (c.harm == harm) {
+        ++c.points;
+        return;
+      }
+    result_.classes.push_back({harm, 1});
+  }
+  bool done() const { return stop_at_first_ && !result_.failures.empty(); }
+
+  const bool stop_at_first_;
+  const std::string only_;
+  KillPoints result_;
+};
+
+}  // namespace
+
+KillPoints run_kill_points(bool stop_at_first_failure, const std::string& only) { return Campaign(stop_at_first_failure, only).run(); }
+
+}  // namespace gecko::sim
