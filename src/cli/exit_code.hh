@@ -31,7 +31,7 @@ inline Exit exit_for(Errc code) {
     case Errc::permission: return Exit::permission;
     case Errc::invalid: return Exit::usage;
     case Errc::internal: case Errc::not_found: case Errc::refused: case Errc::limit: case Errc::unsupported:
-    case Errc::closed: case Errc::moved: case Errc::exists: case Errc::version: break;
+    case Errc::closed: case Errc::moved: case Errc::exists: case Errc::version: case Errc::again: break;
   }
   return Exit::error;
 }
