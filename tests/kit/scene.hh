@@ -1,0 +1,56 @@
+// A lab with gecko-echo and gecko-stream running on every node: where benches, storms, the demo and system tests play.
+//
+// The group's first port is gecko-stream's, its second gecko-echo's. The policy is "none": connections move only when asked to.
+// Everything is gone when the scene is, and lab journals allow a later clean-up whatever happens.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kit/operator.hh"
+#include "lab/lab.hh"
+
+namespace gecko::kit {
+
+struct SceneOptions {
+  std::string name;       // of the lab; a process id is appended
+  bool ipv4 = false;
+  int nodes = 3;
+  uint32_t mbit = 0;      // rate of every router port; 0: unshaped
+  int client_addresses = 1;
+};
+
+class Scene {
+ public:
+  // `interrupted` as in Lab::up. Errors: the lab's; not_found (a program is not beside the running one), timeout (one does not join).
+  static Result<std::unique_ptr<Scene>> up(const SceneOptions& options, const std::function<bool()>& interrupted = {});
+
+  const lab::Lab& lab() const { return *lab_; }
+  Operator& ask() { return *operator_; }
+  Endpoint stream() const { return {lab_->group_address(), kStreamPort}; }
+  Endpoint echo() const { return {lab_->group_address(), kEchoPort}; }
+  std::vector<std::string> nodes() const { return lab_->nodes(); }
+  const std::vector<Address>& clients() const { return clients_; }        // addresses in the client's namespace, of the group's family
+  std::function<Status()> in_client() const;                              // for Swarm::start
+  std::vector<pid_t> processes(const std::string& node) const;            // geckod, all of it, and the applications
+  // The node that has this connection now. Errors: not_found.
+  Result<std::string> owner(const Endpoint& client);
+  Status still_well() const;  // every process that was started still runs
+
+ private:
+  static constexpr uint16_t kStreamPort = 8080, kEchoPort = 7007;
+  Status start_programs();
+  Status add_client_addresses(int count);
+
+  std::unique_ptr<lab::Lab> lab_;
+  std::unique_ptr<Operator> operator_;
+  std::vector<Address> clients_;
+  std::vector<std::pair<std::string, pid_t>> programs_;                   // node, process: the lab reaps them with its namespaces
+};
+
+// Raises RLIMIT_NOFILE to its hard limit, for this process and all it starts. Returns the limit.
+size_t raise_descriptor_limit();
+
+}  // namespace gecko::kit
