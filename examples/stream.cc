@@ -232,7 +232,8 @@ class StreamConnection {
       return error == std::errc{} && end == digits.data() + digits.size() && !digits.empty();
     };
     const std::string query = head.target.substr(path.size());
-    if (!number(std::string_view(path).substr(7), size) || (!query.empty() && (!query.starts_with("?seed=") || !number(std::string_view(query).substr(6), seed))))
+    const bool seeded = query.empty() || (query.starts_with("?seed=") && number(std::string_view(query).substr(6), seed));
+    if (!seeded || !number(std::string_view(path).substr(7), size))
       return respond(400, "text/plain", "write /bytes/N or /bytes/N?seed=S with decimal numbers\n", head.method != "HEAD");
     out_ += head_text(200, "application/octet-stream", size, "");
     seed_ = seed;

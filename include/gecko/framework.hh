@@ -83,6 +83,7 @@ class Framework {
     calls.flags = policy->when() == Policy::When::asked ? GECKO_POLICY_WHEN_ASKED : 0;
     calls.select_target = [](void* arg, gecko_socket* handle, const gecko_member* members, size_t count) noexcept {
       std::vector<Member> all;
+      all.reserve(count);
       for (size_t i = 0; i < count; ++i) all.push_back(detail::from_c(members[i]));
       Socket socket(handle);
       const auto target = (*static_cast<Shared*>(arg))->select_target(socket, all);

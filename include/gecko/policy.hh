@@ -58,6 +58,7 @@ class BuiltinPolicy : public Policy {
   BuiltinPolicy& operator=(const BuiltinPolicy&) = delete;
   std::optional<std::string> select_target(const Socket&, const std::vector<Member>& members) override {
     std::vector<gecko_member> all;
+    all.reserve(members.size());
     for (const Member& m : members) all.push_back(to_c(m));
     const int chosen = gecko_policy_select(policy_, all.data(), all.size());
     if (chosen < 0) return std::nullopt;

@@ -277,6 +277,7 @@ int gecko_policy_open(const char* name, gecko_policy** policy) {
 
 int gecko_policy_select(gecko_policy* policy, const gecko_member* members, size_t count) {
   std::vector<wire::Member> all;
+  all.reserve(count);
   for (size_t i = 0; i < count; ++i) all.push_back(from_c(members[i]));
   const std::lock_guard lock(policy->lock);
   return policy->policy.select(all);

@@ -17,6 +17,8 @@ namespace {
 
 // A frozen socket refuses reads and writes with these until geckod's privileged half has thawed it; look again after so long.
 constexpr auto kThawStep = std::chrono::milliseconds(5);
+constexpr auto kThawPatience = std::chrono::seconds(5);
+static_assert(EAGAIN == EWOULDBLOCK);
 
 bool frozen(int fd) {
   int repair = 0;
@@ -62,8 +64,18 @@ Error Connection::state_error(State state) const {
 }
 
 Error Connection::io_error(const char* doing, int err) const {
-  const Errc code = err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ECONNABORTED ? Errc::closed : err == ETIMEDOUT ? Errc::timeout : os_error("", err).code;
+  const bool over = err == ECONNRESET || err == EPIPE || err == ENOTCONN || err == ECONNABORTED;
+  const Errc code = over ? Errc::closed : os_error("", err).code;
   return make_error(code, std::string(doing) + " " + flow().str() + ": " + std::strerror(err));
+}
+
+// geckod vanished, the connection was given back, and a freeze that was still under way hit it: that ends in a moment.
+bool Connection::thawing(int err) {
+  if ((err != EPERM && err != EINVAL) || !frozen(fd_)) return false;
+  const int64_t now = monotonic_now().time_since_epoch().count();
+  int64_t none = 0;
+  frozen_until_ns_.compare_exchange_strong(none, now + std::chrono::nanoseconds(kThawPatience).count());
+  return now < frozen_until_ns_;
 }
 
 template <class Call>
@@ -81,14 +93,14 @@ Result<size_t> Connection::transfer(short events, Call call) {
     if (n >= 0) return static_cast<size_t>(n);
     const int err = errno;
     if (err == EINTR) continue;
-    const bool thawing = (err == EPERM || err == EINVAL) && frozen(fd_);
-    if (err != EAGAIN && err != EWOULDBLOCK && !thawing) return io_error(events == POLLIN ? "read" : "write", err);
+    const bool wait_for_thaw = err != EAGAIN && thawing(err);
+    if (err != EAGAIN && !wait_for_thaw) return io_error(events == POLLIN ? "read" : "write", err);
     if (!is_blocking()) return make_error(Errc::again, {});
-    pollfd ready{thawing ? -1 : fd_, events, 0};
+    pollfd ready{wait_for_thaw ? -1 : fd_, events, 0};
     Waiter& waiter = Waiter::mine();
     const Registered registered(waiters_lock_, waiters_, waiter);
     lock.unlock();  // from here on a move may take the connection away: it wakes us
-    waiter.sleep(&ready, 1, thawing ? monotonic_now() + kThawStep : Time::max());
+    waiter.sleep(&ready, 1, wait_for_thaw ? monotonic_now() + kThawStep : Time::max());
   }
 }
 
@@ -325,6 +337,7 @@ bool Connection::take_back() {
     } else {
       if (parted_) restore_number();
       parted_ = false;
+      frozen_until_ns_ = 0;
       state_ = State::live;
     }
   }

@@ -93,6 +93,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Result<size_t> transfer(short events, Call call);
   Error state_error(State state) const;
   Error io_error(const char* doing, int err) const;
+  bool thawing(int err);            // shared lock held
   void apply_watch();               // exclusive lock held
   void remove_watch();              // exclusive lock held
   void restore_number();            // exclusive lock held
@@ -114,6 +115,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::atomic<bool> blocking_{true};
   std::atomic<bool> movable_{true};
+  std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not
   std::mutex waiters_lock_;
   WaitList waiters_;
   mutable std::mutex app_;          // blob_, callback_

@@ -48,7 +48,8 @@ Status Session::start() {
   poll_fd_.reset(epoll_create1(EPOLL_CLOEXEC));
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   int pair[2] = {-1, -1};
-  if (!poll_fd_ || !timer_ || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0) return os_error("make the descriptors of a framework");
+  if (!poll_fd_ || !timer_ || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+    return os_error("make the descriptors of a framework");
   eof_.reset(pair[0]);
   close(pair[1]);
   epoll_event event{};

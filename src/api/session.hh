@@ -153,6 +153,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Status send_handoff(Transfer& transfer);               // m_ held
   bool retry(const TransferPtr& transfer);
   void finish(const TransferPtr& transfer, std::optional<Error> error);   // the outcome is known
+  void lose(const TransferPtr& transfer, const Error& why);               // it is nowhere, or nobody knows where
   void conclude(Transfer& transfer, std::optional<Error> error);          // tell who waits for it
   void forget_connection(const Connection& connection);
   void announce(const Connection& connection);

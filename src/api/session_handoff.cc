@@ -64,6 +64,12 @@ void Session::finish(const TransferPtr& transfer, std::optional<Error> error) {
   conclude(*transfer, std::move(error));
 }
 
+void Session::lose(const TransferPtr& transfer, const Error& why) {
+  transfer->connection->end(why);
+  forget_connection(*transfer->connection);
+  conclude(*transfer, why);
+}
+
 void Session::forget_connection(const Connection& connection) {
   const std::lock_guard lock(m_);
   if (const auto at = transfers_.find(connection.id()); at != transfers_.end() && at->second->connection.get() == &connection) transfers_.erase(at);
@@ -157,7 +163,7 @@ Status Session::send_handoff(Transfer& transfer) {
 
 Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connection, const std::string& target, bool background) {
   GECKO_CHECK(usable());
-  if (target.size() > wire::kMaxName) return make_error(Errc::invalid, "'" + target + "' is no node's name: it is longer than " + std::to_string(wire::kMaxName) + " bytes");
+  if (target.size() > wire::kMaxName) return make_error(Errc::invalid, "'" + target + "' is no node's name: it has more than 63 bytes");
   const auto transfer = std::make_shared<Transfer>();
   transfer->connection = connection;
   transfer->target = target;

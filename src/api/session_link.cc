@@ -57,6 +57,7 @@ void Session::rejoined() {
   link_ = Link::up;
   reconnect_wait_ = Duration::zero();
   (void)send(wire::ApiType::subscribe, wire::Done{});
+  for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
   if (left_) (void)send(wire::ApiType::leave, wire::Leave{next_request_++});
   waiters_.wake_all();
@@ -159,9 +160,7 @@ void Session::settle_orphans() {
       // Frozen for good: ownership had left, the connection lives where it was going, or nowhere. Closing it here is silent.
       const Error error = make_error(Errc::closed, "geckod ended while " + transfer->connection->flow().str() +
                                                        " was being handed over; it is silent here and may live on the other node");
-      transfer->connection->end(error);
-      forget_connection(*transfer->connection);
-      conclude(*transfer, error);
+      lose(transfer, error);
     }
   }
   if (later.empty()) return;

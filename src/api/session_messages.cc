@@ -210,11 +210,8 @@ void Session::on_outcome(const wire::AppOutcome& message) {
     policy->notify(target, why);
   }
   if (!message.final) return;
-  if (why.code == Errc::closed) {  // lost with the node it was going to
-    transfer->connection->end(why);
-    forget_connection(*transfer->connection);
-    return conclude(*transfer, why);
-  }
+  // A connection that is still frozen is not given back: it is lost with the node it was going to.
+  if (transfer->connection->in_repair()) return lose(transfer, make_error(Errc::closed, why.message));
   transfer->failed.push_back(target);
   if (retry(transfer)) return;
   finish(transfer, why);

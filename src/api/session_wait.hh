@@ -50,8 +50,8 @@ Result<std::shared_ptr<Session::Request>> Session::ask(wire::ApiType type, M mes
   }
   (void)wait(lock, request.get(), [&] { return request->done || stopping_; }, deadline);
   requests_.erase(number);
-  if (!request->done)
-    return stopping_ ? make_error(Errc::closed, "the framework has been closed") : make_error(Errc::timeout, "geckod did not answer in time; 'gecko status' tells how it is");
+  if (!request->done && stopping_) return make_error(Errc::closed, "the framework has been closed");
+  if (!request->done) return make_error(Errc::timeout, "geckod did not answer in time; 'gecko status' tells how it is");
   if (request->error) return *request->error;
   return request;
 }

@@ -26,6 +26,7 @@ enum class ApiType : uint16_t {
   socket = 12,          // a socket bound to the group address and a steerable port, to connect from; answered by socket_is (+fd) or error
   admin = 13,           // operator: JSON; answered by admin_reply
   subscribe = 14,       // members now and on every change
+  listens = 15,         // after a restart of geckod: the application still has the listening socket of this port. No answer
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -53,6 +54,7 @@ struct Leave { uint64_t request = 0; GECKO_FIELDS(request) };
 struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(request, code, wire::limited<kMaxText>(message)) };
 struct Done { uint64_t request = 0; GECKO_FIELDS(request) };
 struct Listen { uint64_t request = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(request, port, backlog) };
+struct Listens { uint16_t port = 0; GECKO_FIELDS(port) };
 struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
 
 // The library makes the id (ConnId::random), so that no answer has to be awaited.

@@ -18,6 +18,10 @@ extern char** environ;
 namespace gecko::test {
 namespace {
 
+using testing::AllOf;
+using testing::HasSubstr;
+using testing::Not;
+
 class Process {
  public:
   Process(const std::string& program, const std::string& daemon, std::vector<std::string> arguments) {
@@ -209,13 +213,13 @@ TEST_F(Examples, StreamServesCurlWgetAndOddRequests) {
   EXPECT_EQ(run("curl -sS -g -T - '" + url + "/sink' < " + file), want);                                              // chunked
   EXPECT_EQ(run("curl -sS -g --data-binary @" + file + " '" + url + "/sink'"), want);                                 // POST
   unlink(file.c_str());
-  EXPECT_THAT(run("curl -sS -g -D- '" + url + "/'"), testing::AllOf(testing::HasSubstr("200 OK"), testing::HasSubstr("X-Gecko-Node: n1"), testing::HasSubstr("<b>n1</b>")));
-  EXPECT_THAT(run("curl -sS -g -I '" + url + "/bytes/77'"), testing::HasSubstr("Content-Length: 77"));
+  EXPECT_THAT(run("curl -sS -g -D- '" + url + "/'"), AllOf(HasSubstr("200 OK"), HasSubstr("X-Gecko-Node: n1"), HasSubstr("<b>n1</b>")));
+  EXPECT_THAT(run("curl -sS -g -I '" + url + "/bytes/77'"), HasSubstr("Content-Length: 77"));
   EXPECT_EQ(run("curl -sS -g -o /dev/null -w '%{http_code} ' '" + url + "/nothing' '" + url + "/bytes/x' -o /dev/null"), "404 400 ");
   EXPECT_EQ(run("curl -sS -g -o /dev/null -w '%{http_code}' -X DELETE '" + url + "/sink'"), "405");
   EXPECT_EQ(run("curl -sS -g -o /dev/null -w '%{http_code}' -d x '" + url + "/bytes/5'"), "405");
   EXPECT_EQ(run("curl -sS -g -o /dev/null -w '%{http_code}' -X PUT '" + url + "/sink'"), "411");
-  EXPECT_THAT(run("wrk -t1 -c10 -d1s '" + url + "/bytes/1000' 2>&1"), testing::AllOf(testing::HasSubstr("requests in"), testing::Not(testing::HasSubstr("errors")), testing::Not(testing::HasSubstr("Non-2xx"))));
+  EXPECT_THAT(run("wrk -t1 -c10 -d1s '" + url + "/bytes/1000' 2>&1"), AllOf(HasSubstr("requests in"), Not(HasSubstr("errors")), Not(HasSubstr("Non-2xx"))));
   EXPECT_TRUE(one.running());
 }
 
