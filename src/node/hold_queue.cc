@@ -68,11 +68,16 @@ void HoldQueue::write_queue(const Flow& flow) {
 }
 
 Status HoldQueue::release(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch) {
-  // While the entry says HOLD with the new node, packets written back go there, and newer ones still come up behind them: order is kept.
-  if (queues_.contains(flow)) {
-    GECKO_CHECK(flows_.set(flow, GECKO_FLOW_HOLD, node, epoch));
+  if (const auto it = queues_.find(flow); it != queues_.end()) {
     read_device();
-    write_queue(flow);
+    // While the entry says HOLD with the new node, packets written back go there, and newer ones still come up behind them: order is kept.
+    // Nothing waiting is the common case (an idle connection) and needs no such step.
+    if (!it->second.packets.empty()) {
+      GECKO_CHECK(flows_.set(flow, GECKO_FLOW_HOLD, node, epoch));
+      write_queue(flow);
+      read_device();
+      write_queue(flow);
+    }
   }
   GECKO_CHECK(flows_.set(flow, final_state, node, epoch));
   read_device();   // what came up between the last look and the switch

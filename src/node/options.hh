@@ -16,7 +16,7 @@ struct Options {
   std::string keys;                        // key directory; empty: the group's own, or /etc/gecko/keys/GROUP
   std::string user;                        // the unprivileged half runs as this user
   int cpu = -1;                            // both halves on this CPU; -1: the scheduler's choice
-  int spin_us = 200;                       // poll without sleeping for so long after each step of a handoff in flight; 0: never
+  int spin_us = 50;                        // poll without sleeping for so long after each step of a handoff in flight; 0: never
 };
 
 // The index of a node address across all groups of this node: what the steering program knows nodes by.
