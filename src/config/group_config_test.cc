@@ -156,6 +156,28 @@ TEST(GroupConfig, DigestCoversWhatMustAgree) {
     EXPECT_EQ(with(from, to), base) << from;
 }
 
+// The man page is what operators copy from: its examples load, and it names every key there is (testdata/good/full.toml has them all).
+TEST(GroupConfig, TheManPageIsTrue) {
+  const std::string page = slurp(GECKO_DOCS "/man/gecko-group.toml.5.scd");
+  int examples = 0;
+  for (size_t at = page.find("```\n"); at != std::string::npos; at = page.find("```\n", at)) {
+    at += 4;
+    const size_t end = page.find("```", at);
+    ASSERT_NE(end, std::string::npos);
+    const auto group = parse_group(page.substr(at, end - at), "example");
+    EXPECT_TRUE(group) << group.error().message;
+    ++examples;
+    at = end + 4;
+  }
+  EXPECT_GE(examples, 2);
+  std::istringstream full(slurp(kTestdata + "/good/full.toml"));
+  for (std::string line; std::getline(full, line);) {
+    if (line.starts_with('[')) { EXPECT_THAT(page, HasSubstr("\n# " + line + "\n")); }
+    const size_t equals = line.find(" =");
+    if (equals != std::string::npos) { EXPECT_THAT(page, HasSubstr("\n*" + line.substr(0, equals) + "* = ")); }
+  }
+}
+
 TEST(Words, Suggestions) {
   const std::vector<std::string> known = {"name", "address", "ports", "contact", "policy"};
   EXPECT_EQ(did_you_mean("adress", known), "; did you mean 'address'?");

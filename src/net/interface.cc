@@ -11,12 +11,17 @@
 #include <sys/time.h>
 
 #include <algorithm>
+#include <ctime>
+
+#include "base/clock.hh"
 
 namespace gecko::net {
 namespace {
 
 // The kernel answers within the call; this only keeps a broken one from hanging the daemon.
 constexpr timeval kPatience{2, 0};
+// How long the route of a new address may take; it comes at once or within milliseconds.
+constexpr auto kRoutePatience = std::chrono::seconds(1);
 // Larger than any answer of the kernel (it fills at most 32 KiB per read).
 constexpr size_t kAnswerBytes = 64 * 1024;
 
@@ -230,9 +235,33 @@ Status Rtnetlink::change_address(uint16_t type, uint16_t flags, int index, const
   return transact(request, doing, nullptr);
 }
 
+// Would a packet to this address be received here?
+Result<bool> Rtnetlink::is_local(const Address& address) {
+  Request request(RTM_GETROUTE, NLM_F_ACK);  // the acknowledgement ends the answer
+  rtmsg route{};
+  route.rtm_family = static_cast<uint8_t>(address.family());
+  route.rtm_dst_len = full_length(address);
+  request.append(&route, sizeof route);
+  request.attribute(RTA_DST, address.bytes.data() + (address.is_v4() ? 12 : 0), address.is_v4() ? 4 : 16);
+  std::vector<std::vector<uint8_t>> answers;
+  const auto found = transact(request, "look up the route to " + address.str(), &answers);
+  if (!found || answers.empty()) return false;  // no route at all is an error of the kernel's, and just a "no" here
+  return fixed_part<rtmsg>(answers.front()).rtm_type == RTN_LOCAL;
+}
+
 Status Rtnetlink::add_address(int index, const Address& address) {
-  return change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, full_length(address),
-                        "add address " + address.str() + " to interface " + std::to_string(index));
+  const std::string doing = "add address " + address.str() + " to interface " + std::to_string(index);
+  GECKO_CHECK(change_address(RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, index, address, full_length(address), doing));
+  // IPv6: a work item of the kernel inserts the local route, "no duplicate address detection" or not. Seen: up to some milliseconds.
+  for (const Time deadline = monotonic_now() + kRoutePatience; !is_local(address).value_or(false);) {
+    if (monotonic_now() > deadline) {
+      (void)remove_address(index, address).has_value();
+      return make_error(Errc::timeout, doing + ": the kernel makes no route to it");
+    }
+    const timespec pause{0, 200'000};
+    nanosleep(&pause, nullptr);
+  }
+  return {};
 }
 
 Status Rtnetlink::remove_address(int index, const Address& address) {

@@ -42,7 +42,9 @@ class Rtnetlink {
   Result<std::vector<InterfaceAddress>> addresses();
   Result<Interface> holder(const Address& address);       // not_found: no interface has it
 
-  // The address alone (/128 or /32), usable at once: no duplicate address detection, no lifetime. exists: it is there already.
+  // The address alone (/128 or /32), without duplicate address detection and lifetime. When it returns, packets to it are received:
+  // for IPv6 the kernel makes the route of its own a moment after it has acknowledged the address, and forwards or drops until then.
+  // Errors: exists (it is there already), timeout (no route after 1 s; the address is taken back).
   Status add_address(int index, const Address& address);
   // Also with another prefix length. Errors: not_found.
   Status remove_address(int index, const Address& address);
@@ -57,6 +59,7 @@ class Rtnetlink {
   struct Request;
   Status transact(Request& request, const std::string& doing, std::vector<std::vector<uint8_t>>* answers);
   Status change_link(int index, const std::string& doing, unsigned flags, unsigned flag_mask, uint16_t attribute, uint32_t value);
+  Result<bool> is_local(const Address& address);
   Status change_address(uint16_t type, uint16_t flags, int index, const Address& address, uint8_t prefix_length, const std::string& doing);
   Fd socket_;
   uint32_t sequence_ = 0;

@@ -215,7 +215,8 @@ TEST_F(NamespaceTest, TunIsReadyAndSilent) {
 TEST_F(NamespaceTest, TunCarriesPacketsBothWaysWithTheirOffloadHeader) {
   auto tun = Tun::create();
   ASSERT_TRUE(tun);
-  EXPECT_EQ(output_of("ip addr add 2001:db8:7::1/64 dev " + tun->name() + " nodad"), "");
+  ASSERT_TRUE(links->add_address(tun->index(), *Address::parse("2001:db8:7::1")));  // receivable when it returns, ip(8) would not wait
+  EXPECT_EQ(output_of("ip route add 2001:db8:7::/64 dev " + tun->name()), "");
   EXPECT_EQ(output_of("ip addr add 192.0.2.1/24 dev " + tun->name()), "");
   std::vector<uint8_t> buffer(kTunBuffer);
   for (const char* peer_text : {"2001:db8:7::2", "192.0.2.2"}) {
