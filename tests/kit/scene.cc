@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -25,11 +26,17 @@ Result<std::string> sibling(const std::string& name) {
   return path.string();
 }
 
-std::string last_line(const std::string& file) {
+// A lab's logs go with it: what a failure needs to be understood is quoted.
+std::string last_lines(const std::string& file, size_t count = 5) {
   std::ifstream in(file);
-  std::string line, last;
-  while (std::getline(in, line)) last = line;
-  return last;
+  std::deque<std::string> lines;
+  for (std::string line; std::getline(in, line);) {
+    lines.push_back("  " + line);
+    if (lines.size() > count) lines.pop_front();
+  }
+  std::string text;
+  for (const auto& line : lines) text += (text.empty() ? "" : "\n") + line;
+  return text;
 }
 
 }  // namespace
@@ -61,7 +68,7 @@ Status Scene::start_programs() {
       options.log_file = lab_->directory() + "/" + node + "/" + name + ".log";
       options.daemon = true;  // ended with its namespace
       GECKO_TRY(const auto process, lab_->run(node, argv, options));
-      programs_.emplace_back(node, process.pid());
+      programs_.push_back({node, name, process.pid()});
     }
   }
   auto joined = operator_->wait_applications(2, std::chrono::seconds(10));
@@ -69,7 +76,7 @@ Status Scene::start_programs() {
   std::string why = joined.error().message;
   for (const auto& node : nodes())
     for (const char* name : {"gecko-echo", "gecko-stream"})
-      if (const auto line = last_line(lab_->directory() + "/" + node + "/" + name + ".log"); !line.empty()) why += "\n  " + node + ": " + line;
+      if (const auto line = last_lines(lab_->directory() + "/" + node + "/" + name + ".log", 1); !line.empty()) why += "\n" + node + ":" + line;
   return make_error(joined.error().code, why);
 }
 
@@ -114,10 +121,11 @@ Result<std::string> Scene::owner(const Endpoint& client) {
 }
 
 Status Scene::still_well() const {
-  for (const auto& [node, pid] : programs_)
-    if (::kill(pid, 0) != 0) return make_error(Errc::unavailable, "process " + std::to_string(pid) + " on " + node + " has ended; see the logs in " + lab_->directory() + "/" + node);
+  for (const auto& [node, name, pid] : programs_)
+    if (::kill(pid, 0) != 0) return make_error(Errc::unavailable, name + " on " + node + " has ended; the end of its log:\n" + last_lines(lab_->directory() + "/" + node + "/" + name + ".log"));
   for (const auto& node : nodes())
-    if (auto state = lab_->state(node); !state || *state != lab::NodeState::up) return make_error(Errc::unavailable, "geckod on " + node + " has ended; see " + lab_->log(node));
+    if (auto state = lab_->state(node); !state || *state != lab::NodeState::up)
+      return make_error(Errc::unavailable, "geckod on " + node + " is " + (state ? std::string(lab::to_string(*state)) : "?") + "; the end of its log:\n" + last_lines(lab_->log(node)));
   return {};
 }
 

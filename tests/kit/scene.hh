@@ -47,7 +47,8 @@ class Scene {
   std::unique_ptr<lab::Lab> lab_;
   std::unique_ptr<Operator> operator_;
   std::vector<Address> clients_;
-  std::vector<std::pair<std::string, pid_t>> programs_;                   // node, process: the lab reaps them with its namespaces
+  struct Program { std::string node, name; pid_t pid; };                  // the lab ends them with its namespaces
+  std::vector<Program> programs_;
 };
 
 // Raises RLIMIT_NOFILE to its hard limit, for this process and all it starts. Returns the limit.
