@@ -76,8 +76,8 @@ class Bench {
     for (size_t r = 0; r < both.size(); ++r) both[r] += acceptor[r];
     const double reconnects = at_quantile(phases_["reconnect"].cpu, .5), whole = at_quantile(both, .5);
     if (json) {
-      std::printf("{\"schema\":\"gecko.bench/1\",\"bench\":\"tcp\",\"connections\":%zu,\"rounds\":%d,\"ebpf_filter\":%s,\"state_bytes\":%zu", connections_, rounds_,
-                  prepare() ? "true" : "false", state_bytes_);
+      std::printf("{\"schema\":\"gecko.bench/1\",\"bench\":\"tcp\",\"connections\":%zu,\"rounds\":%d,\"ebpf_filter\":%s,\"state_bytes\":%zu", connections_,
+                  rounds_, prepare() ? "true" : "false", state_bytes_);
       for (const auto& [name, phase] : phases_)
         std::printf(",\"%s\":{\"cpu_us\":%.2f,\"wall_p50_us\":%.2f,\"wall_p99_us\":%.2f}", name.c_str(), at_quantile(phase.cpu, .5),
                     at_quantile(phase.wall, .5), at_quantile(phase.wall, .99));
@@ -135,7 +135,7 @@ class Bench {
     std::vector<Frozen> frozen(connections_);
     std::vector<wire::TcpState> states(connections_);
     std::vector<wire::Bytes> bytes(connections_);
-    const auto take = [](const char* name, auto&& result, auto& to) {
+    const auto take = [](const char* name, auto result, auto& to) {
       if (!result) return fail(name, result.error());
       to = *std::move(result);
       return true;

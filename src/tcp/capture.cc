@@ -201,6 +201,14 @@ Result<TcpState> capture(int fd, const Frozen& frozen) {
     if (i == kTries) return make_error(Errc::busy, describe(fd) + " keeps receiving although it is frozen; try again");
     base = look_of(info);
   }
+  // Looking at received bytes counts as reading them in one respect: the kernel may send an acknowledgement with a larger
+  // window, also from a frozen socket. What it promised must be kept.
+  if (!s.recv_queue.empty()) {
+    tcp_repair_window window{};
+    if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "reading its window");
+    s.rcv_wnd = window.rcv_wnd;
+    s.rcv_wup = window.rcv_wup;
+  }
   // Whoever writes to it next must not land in a queue by mistake.
   set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_NO_QUEUE);
 

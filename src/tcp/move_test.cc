@@ -29,7 +29,8 @@ class Move : public testing::TestWithParam<Family> {
     return connected(at(GetParam().address, 0), setup);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Families, Move, testing::Values(Family{"IPv6", "::1", false}, Family{"IPv4", "127.0.0.1", false}, Family{"V4Mapped", "127.0.0.1", true}),
+INSTANTIATE_TEST_SUITE_P(Families, Move,
+                         testing::Values(Family{"IPv6", "::1", false}, Family{"IPv4", "127.0.0.1", false}, Family{"V4Mapped", "127.0.0.1", true}),
                          [](const auto& p) { return std::string(p.param.name); });
 
 TEST_P(Move, IdleConnectionGoesOnEchoing) {

@@ -66,7 +66,8 @@ class Negotiated : public testing::TestWithParam<const char*> {
   NoResets no_resets_;
   wire::TcpState state_;
 };
-INSTANTIATE_TEST_SUITE_P(Families, Negotiated, testing::Values("::1", "127.0.0.1"), [](const auto& p) { return std::string(p.param).find(':') == 0 ? "IPv6" : "IPv4"; });
+INSTANTIATE_TEST_SUITE_P(Families, Negotiated, testing::Values("::1", "127.0.0.1"),
+                         [](const auto& p) { return std::string(p.param).find(':') == 0 ? "IPv6" : "IPv4"; });
 
 TEST_P(Negotiated, Everything) {
   check(connected(at(GetParam(), 0)));
@@ -154,9 +155,11 @@ struct Option {
 };
 
 TEST_P(Behaviour, OptionsOfTheUserSurvive) {
-  std::vector<Option> options{{kSolTcp, TCP_NODELAY, 1},       {kSolTcp, TCP_USER_TIMEOUT, 12'345}, {kSolTcp, TCP_NOTSENT_LOWAT, 131'072}, {SOL_SOCKET, SO_KEEPALIVE, 1},
-                              {kSolTcp, TCP_KEEPIDLE, 77},     {kSolTcp, TCP_KEEPINTVL, 11},        {kSolTcp, TCP_KEEPCNT, 4},             {SOL_SOCKET, SO_OOBINLINE, 1},
-                              {SOL_SOCKET, SO_RCVLOWAT, 2048}, {SOL_SOCKET, SO_PRIORITY, 3},        {kSolTcp, TCP_CORK, 1},                {SOL_SOCKET, SO_MAX_PACING_RATE, 50'000'000}};
+  std::vector<Option> options{
+      {kSolTcp, TCP_NODELAY, 1},       {kSolTcp, TCP_CORK, 1},          {kSolTcp, TCP_USER_TIMEOUT, 12'345}, {kSolTcp, TCP_NOTSENT_LOWAT, 131'072},
+      {SOL_SOCKET, SO_KEEPALIVE, 1},   {kSolTcp, TCP_KEEPIDLE, 77},     {kSolTcp, TCP_KEEPINTVL, 11},        {kSolTcp, TCP_KEEPCNT, 4},
+      {SOL_SOCKET, SO_RCVLOWAT, 2048}, {SOL_SOCKET, SO_OOBINLINE, 1},   {SOL_SOCKET, SO_PRIORITY, 3},        {SOL_SOCKET, SO_MAX_PACING_RATE, 50'000'000},
+  };
   if (GetParam()) {
     options.push_back({IPPROTO_IPV6, IPV6_TCLASS, 0x28});
     options.push_back({IPPROTO_IPV6, IPV6_UNICAST_HOPS, 33});

@@ -184,13 +184,20 @@ TEST(Restore, OfAConnectionThatLivesHereIsRefused) {
 }
 
 TEST(Restore, OfAnAddressThatIsNotHereSaysSo) {
-  Pair pair = connected(at("::1", 0));
-  wire::TcpState state = captured(pair.server.get());
-  state.flow.local.address = *Address::parse("2001:db8::99");
-  const auto elsewhere = restore(state);
-  ASSERT_FALSE(elsewhere);
-  EXPECT_EQ(elsewhere.error().code, Errc::unavailable) << elsewhere.error().message;
-  EXPECT_TRUE(restore(state, {.freebind = true}));
+  for (const auto& [mine, foreign] : {std::pair{"::1", "2001:db8::99"}, std::pair{"127.0.0.1", "192.0.2.99"}}) {
+    for (const bool v6_socket : {false, true}) {
+      SocketSetup setup;
+      setup.v6_socket_for_v4 = v6_socket;
+      Pair pair = connected(at(mine, 0), setup);
+      wire::TcpState state = captured(pair.server.get());
+      state.flow.local.address = *Address::parse(foreign);
+      const auto elsewhere = restore(state);
+      ASSERT_FALSE(elsewhere);
+      EXPECT_EQ(elsewhere.error().code, Errc::unavailable) << elsewhere.error().message;
+      const auto freely = restore(state, {.freebind = true});
+      EXPECT_TRUE(freely) << freely.error().message;
+    }
+  }
 }
 
 TEST(Restore, OfNonsenseIsRefused) {

@@ -59,6 +59,11 @@ bool set_behaviour(int fd, const TcpState& s, bool v4) {
   return ok;
 }
 
+// Leaves locked what the user had sized. Linux 5.14; before, a sized buffer stays locked: slower, not wrong.
+bool unlock_buffers(int fd, const TcpState& s) {
+  return set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (s.sndbuf_locked ? SOCK_SNDBUF_LOCK : 0) | (s.rcvbuf_locked ? SOCK_RCVBUF_LOCK : 0));
+}
+
 // A buffer the user sized is sized and locked again. One the kernel sized stays under its control: it gets the size it
 // had only where bytes or a promised window need it, and is unlocked again. (Sizing it by the queue's length, locked,
 // made it grow at every hop.)
@@ -72,9 +77,7 @@ bool set_buffers(int fd, const TcpState& s) {
     ok = ok && set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, s.rcvbuf);
     touched = touched || !s.rcvbuf_locked;
   }
-  const int locks = (s.sndbuf_locked ? SOCK_SNDBUF_LOCK : 0) | (s.rcvbuf_locked ? SOCK_RCVBUF_LOCK : 0);
-  // Linux 5.14. Before, a sized buffer stays locked: slower, not wrong.
-  if (touched) (void)set_int(fd, SOL_SOCKET, SO_BUF_LOCK, locks);
+  if (touched) (void)unlock_buffers(fd, s);
   return ok;
 }
 
@@ -119,10 +122,6 @@ bool fill_queue(int fd, ByteView bytes, int forced, int plain, uint32_t buffer_b
   return true;
 }
 
-bool restore_locks(int fd, const TcpState& s) {
-  return set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (s.sndbuf_locked ? SOCK_SNDBUF_LOCK : 0) | (s.rcvbuf_locked ? SOCK_RCVBUF_LOCK : 0));
-}
-
 bool set_windows(int fd, const TcpState& s) {
   tcp_repair_window window{s.snd_wl1, s.snd_wnd, s.max_window, s.rcv_wnd, s.rcv_wup};
   // A received FIN comes later, as a packet. Until then nothing after the data counts as received; the right edge stays.
@@ -151,8 +150,11 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
     return error;
   }
   if (s.v4_mapped && !set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)) return failed(s, "allowing IPv4 on its IPv6 socket");
+  // For IPv4, connect's route lookup refuses a foreign source as well; transparent for that moment only.
+  const bool foreign_v4 = options.freebind && v4;
   if (options.freebind && !(v6_socket ? set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1) : set_int(fd, IPPROTO_IP, IP_FREEBIND, 1)))
     return failed(s, "allowing an address that is not local yet");
+  if (foreign_v4 && !set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 1)) return failed(s, "allowing an address that is not local yet");
   if (!set_buffers(fd, s)) return failed(s, "sizing its buffers");
   if (!set_behaviour(fd, s, v4)) return failed(s, "setting its options");
   // Before connect: it decides the segment size, and the option set afterwards would not reach the one in use.
@@ -184,17 +186,21 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
     }
     return error;
   }
+  if (foreign_v4 && !set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 0)) return failed(s, "making it an ordinary socket again");
   if (!set_negotiated(fd, s)) return failed(s, "setting its negotiated options");
 
+  // The send queue is the one selected now. The receive queue before the FIN: after a shutdown nothing can be written.
   const ByteView sent(s.send_queue.data(), s.send_queue.size() - s.unsent);
+  const ByteView received(s.recv_queue);
   if (!sent.empty() && !fill_queue(fd, sent, SO_SNDBUFFORCE, SO_SNDBUF, s.sndbuf)) return failed(s, "filling its send queue");
-  if (s.fin_acked && ::shutdown(fd, SHUT_WR) != 0) return failed(s, "closing its sending side");  // in repair mode: a FIN that counts as sent
-  if (!s.recv_queue.empty() && (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) || !fill_queue(fd, s.recv_queue, SO_RCVBUFFORCE, SO_RCVBUF, s.rcvbuf)))
+  if (!received.empty() &&
+      (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) || !fill_queue(fd, received, SO_RCVBUFFORCE, SO_RCVBUF, s.rcvbuf)))
     return failed(s, "filling its receive queue");
-  if (!sent.empty() || !s.recv_queue.empty()) (void)restore_locks(fd, s);
+  // In repair mode with the send queue selected: a FIN that counts as sent. Activate tells that it was acknowledged.
+  if (s.fin_acked && (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) || ::shutdown(fd, SHUT_WR) != 0))
+    return failed(s, "closing its sending side");
+  if (!sent.empty() || !received.empty()) (void)unlock_buffers(fd, s);
   if (!set_windows(fd, s)) return failed(s, "setting its windows");
-  // While a queue is selected, whatever is written counts as sent already.
-  if (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_NO_QUEUE)) return failed(s, "leaving its queues");
   if (s.cork && !set_int(fd, kSolTcp, TCP_CORK, 1)) return failed(s, "corking it");
   // After connect and the queues: it may enlarge the receive buffer, and may wake the reader.
   if (s.rcvlowat > 1 && !set_int(fd, SOL_SOCKET, SO_RCVLOWAT, static_cast<int>(s.rcvlowat))) return failed(s, "setting its low water mark");

@@ -12,7 +12,8 @@ Result<SocketNames> read_names(int fd) {
     return socket_error(fd, "reading its addresses");
   for (const auto* address : {&local, &peer})
     if (address->ss_family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&reinterpret_cast<const sockaddr_in6*>(address)->sin6_addr))
-      return make_error(Errc::unsupported, describe(fd) + " uses a link-local address, which means nothing on another machine; let the client use a global one");
+      return make_error(Errc::unsupported, describe(fd) + " uses a link-local address, which means nothing on another machine; "
+                                                          "let the client use a global one");
   SocketNames names;
   GECKO_TRY(names.flow.local, Endpoint::from_sockaddr(local));
   GECKO_TRY(names.flow.peer, Endpoint::from_sockaddr(peer));

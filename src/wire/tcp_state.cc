@@ -17,7 +17,8 @@ bool is_link_local(const Address& a) {  // fe80::/10; IPv4's 169.254/16 needs no
 Status validate(const TcpState& s) {
   const auto bad = [](std::string what) { return Status(make_error(Errc::invalid, "TCP state refused: " + what)); };
   if (s.version != kTcpStateVersion)
-    return make_error(Errc::version, "TCP state has format version " + std::to_string(s.version) + ", this node reads " + std::to_string(kTcpStateVersion) + "; upgrade the older node");
+    return make_error(Errc::version, "TCP state has format version " + std::to_string(s.version) + ", this node reads " +
+                                         std::to_string(kTcpStateVersion) + "; upgrade the older node");
   if (s.unsent > s.send_queue.size()) return bad("more unsent bytes than its send queue holds");
   if (s.snd_wscale > 14 || s.rcv_wscale > 14) return bad("a window scale is over 14 (RFC 7323 section 2.3)");
   if (s.flow.local.port == 0 || s.flow.peer.port == 0) return bad("a port is 0");
