@@ -21,6 +21,46 @@ TEST(TcpStateFormat, AnyValidStateSurvivesTheTrip) {
   }
 }
 
+// docs/protocol/tcp-state.md quotes these bytes. A change here is a new version of the format.
+TEST(TcpStateFormat, TheDocumentedExample) {
+  TcpState s;
+  s.flow = {*Endpoint::parse("[2001:db8:f::80]:443"), *Endpoint::parse("[2001:db8:c::1]:51515")};
+  s.phase = TcpPhase::close_wait;
+  s.fin_received = true;
+  s.send_seq = 0x01020304;
+  s.recv_seq = 0x11121314;
+  s.send_queue = {'a', 'b', 'c'};
+  s.unsent = 1;
+  s.recv_queue = {'x'};
+  s.snd_wl1 = 0x11121300;
+  s.snd_wnd = 65536;
+  s.max_window = 65536;
+  s.rcv_wnd = 131072;
+  s.rcv_wup = 0x11121315;
+  s.mss = 1440;
+  s.window_scaling = true;
+  s.snd_wscale = 7;
+  s.rcv_wscale = 10;
+  s.sack = s.timestamps = true;
+  s.timestamp = 0x21222324;
+  s.congestion = "bbr";
+  s.nodelay = true;
+  s.sndbuf = 87040;
+  s.rcvbuf = 131072;
+  ASSERT_TRUE(validate(s));
+  std::string hex;
+  for (const uint8_t byte : encode(s)) {
+    char text[3];
+    std::snprintf(text, sizeof text, "%02x", byte);
+    hex += text;
+  }
+  EXPECT_EQ(hex,
+            "010020010db8000f00000000000000000080bb0120010db8000c000000000000000000013bc900010403020114131211"
+            "010000000300000061626301000000780000010013121100000100000001000000020015131211a00501070a01012423"
+            "2221030000006262720100000000000000000000000000000000000000000000000000000000540100000002000000ff"
+            "ffffffffffffff0000010000000000000000");
+}
+
 TEST(TcpStateFormat, EveryTruncationIsRefused) {
   for (uint32_t seed = 0; seed < 20; ++seed) {
     test::Entropy e(seed);
