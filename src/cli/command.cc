@@ -1,11 +1,23 @@
 #include "cli/command.hh"
 
+#include <algorithm>
 #include <cstdio>
+
+#include "cli/table.hh"
 
 namespace gecko::cli {
 
+void print_error(std::string_view message) {
+  for (;;) {
+    const size_t end = std::min(message.find('\n'), message.size());
+    std::fprintf(stderr, "gecko: %s\n", printable(message.substr(0, end)).c_str());
+    if (end == message.size()) return;
+    message.remove_prefix(end + 1);
+  }
+}
+
 Exit Context::fail(const Error& error, Exit exit) const {
-  std::fprintf(stderr, "gecko: %s\n", error.message.c_str());
+  print_error(error.message);
   if (json) print({{"schema", "gecko.error/1"}, {"code", std::string(to_string(error.code))}, {"message", error.message}});
   return exit;
 }

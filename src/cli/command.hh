@@ -25,8 +25,20 @@ struct Context {
   void print(const Json& value) const;  // one line, as --json promises
 };
 
+// To stderr, "gecko: " before each of its lines.
+void print_error(std::string_view message);
+
 // One per file, in the order of `gecko --help`.
+void add_status(CLI::App& app, Context& context);
+void add_connections(CLI::App& app, Context& context);
+void add_handoff(CLI::App& app, Context& context);
+void add_contact(CLI::App& app, Context& context);
+void add_doctor(CLI::App& app, Context& context);
+void add_check(CLI::App& app, Context& context);
+void add_key(CLI::App& app, Context& context);
+void add_clean(CLI::App& app, Context& context);
 void add_lab(CLI::App& app, Context& context);
+void add_completion(CLI::App& app, Context& context);
 void add_version(CLI::App& app, Context& context);
 
 }  // namespace gecko::cli

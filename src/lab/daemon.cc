@@ -52,7 +52,8 @@ Result<std::string> find_geckod() {
 
 Status start_geckod(const Lab& lab, const Host& host, const std::string& program) {
   const std::string directory = lab.directory() + "/" + host.name;
-  if (mkdir(directory.c_str(), 0711) != 0 && errno != EEXIST) return os_error("make " + directory);
+  if (mkdir(directory.c_str(), 0711) == 0) chmod(directory.c_str(), 0711);  // whatever the umask
+  else if (errno != EEXIST) return os_error("make " + directory);
   SpawnOptions options;
   options.log_file = lab.log(host.name);
   options.daemon = true;

@@ -15,12 +15,14 @@
 #include "lab/daemon.hh"
 #include "lab/journal.hh"
 #include "lab/net_namespace.hh"
+#include "net/interface.hh"
 
 namespace gecko::lab {
 namespace {
 
 Status make_directory(const std::string& path, mode_t mode) {
-  if (mkdir(path.c_str(), mode) != 0 && errno != EEXIST) return os_error("make " + path);
+  if (mkdir(path.c_str(), mode) == 0) chmod(path.c_str(), mode);  // whatever the umask
+  else if (errno != EEXIST) return os_error("make " + path);
   return {};
 }
 
@@ -66,25 +68,17 @@ Status batch(const std::vector<std::string>& command, const std::string& lines, 
   return make_error(Errc::internal, text + "failed: " + said);
 }
 
-Status set_sysctl(const std::string& name, const std::string& value) {
-  const std::string path = "/proc/sys/net/" + name;
-  const Fd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
-  if (!file && errno == ENOENT) return make_error(Errc::unsupported, "this kernel has no " + path + " (IPv6 disabled at boot?)");
-  if (!file || write(file.get(), value.data(), value.size()) < 0) return os_error("write " + path);
-  return {};
-}
-
 // Before there is any interface: those inherit `default`. IPv4's values come from the machine's own namespace otherwise.
 Status set_sysctls(bool router) {
   for (const std::string where : {"all", "default"}) {
-    GECKO_CHECK(set_sysctl("ipv6/conf/" + where + "/disable_ipv6", "0"));
-    GECKO_CHECK(set_sysctl("ipv6/conf/" + where + "/accept_dad", "0"));  // no second of waiting for each address
-    GECKO_CHECK(set_sysctl("ipv6/conf/" + where + "/accept_ra", "0"));
-    GECKO_CHECK(set_sysctl("ipv6/conf/" + where + "/forwarding", router ? "1" : "0"));
-    GECKO_CHECK(set_sysctl("ipv4/conf/" + where + "/rp_filter", "0"));
-    GECKO_CHECK(set_sysctl("ipv4/conf/" + where + "/send_redirects", "0"));
+    GECKO_CHECK(net::write_sysctl("net/ipv6/conf/" + where + "/disable_ipv6", "0"));
+    GECKO_CHECK(net::write_sysctl("net/ipv6/conf/" + where + "/accept_dad", "0"));  // no second of waiting for each address
+    GECKO_CHECK(net::write_sysctl("net/ipv6/conf/" + where + "/accept_ra", "0"));
+    GECKO_CHECK(net::write_sysctl("net/ipv6/conf/" + where + "/forwarding", router ? "1" : "0"));
+    GECKO_CHECK(net::write_sysctl("net/ipv4/conf/" + where + "/rp_filter", "0"));
+    GECKO_CHECK(net::write_sysctl("net/ipv4/conf/" + where + "/send_redirects", "0"));
   }
-  return set_sysctl("ipv4/ip_forward", router ? "1" : "0");
+  return net::write_sysctl("net/ipv4/ip_forward", router ? "1" : "0");
 }
 
 }  // namespace
@@ -111,6 +105,7 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
     return make_error(Errc::exists, "lab '" + options.name + "' is " + (whole ? "already up" : "half made (an 'up' was interrupted or is still running)") +
                                         "; 'gecko lab down --name " + options.name + "' removes it, --name gives a second lab another name");
   }
+  chmod(directory.c_str(), 0711);  // whatever the umask: geckod gives up root and applications need not have it, but both reach the sockets below
   lab->mine_ = true;  // from here on a failure removes what was made
   const auto stop = [&] { return interrupted && interrupted(); };
   const Error stopped = make_error(Errc::closed, "interrupted; everything made so far was removed");

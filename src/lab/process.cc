@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -60,6 +61,7 @@ struct Plan {
 [[noreturn]] void child(const Plan& plan) {
   if (plan.daemon) {
     setsid();
+    umask(022);  // as a service manager would start it
     const pid_t pid = fork();
     if (pid < 0) fail(plan, 4);
     if (pid > 0) _exit(0);

@@ -36,6 +36,14 @@ class Journal {
   std::set<std::string> noted_;
 };
 
+// Notes the old value, so that `gecko clean` can bring it back. One that is right already is not ours to bring back.
+Status change_sysctl(Journal& journal, const std::string& path, const std::string& value) {
+  GECKO_TRY(const std::string old, net::read_sysctl(path));
+  if (old == value) return {};
+  GECKO_CHECK(journal.note("sysctl", path + " " + old));
+  return net::write_sysctl(path, value);
+}
+
 }  // namespace
 
 Result<Privileged::Kernel> set_up_kernel(const Options& options) {
@@ -68,9 +76,8 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
     GECKO_CHECK(journal.note("address", group.address.str() + " " + interface->name));
     if (group.address.is_v4()) {
       // Only the contact, which has the address on the interface itself, answers for it (and nobody uses it as a source for ARP).
-      GECKO_CHECK(journal.note("sysctl", "net/ipv4/conf/" + interface->name + "/arp_ignore"));
-      (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_ignore", "1");
-      (void)net::write_sysctl("net/ipv4/conf/" + interface->name + "/arp_announce", "2");
+      GECKO_CHECK(change_sysctl(journal, "net/ipv4/conf/" + interface->name + "/arp_ignore", "1"));
+      GECKO_CHECK(change_sysctl(journal, "net/ipv4/conf/" + interface->name + "/arp_announce", "2"));
     }
     if (auto added = rtnetlink.add_address(loopback.index, group.address); !added && added.error().code != Errc::exists) return added.error();
     bpf::GroupSteering steer;

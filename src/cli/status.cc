@@ -1,0 +1,87 @@
+// gecko status: how this node sees its groups; --kernel: what geckod has put into the kernel.
+#include "cli/daemon_client.hh"
+#include "cli/table.hh"
+
+namespace gecko::cli {
+namespace {
+
+std::string plural(uint64_t n, const char* one) { return std::to_string(n) + " " + one + (n == 1 ? "" : "s"); }
+
+std::string age(const Json& ms) {
+  if (!ms.is_number()) return "never";
+  const double value = ms.get<double>();
+  char text[32];
+  if (value < 1000) std::snprintf(text, sizeof text, "%.0f ms", value);
+  else if (value < 120'000) std::snprintf(text, sizeof text, "%.1f s", value / 1000);
+  else std::snprintf(text, sizeof text, "%.0f min", value / 60'000);
+  return text;
+}
+
+Tone tone_of(const std::string& state) {
+  if (state == "ok" || state == "self" || state == "same") return Tone::good;
+  return state == "down" ? Tone::bad : Tone::warn;
+}
+
+void print_group(const Json& group) {
+  const auto contact = group.at("contact");
+  std::string ports;
+  for (const auto& port : group.at("ports")) ports += (ports.empty() ? "" : ",") + std::to_string(port.get<uint16_t>());
+  const auto& moved = group.at("handoffs");
+  std::printf("\ngroup %s: %s ports %s, contact %s (term %lu), policy %s, return %s\n", printable(group.at("name").get<std::string>()).c_str(),
+              printable(group.at("address").get<std::string>()).c_str(), ports.c_str(),
+              contact.is_string() ? printable(contact.get<std::string>()).c_str() : "none", group.at("contact_term").get<unsigned long>(),
+              printable(group.at("policy").get<std::string>()).c_str(), printable(group.at("return").get<std::string>()).c_str());
+  std::printf("here: %s, %s; handed off %lu (%lu failed), received %lu (%lu failed), %s held\n", plural(group.at("connections").get<uint64_t>(), "connection").c_str(),
+              plural(group.at("applications").get<uint64_t>(), "application").c_str(), moved.at("out_ok").get<unsigned long>(),
+              moved.at("out_failed").get<unsigned long>(), moved.at("in_ok").get<unsigned long>(), moved.at("in_failed").get<unsigned long>(),
+              plural(group.at("held_packets").get<uint64_t>(), "packet").c_str());
+  std::vector<Row> rows = {{"NODE", "ADDRESS", "STATE", "HEARD", "CONNECTIONS", "APPLICATIONS", "VERSION", "CONFIG"}};
+  for (const auto& node : group.at("nodes")) {
+    const auto state = node.at("state").get<std::string>(), config = node.at("config").get<std::string>();
+    const bool self = state == "self", known = self || state == "ok";
+    const Cell count = known ? Cell(node.at("connections").get<uint64_t>()) : Cell("-", Tone::plain, true);
+    const Cell applications = known ? Cell(node.at("applications").get<uint64_t>()) : Cell("-", Tone::plain, true);
+    rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), Cell(state, tone_of(state)), self ? std::string("-") : age(node.at("age_ms")),
+                    count, applications, node.value("version", ""), Cell(config, tone_of(config))});
+  }
+  print_table(rows);
+}
+
+Exit show_status(const Json& status, bool print) {
+  const auto verdict = status.at("verdict").get<std::string>();
+  const Exit exit = verdict == "ok" ? Exit::ok : verdict == "degraded" ? Exit::degraded : verdict == "down" ? Exit::error : Exit::unknown;
+  if (!print) return exit;
+  const Tone tone = exit == Exit::ok ? Tone::good : exit == Exit::error ? Tone::bad : Tone::warn;
+  std::printf("node %s, geckod %s: %s\n", printable(status.at("node").get<std::string>()).c_str(), printable(status.at("version").get<std::string>()).c_str(),
+              coloured(printable(verdict), tone, colours_wanted(stdout)).c_str());
+  for (const auto& reason : status.at("reasons")) std::printf("  - %s\n", printable(reason.get<std::string>()).c_str());
+  for (const auto& group : status.at("groups")) print_group(group);
+  return exit;
+}
+
+Exit show_kernel(const Json& kernel, bool print) {
+  if (!print) return Exit::ok;
+  std::vector<Row> rows = {{"KIND", "NAME"}};
+  for (const auto& object : kernel.at("objects")) rows.push_back({object.at("kind").get<std::string>(), object.at("name").get<std::string>()});
+  print_table(rows);
+  if (const auto counters = kernel.find("counters"); counters != kernel.end() && counters->is_object()) {
+    std::printf("\n");
+    rows = {{"PACKETS", "COUNT"}};
+    for (const auto& [name, value] : counters->items()) rows.push_back({name, value.get<uint64_t>()});
+    print_table(rows);
+  }
+  return Exit::ok;
+}
+
+}  // namespace
+
+void add_status(CLI::App& app, Context& context) {
+  CLI::App* command = app.add_subcommand("status", "how this node sees its groups and their nodes");
+  auto kernel = std::make_shared<bool>(false);
+  command->add_flag("--kernel", *kernel, "what geckod has put into the kernel, and the packet counters");
+  command->callback([&context, kernel] {
+    context.run = [&context, kernel] { return *kernel ? answer(context, {{"op", "kernel"}}, show_kernel) : answer(context, {{"op", "status"}}, show_status); };
+  });
+}
+
+}  // namespace gecko::cli

@@ -1,0 +1,262 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "fake_geckod.hh"
+#include "lab/process.hh"
+
+namespace gecko::tests {
+namespace {
+
+using Json = nlohmann::json;
+using Manner = FakeGeckod::Manner;
+using testing::HasSubstr;
+using testing::Not;
+
+lab::Output gecko(std::vector<std::string> arguments) {
+  char self[4096] = {};
+  EXPECT_GT(readlink("/proc/self/exe", self, sizeof self - 1), 0);
+  arguments.insert(arguments.begin(), std::filesystem::path(self).parent_path() / "gecko");
+  auto output = lab::run(arguments, {});
+  EXPECT_TRUE(output) << output.error().message;
+  return output ? *output : lab::Output{-1, "", ""};
+}
+
+const char* const kStatus = R"({"schema":"gecko.status/1","node":"n1","version":"0.1.0","verdict":"degraded","reasons":["group web: node n3 is not connected: \u001b[31mno route"],
+  "groups":[{"name":"web","address":"2001:db8::80","ports":[80,443],"contact":"n1","contact_term":4,"policy":"none","return":"direct","connections":12,"applications":1,
+  "handoffs":{"out_ok":3,"out_failed":1,"in_ok":2,"in_failed":0},"held_packets":1,"nodes":[
+  {"name":"n1","address":"2001:db8:1::11","state":"self","age_ms":0,"connections":12,"applications":1,"version":"0.1.0","config":"same"},
+  {"name":"n2","address":"2001:db8:1::12","state":"ok","age_ms":3,"connections":7,"applications":1,"version":"0.1.0","config":"differs"},
+  {"name":"n3","address":"2001:db8:1::13","state":"down","age_ms":95000,"connections":7,"applications":1,"version":"0.1.0","config":"same"},
+  {"name":"n4","address":"2001:db8:1::14","state":"unknown","age_ms":null,"connections":0,"applications":0,"version":"","config":"unknown"}]}]})";
+
+TEST(Status, TableForPeople) {
+  const FakeGeckod geckod(Manner::answers, [](const std::string&) { return kStatus; });
+  const auto output = gecko({"--socket", geckod.socket(), "status"});
+  EXPECT_EQ(output.code, 2) << output.err;
+  EXPECT_EQ(output.out, R"(node n1, geckod 0.1.0: degraded
+  - group web: node n3 is not connected: ?[31mno route
+
+group web: 2001:db8::80 ports 80,443, contact n1 (term 4), policy none, return direct
+here: 12 connections, 1 application; handed off 3 (1 failed), received 2 (0 failed), 1 packet held
+NODE  ADDRESS         STATE    HEARD   CONNECTIONS  APPLICATIONS  VERSION  CONFIG
+n1    2001:db8:1::11  self     -                12             1  0.1.0    same
+n2    2001:db8:1::12  ok       3 ms              7             1  0.1.0    differs
+n3    2001:db8:1::13  down     95.0 s            -             -  0.1.0    same
+n4    2001:db8:1::14  unknown  never             -             -           unknown
+)");
+}
+
+TEST(Status, JsonIsGeckodsOwn) {
+  const FakeGeckod geckod(Manner::answers, [](const std::string&) { return kStatus; });
+  const auto output = gecko({"status", "--json", "--socket", geckod.socket()});
+  EXPECT_EQ(output.code, 2);
+  EXPECT_EQ(Json::parse(output.out), Json::parse(kStatus));
+  EXPECT_EQ(geckod.last_question(), R"({"op":"status"})");
+}
+
+TEST(Status, ExitCodeFollowsTheVerdict) {
+  for (const auto& [verdict, code] : {std::pair{"ok", 0}, {"degraded", 2}, {"down", 1}, {"unknown", 4}, {"brand-new", 4}}) {
+    auto status = Json::parse(kStatus);
+    status["verdict"] = verdict;
+    const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status.dump(); });
+    EXPECT_EQ(gecko({"status", "--socket", geckod.socket()}).code, code) << verdict;
+    EXPECT_EQ(gecko({"status", "--json", "--socket", geckod.socket()}).code, code) << verdict;
+  }
+}
+
+TEST(Status, Kernel) {
+  const FakeGeckod geckod(Manner::answers, [](const std::string& question) {
+    EXPECT_EQ(Json::parse(question)["op"], "kernel");
+    return R"({"schema":"gecko.kernel/1","objects":[{"kind":"filter","name":"eth0"}],"counters":{"passed":12,"held":3}})";
+  });
+  const auto output = gecko({"status", "--kernel", "--socket", geckod.socket()});
+  EXPECT_EQ(output.code, 0) << output.err;
+  EXPECT_EQ(output.out, "KIND    NAME\nfilter  eth0\n\nPACKETS  COUNT\npassed      12\nheld         3\n");
+}
+
+// Whatever is wrong with geckod: an end within the deadline, its number, a message that says what to do.
+TEST(Daemon, EveryMisbehaviourHasItsExitCode) {
+  struct Case { Manner manner; int code; const char* says; };
+  for (const auto& c : {Case{Manner::never_accepts, 124, "does not answer"}, Case{Manner::never_welcomes, 124, "does not answer"},
+                        Case{Manner::never_answers, 124, "kill -CONT"}, Case{Manner::hangs_up, 69, "closed the connection"},
+                        Case{Manner::breaks_frames, 4, "frame"}, Case{Manner::greets_strangely, 4, "is no geckod"},
+                        Case{Manner::refuses_version, 1, "too new for me"}}) {
+    const FakeGeckod geckod(c.manner, [](const std::string&) { return kStatus; });
+    const Time before = monotonic_now();
+    const auto output = gecko({"status", "--json", "--socket", geckod.socket()});
+    EXPECT_LT(monotonic_now() - before, std::chrono::seconds(20)) << c.says;
+    EXPECT_EQ(output.code, c.code) << output.err;
+    EXPECT_THAT(output.err, HasSubstr(c.says));
+    EXPECT_EQ(Json::parse(output.out)["schema"], "gecko.error/1");
+  }
+}
+
+TEST(Daemon, NotRunningIs3) {
+  for (const char* path : {"/nonexistent/geckod.sock", "/tmp"}) {
+    const auto output = gecko({"status", "--socket", path});
+    EXPECT_EQ(output.code, 3) << path << output.err;
+    EXPECT_THAT(output.err, HasSubstr("geckod is not running"));
+    EXPECT_THAT(output.out, "");
+  }
+}
+
+TEST(Daemon, AnswersThatAreNoAnswer) {
+  for (const char* answer : {"", "[]", "{\"schema\":", "{\"schema\":\"gecko.status/1\"}", "{\"schema\":\"gecko.status/1\",\"verdict\":7}"}) {
+    const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return answer; });
+    const auto output = gecko({"status", "--socket", geckod.socket()});
+    EXPECT_EQ(output.code, 4) << answer;
+    EXPECT_THAT(output.err, HasSubstr("of another version?")) << answer;
+  }
+}
+
+TEST(Daemon, ItsErrorsKeepTheirMeaning) {
+  for (const auto& [name, code] : {std::pair{"not-found", 1}, {"invalid", 64}, {"permission", 77}, {"busy", 75}, {"timeout", 124}, {"unavailable", 69}, {"new-one", 1}}) {
+    const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return std::string(R"({"schema":"gecko.error/1","code":")") + name + R"(","message":"why\n\u001b[2J"})"; });
+    const auto output = gecko({"contact", "n2", "--socket", geckod.socket()});
+    EXPECT_EQ(output.code, code) << name;
+    EXPECT_EQ(output.err, "gecko: why\ngecko: ?[2J\n");
+  }
+}
+
+TEST(Connections, Table) {
+  const FakeGeckod geckod(Manner::answers, [](const std::string& question) {
+    EXPECT_EQ(Json::parse(question), Json::parse(R"({"op":"connections","group":"web"})"));
+    return R"({"schema":"gecko.connections/1","connections":[{"id":"0123456789abcdef0123456789abcdef","group":"web","client":"[2001:db8::7]:51234","local":"[2001:db8::80]:80","node":"n1","epoch":3,"state":"live","age_s":1.25}]})";
+  });
+  const auto output = gecko({"connections", "--group", "web", "--socket", geckod.socket()});
+  EXPECT_EQ(output.code, 0) << output.err;
+  EXPECT_EQ(output.out, "CLIENT               LOCAL              GROUP  STATE  EPOCH    AGE  ID\n"
+                        "[2001:db8::7]:51234  [2001:db8::80]:80  web    live       3  1.2 s  0123456789abcdef0123456789abcdef\n");
+}
+
+TEST(Handoff, AllMovedIs0AnyFailureOrNoneIs1) {
+  const auto results = [](const std::string& rows) { return R"({"schema":"gecko.handoff/1","results":[)" + rows + "]}"; };
+  const std::string moved = R"({"id":"00","client":"[2001:db8::7]:1","from":"n1","to":"n2","ok":true,"code":0,"error":""})";
+  const std::string stayed = R"({"id":"01","client":"[2001:db8::7]:2","from":"n1","to":"n2","ok":false,"code":5,"error":"busy"})";
+  for (const auto& [rows, code] : {std::pair{moved, 0}, {moved + "," + stayed, 1}, {std::string(), 1}}) {
+    const FakeGeckod geckod(Manner::answers, [&, r = rows](const std::string& question) {
+      EXPECT_EQ(Json::parse(question), Json::parse(R"({"op":"handoff","client":"2001:db8::7","to":"n2"})"));
+      return results(r);
+    });
+    const auto output = gecko({"handoff", "--client", "[2001:db8::7]", "--to", "n2", "--socket", geckod.socket()});
+    EXPECT_EQ(output.code, code) << output.err;
+    EXPECT_THAT(output.out + output.err, Not(HasSubstr("\033")));
+    if (code == 1 && !rows.empty()) { EXPECT_THAT(output.out, HasSubstr("stayed: busy")); }
+    if (rows.empty()) { EXPECT_THAT(output.err, HasSubstr("has no connection in the group")); }
+  }
+}
+
+TEST(CommandLine, BadOptionsAre64AndSayWhereToLook) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{}, {"nonsense"}, {"status", "--nonsense"}, {"handoff", "--client", "::1"}, {"contact"}, {"key"},
+                                                                    {"handoff", "--client", "nobody", "--to", "n2"}, {"key", "init"}, {"handoff", "--client", "::1", "--to", "n2", "--deadline", "0"}}) {
+    const auto output = gecko(arguments);
+    EXPECT_EQ(output.code, 64) << testing::PrintToString(arguments) << output.err;
+    EXPECT_EQ(output.out, "");
+    EXPECT_THAT(output.err, testing::StartsWith("gecko: "));
+  }
+  EXPECT_THAT(gecko({"handoff", "--client", "::1"}).err, HasSubstr("See 'gecko handoff --help'"));
+  EXPECT_EQ(gecko({"--help"}).code, 0);
+  EXPECT_EQ(gecko({"lab", "up", "--help"}).code, 0);
+  EXPECT_EQ(Json::parse(gecko({"version", "--json"}).out)["version"], GECKO_VERSION);
+}
+
+TEST(Completion, BashOffersWhatTheCommandLineTakes) {
+  const auto script = gecko({"completion", "bash"});
+  ASSERT_EQ(script.code, 0);
+  const auto offers = [&](const std::string& words, int at) {
+    const auto output = lab::run({"bash", "-c", script.out + "COMP_WORDS=(" + words + "); COMP_CWORD=" + std::to_string(at) + "; _gecko; echo \"${COMPREPLY[@]}\""}, {});
+    EXPECT_TRUE(output);
+    EXPECT_EQ(output->err, "");
+    return output->out;
+  };
+  EXPECT_EQ(offers("gecko hand", 1), "handoff\n");
+  EXPECT_EQ(offers("gecko lab p", 2), "pause\n");
+  EXPECT_EQ(offers("gecko --json lab up --mb", 4), "--mbit\n");
+  EXPECT_THAT(offers("gecko handoff --", 2), HasSubstr("--client"));
+  EXPECT_THAT(offers("gecko handoff --", 2), HasSubstr("--socket"));
+}
+
+class Files : public testing::Test {
+ protected:
+  void SetUp() override {
+    char directory[] = "/tmp/gecko-cli-test-XXXXXX";
+    ASSERT_NE(mkdtemp(directory), nullptr);
+    directory_ = directory;
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+  std::string directory_;
+};
+
+TEST_F(Files, CheckSaysWhereItIsWrong) {
+  std::ofstream(directory_ + "/good.toml") << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::1\"\n";
+  std::ofstream(directory_ + "/bad.toml") << "[group]\nnmae = \"web\"\n";
+  const auto good = gecko({"check", "-f", directory_ + "/good.toml", "--json"});
+  EXPECT_EQ(good.code, 0) << good.err;
+  EXPECT_EQ(Json::parse(good.out)["files"][0]["group"], "web");
+  const auto bad = gecko({"check", directory_ + "/bad.toml"});
+  EXPECT_EQ(bad.code, 65);
+  EXPECT_THAT(bad.err, HasSubstr("bad.toml:2:1"));
+  EXPECT_EQ(gecko({"check", "-f", directory_ + "/none.toml"}).code, 66);
+}
+
+TEST_F(Files, KeysFromFirstToRevoked) {
+  const std::string ca = directory_ + "/ca";
+  const auto json = [](const lab::Output& output) {
+    EXPECT_EQ(output.code, 0) << output.err;
+    return Json::parse(output.out, nullptr, false);
+  };
+  EXPECT_EQ(json(gecko({"key", "init", "web", "--ca", ca, "--json"}))["certificate"]["group"], "web");
+  EXPECT_EQ(gecko({"key", "init", "web", "--ca", ca}).code, 1);
+  EXPECT_EQ(gecko({"key", "rotate", "n1", "--ca", ca}).code, 1);
+  const auto first = json(gecko({"key", "sign", "n1", "--ca", ca, "--json"}));
+  EXPECT_EQ(first["certificate"]["node"], "n1");
+  const auto second = json(gecko({"key", "rotate", "n1", "--ca", ca, "--json"}));
+  EXPECT_EQ(second["replaces"], first["certificate"]["serial"]);
+  EXPECT_NE(second["certificate"]["serial"], first["certificate"]["serial"]);
+  EXPECT_EQ(json(gecko({"key", "revoke", first["certificate"]["serial"], "--ca", ca, "--json"}))["serials"].size(), 1u);
+  EXPECT_EQ(json(gecko({"key", "show", ca, ca + "/nodes/n1", "--json"}))["certificates"].size(), 2u);
+  EXPECT_EQ(gecko({"key", "show", directory_ + "/none"}).code, 66);
+  const auto all = gecko({"key", "sign", "n2", "--ca", ca});
+  EXPECT_THAT(all.out + all.err, Not(HasSubstr("PRIVATE")));
+}
+
+TEST_F(Files, CleanListsTheJournalAndRefusesWhileGeckodRuns) {
+  std::ofstream(directory_ + "/kernel.journal") << "tun gecko-hold\naddress 2001:db8::80 lo\naddress 2001:db8::80 lo\nfilter eth9\n";
+  const auto dry = gecko({"clean", "--dry-run", "--runtime-dir", directory_});
+  EXPECT_EQ(dry.code, 0) << dry.err;
+  EXPECT_THAT(dry.out, testing::StartsWith("would remove filter eth9\nwould remove address 2001:db8::80 lo\nwould remove tun gecko-hold\n"));
+  EXPECT_TRUE(std::filesystem::exists(directory_ + "/kernel.journal"));
+  if (geteuid() != 0) {
+    EXPECT_EQ(gecko({"clean", "--runtime-dir", directory_}).code, 77);
+    return;
+  }
+  const FakeGeckod geckod(Manner::never_accepts, {});
+  const auto refused = gecko({"clean", "--runtime-dir", std::filesystem::path(geckod.socket()).parent_path()});
+  EXPECT_EQ(refused.code, 107);
+  EXPECT_THAT(refused.err, HasSubstr("--force"));
+}
+
+TEST(Doctor, FindingsAreCompleteAndVersioned) {
+  const auto output = gecko({"doctor", "--pre", "--json", "--socket", "/nonexistent"});
+  const auto json = Json::parse(output.out, nullptr, false);
+  ASSERT_TRUE(json.is_object()) << output.out << output.err;
+  EXPECT_EQ(json["schema"], "gecko.doctor/1");
+  std::set<std::string> checks;
+  for (const auto& finding : json["findings"]) {
+    checks.insert(finding["check"]);
+    if (finding["level"] == "failure" || finding["level"] == "warning") {
+      EXPECT_NE(finding["why"], "") << finding;
+      EXPECT_NE(finding["fix"], "") << finding;
+    }
+  }
+  for (const char* check : {"tcp-repair", "tun", "steering", "unprivileged-map", "ipv6", "descriptors", "clock", "rp-filter", "foreign-addresses"}) EXPECT_TRUE(checks.contains(check)) << check;
+  EXPECT_FALSE(checks.contains("geckod"));
+}
+
+}  // namespace
+}  // namespace gecko::tests
