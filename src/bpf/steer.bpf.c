@@ -21,9 +21,13 @@ static __always_inline struct gecko_underlay *find_underlay(const __u8 *address)
 /* An answer that a node sends home through us, the contact: on to the client. */
 static __always_inline int send_from_home(struct __sk_buff *skb, struct packet *p)
 {
-	if (decrement_hop_limit(skb, p))
+	union ip_start start = p->start;
+
+	if (p->hop_limit <= 1)
 		return drop(GECKO_C_HOP_LIMIT);
-	if (decapsulate(skb, p))
+	decrement_hops(&start, p);
+	/* Before decapsulate, which may mark congestion in the same bytes. */
+	if (bpf_skb_store_bytes(skb, p->l3, &start, sizeof start, BPF_F_RECOMPUTE_CSUM) || decapsulate(skb, p))
 		return drop(GECKO_C_ENCAP_FAILED);
 	count(GECKO_C_RETURNED_HOME);
 	return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
@@ -150,26 +154,31 @@ int gecko_egress(struct __sk_buff *skb)
 {
 	struct packet p = { .l3 = ETH_HLEN, .version = ip_version(skb) };
 	const struct gecko_address *address;
-	int kind;
+	int kind, home;
+	__u8 flags;
 
 	if (!p.version || read_ip(skb, &p))
 		return VERDICT_PASS;
 	address = find_address(p.key.peer); /* the source */
 	if (!address)
 		return VERDICT_PASS;
+	home = address->flags & GECKO_GROUP_F_RETURN_HOME && address->self != address->contact;
+	/* Nearly every packet: not a SYN, and going straight to the client. */
+	if (!home && p.proto == IPPROTO_TCP && !bpf_skb_load_bytes(skb, p.l4 + 13, &flags, 1) && !(flags & TCP_SYN))
+		return VERDICT_PASS;
 	kind = locate_transport(skb, &p);
 	if (kind == TRANSPORT_TCP && p.proto == IPPROTO_TCP && p.fragment != FRAGMENT_LATER && read_tcp(skb, &p) == TRANSPORT_TCP)
 		clamp_mss(skb, &p, address->mss_max);
-	if (!(address->flags & GECKO_GROUP_F_RETURN_HOME) || address->self == address->contact || is_link_scoped(&p))
+	if (!home || is_link_scoped(&p))
 		return VERDICT_PASS;
 	if (too_big(skb, &p, address->encap_mtu)) {
 		count(GECKO_C_TOO_BIG);
 		return do_hold(skb, &p); /* user space tells our own stack */
 	}
-	if (encapsulate(skb, &p, address->self, address->contact))
+	if (encapsulate(skb, &p, address->self, address->contact, 0))
 		return drop(GECKO_C_ENCAP_FAILED);
 	count(GECKO_C_RETURNED_HOME);
-	return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+	return send_to_node(address->contact, skb->ifindex);
 }
 
 /* FlowTable::set: see struct gecko_flow_command. */

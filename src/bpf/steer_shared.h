@@ -32,7 +32,7 @@ enum gecko_flow_state {
 
 struct gecko_flow {
 	__u64 epoch;             /* of the ownership this entry came from */
-	__u64 last_seen_ns;      /* CLOCK_MONOTONIC of the last packet */
+	__u64 last_seen_ns;      /* CLOCK_MONOTONIC of the last packet; up to a clock tick (10 ms) early while forwarding */
 	__u64 last_passed_ns;    /* ... of the last packet passed up: the freeze barrier waits for it */
 	__u64 packets;
 	__u32 max_end_seq;       /* highest sequence number + length passed up (a hole is there while rcv_nxt is below) */
@@ -85,8 +85,14 @@ struct gecko_address {
 	__u16 outbound_node[GECKO_MAX_NODES];  /* node index by slice */
 };
 
+struct gecko_ip {
+	__u8 bytes[16];
+};
+
 struct gecko_node {
 	__u8 underlay[16];       /* IPv6 address packets are encapsulated to; zero: unknown node */
+	__u32 onlink_ifindex;    /* interface whose neighbour it is: no route lookup per packet; 0: ask the routing table */
+	__u32 pad;
 };
 
 /* The node table by address: who may send us encapsulated packets, and to which of our addresses. */

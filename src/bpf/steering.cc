@@ -12,6 +12,7 @@
 
 #include "bpf/flow_key.hh"
 #include "bpf/libbpf_log.hh"
+#include "bpf/neighbour.hh"
 #include "bpf/steer_object.hh"
 #include "bpf/tc_filter.hh"
 
@@ -99,6 +100,7 @@ struct Steering::Impl {
 
   Status find_parts();
   Status write_settings();
+  Status write_node(uint16_t index);
   Status refresh_underlay(uint16_t node);
   Status write_address(const GroupSteering& group);
   Result<bool> prepare(int ifindex);
@@ -208,6 +210,7 @@ Status Steering::attach(int ifindex, int hold_ifindex) {
   impl.settings.nic_ifindex = static_cast<uint32_t>(ifindex);
   impl.settings.hold_ifindex = static_cast<uint32_t>(hold_ifindex);
   GECKO_CHECK(impl.write_settings());
+  GECKO_CHECK(refresh_routes());
 
   struct Place {
     int ifindex;
@@ -353,13 +356,29 @@ Status Steering::set_node(uint16_t index, const Address& underlay) {
   if (underlay.is_v4())
     return make_error(Errc::invalid, "node address " + underlay.str() + " is IPv4; packets between nodes are encapsulated in IPv6, give the node an IPv6 address");
   Impl& impl = *impl_;
-  gecko_node node{};
-  std::memcpy(node.underlay, underlay.bytes.data(), sizeof node.underlay);
-  const uint32_t row = index;
-  if (bpf_map_update_elem(impl.nodes, &row, &node, BPF_ANY) != 0) return os_error("write node address " + underlay.str());
   const Address before = std::exchange(impl.node_address[index], underlay);
+  GECKO_CHECK(impl.write_node(index));
   if (before != underlay && !before.is_unspecified()) bpf_map_delete_elem(impl.underlays, before.bytes.data());
   return impl.refresh_underlay(index);
+}
+
+Status Steering::Impl::write_node(uint16_t index) {
+  const Address& underlay = node_address[index];
+  gecko_node node{};
+  std::memcpy(node.underlay, underlay.bytes.data(), sizeof node.underlay);
+  if (settings.nic_ifindex != 0 && !underlay.is_unspecified()) {
+    GECKO_TRY(const bool neighbour, is_neighbour(underlay, static_cast<int>(settings.nic_ifindex)));
+    if (neighbour) node.onlink_ifindex = settings.nic_ifindex;
+  }
+  const uint32_t row = index;
+  if (bpf_map_update_elem(nodes, &row, &node, BPF_ANY) != 0) return os_error("write node address " + underlay.str());
+  return {};
+}
+
+Status Steering::refresh_routes() {
+  for (uint16_t i = 0; i < GECKO_MAX_NODES; ++i)
+    if (!impl_->node_address[i].is_unspecified()) GECKO_CHECK(impl_->write_node(i));
+  return {};
 }
 
 Result<Fd> Steering::dup_flow_map() const { return dup_fd(impl_->flows, "the flow map"); }

@@ -74,6 +74,9 @@ class Steering {
   Status set_group(const GroupSteering& group);      // create or replace; takes effect packet-atomically per port
   Status remove_group(const GroupSteering& group);
   Status set_node(uint16_t index, const Address& underlay);
+  // Nodes without a router between are sent to without a route lookup per packet. attach and set_node find out which those are;
+  // call this when the machine's addresses or routes have changed since.
+  Status refresh_routes();
   FlowTable& flows() { return flows_; }
   Result<Fd> dup_flow_map() const;
   Result<Fd> dup_flow_setter() const;                // second argument of FlowTable

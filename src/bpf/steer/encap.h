@@ -30,21 +30,6 @@ static __always_inline __u32 flow_hash(const struct gecko_flow_key *key)
 	return h + (h << 15);
 }
 
-/* -1: it would be zero. The IPv4 header checksum follows. */
-static __always_inline int decrement_hop_limit(struct __sk_buff *skb, const struct packet *p)
-{
-	const __u8 hops = p->hop_limit - 1;
-
-	if (p->hop_limit <= 1)
-		return -1;
-	if (IS_V6(p))
-		return bpf_skb_store_bytes(skb, p->l3 + 7, &hops, 1, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
-	/* The checksum field makes up for the change, so a sum over the whole packet stays: no recompute. */
-	if (bpf_l3_csum_replace(skb, p->l3 + 10, bpf_htons(p->hop_limit << 8), bpf_htons(hops << 8), 2))
-		return -1;
-	return bpf_skb_store_bytes(skb, p->l3 + 8, &hops, 1, 0) ? -1 : 0;
-}
-
 static __always_inline const struct gecko_node *node_of(__u32 index)
 {
 	const struct gecko_node *node = bpf_map_lookup_elem(&gecko_nodes, &index);
@@ -56,33 +41,61 @@ static __always_inline const struct gecko_node *node_of(__u32 index)
 	return words[0] | words[1] | words[2] | words[3] ? node : 0;
 }
 
-/* Puts the outer header on (or re-addresses the one that is there). The skb needs an Ethernet header in front of l3. */
-static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *p, __u32 self, __u32 to)
+static __always_inline void fill_outer(struct ipv6hdr *outer, const struct packet *p, const struct gecko_node *source,
+				       const struct gecko_node *target)
+{
+	const __u32 label = flow_hash(&p->key) & 0xfffff;
+
+	/* Class as inside, ECN included (RFC 6040 normal mode). */
+	outer->version = 6;
+	outer->priority = p->traffic_class >> 4;
+	outer->flow_lbl[0] = (p->traffic_class << 4 & 0xf0) | label >> 16;
+	outer->flow_lbl[1] = label >> 8;
+	outer->flow_lbl[2] = label;
+	outer->payload_len = bpf_htons(p->length);
+	outer->nexthdr = IS_V6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
+	outer->hop_limit = OUTER_HOP_LIMIT;
+	__builtin_memcpy(&outer->saddr, source->underlay, 16);
+	__builtin_memcpy(&outer->daddr, target->underlay, 16);
+}
+
+/* One hop less, in a copy of the inner header's beginning. */
+static __always_inline void decrement_hops(union ip_start *ip, const struct packet *p)
+{
+	if (IS_V6(p)) {
+		ip->bytes[7]--;
+	} else {
+		/* RFC 1141: the checksum grows by what the word (TTL, protocol) lost; end-around carry, minus zero written as zero. */
+		const __u32 sum = bpf_ntohs(ip->words[5]) + 0x100;
+
+		ip->bytes[8]--;
+		ip->words[5] = bpf_htons(sum + (sum >= 0xffff));
+	}
+}
+
+/* The inner packet as it leaves: 1: it is being forwarded (one hop less), 0: it is our own. Writing headers in one piece is a
+ * third of the price of writing them field by field. The skb needs an Ethernet header in front of l3. */
+static __always_inline int encapsulate(struct __sk_buff *skb, const struct packet *p, __u32 self, __u32 to, int one_hop_less)
 {
 	const struct gecko_node *source = node_of(self), *target = node_of(to);
-	const __u32 label = flow_hash(&p->key) & 0xfffff;
-	struct ipv6hdr outer = {};
+	struct {
+		struct ipv6hdr outer;
+		union ip_start inner;
+	} head = {};
+	__u32 at = p->l3;
 
 	if (!source || !target || p->length > 0xffff)
 		return -1;
-	outer.version = 6;
-	/* Class as inside, ECN included (RFC 6040 normal mode). */
-	outer.priority = p->traffic_class >> 4;
-	outer.flow_lbl[0] = (p->traffic_class << 4 & 0xf0) | label >> 16;
-	outer.flow_lbl[1] = label >> 8;
-	outer.flow_lbl[2] = label;
-	outer.payload_len = bpf_htons(p->length);
-	outer.nexthdr = IS_V6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
-	outer.hop_limit = OUTER_HOP_LIMIT;
-	__builtin_memcpy(&outer.saddr, source->underlay, 16);
-	__builtin_memcpy(&outer.daddr, target->underlay, 16);
-
+	fill_outer(&head.outer, p, source, target);
+	head.inner = p->start;
+	if (one_hop_less)
+		decrement_hops(&head.inner, p);
 	if (p->outer)
-		return bpf_skb_store_bytes(skb, p->l3 - OUTER_BYTES, &outer, sizeof outer, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+		at -= OUTER_BYTES;
 	/* FIXED_GSO: segments keep their size, the size check has already been made against it. */
-	if (bpf_skb_adjust_room(skb, OUTER_BYTES, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
+	else if (bpf_skb_adjust_room(skb, OUTER_BYTES, BPF_ADJ_ROOM_MAC, BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV6))
 		return -1;
-	return bpf_skb_store_bytes(skb, p->l3, &outer, sizeof outer, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
+	return bpf_skb_store_bytes(skb, at, &head, sizeof head, BPF_F_RECOMPUTE_CSUM) ? -1 : 0;
 }
 
 /* Before 6.3 adjust_room cannot turn an IPv6 skb into an IPv4 one; change_proto can, and takes 20 of the 40 bytes with it. */

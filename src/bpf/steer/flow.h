@@ -52,10 +52,9 @@ static __always_inline void note_passed(struct gecko_flow *flow, const struct pa
 static __always_inline struct decision decide_known(struct gecko_flow *flow, union control control, const struct packet *p, int kind,
 						    __u32 self, int from_hold)
 {
-	const __u64 now = bpf_ktime_get_ns();
 	struct decision d = { .node = control.node };
+	__u64 now;
 
-	flow->last_seen_ns = now;
 	__sync_fetch_and_add(&flow->packets, 1);
 	if (control.flags & GECKO_FLOW_F_SYN && !is_pure_syn(p)) {
 		const union control mask = { .node = 0xffff, .state = 0xff, .flags = (__u8)~GECKO_FLOW_F_SYN };
@@ -65,16 +64,20 @@ static __always_inline struct decision decide_known(struct gecko_flow *flow, uni
 	d.action = ACTION_PASS;
 	d.reason = GECKO_C_PASSED;
 	if (control.state == GECKO_FLOW_FORWARD || (control.state == GECKO_FLOW_HOLD && from_hold && control.node != self)) {
+		now = bpf_ktime_get_coarse_ns(); /* only ages entries here; the exact clock costs as much as a map lookup */
 		d.action = ACTION_FORWARD;
 		d.reason = from_hold ? GECKO_C_RELEASED : GECKO_C_FORWARDED;
 	} else if (control.state == GECKO_FLOW_HOLD && !from_hold) {
+		now = bpf_ktime_get_ns();
 		d.action = ACTION_HOLD;
 		d.reason = GECKO_C_HELD;
 	} else {
+		now = bpf_ktime_get_ns();
 		if (from_hold)
 			d.reason = GECKO_C_RELEASED;
 		note_passed(flow, p, kind, now);
 	}
+	flow->last_seen_ns = now;
 	if (kind == TRANSPORT_ICMP_ERROR)
 		count(GECKO_C_ICMP_STEERED);
 	return d;

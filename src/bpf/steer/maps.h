@@ -38,7 +38,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GECKO_MAX_GROUPS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct gecko_node); /* 16 bytes of address */
+	__type(key, struct gecko_ip);
 	__type(value, struct gecko_address);
 } gecko_addresses SEC(".maps");
 
@@ -60,7 +60,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GECKO_MAX_NODES);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct gecko_node);
+	__type(key, struct gecko_ip);
 	__type(value, struct gecko_underlay);
 } gecko_underlays SEC(".maps");
 

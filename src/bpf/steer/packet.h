@@ -11,6 +11,12 @@ enum fragment_kind {
 	FRAGMENT_LATER,
 };
 
+/* The first bytes of the IP header, kept for writing it back with one hop less. */
+union ip_start {
+	__u8 bytes[12];
+	__be16 words[6];
+};
+
 struct packet {
 	struct gecko_flow_key key; /* local: destination, peer: source, until transport.h says otherwise */
 	__u32 l3;                  /* offset of the IP header */
@@ -27,6 +33,7 @@ struct packet {
 	__u8 tcp_flags;
 	__u8 outer;                /* 1: there is an IPv6 header of ours in front of l3 */
 	__u8 outer_class;
+	union ip_start start;
 };
 
 #define IS_V6(p) ((p)->version == 6)
@@ -74,6 +81,7 @@ static __always_inline int read_ip4(struct __sk_buff *skb, struct packet *p)
 	p->length = bpf_ntohs(ip.tot_len);
 	if (ip.version != 4 || ip.ihl < 5 || p->length < ip.ihl * 4u || p->length > skb->len - p->l3)
 		return -1;
+	__builtin_memcpy(&p->start, &ip, sizeof p->start);
 	map_v4(p->key.local, ip.daddr);
 	map_v4(p->key.peer, ip.saddr);
 	p->l4 = p->l3 + ip.ihl * 4;
@@ -103,6 +111,7 @@ static __always_inline int read_ip6(struct __sk_buff *skb, struct packet *p)
 		p->length = skb->len - p->l3;
 	if (p->length > skb->len - p->l3)
 		return -1;
+	__builtin_memcpy(&p->start, &ip, sizeof p->start);
 	__builtin_memcpy(p->key.local, &ip.daddr, 16);
 	__builtin_memcpy(p->key.peer, &ip.saddr, 16);
 	if (is_v4_mapped(p->key.local) || is_v4_mapped(p->key.peer))

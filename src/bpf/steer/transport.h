@@ -190,7 +190,7 @@ static __always_inline void remember_fragment(const struct packet *p)
 /* Finds the transport header: l4, proto and fragment. A TRANSPORT_TCP answer means "go on reading", whatever the protocol. */
 static __always_inline int locate_transport(struct __sk_buff *skb, struct packet *p)
 {
-	if (IS_V6(p)) {
+	if (IS_V6(p) && p->proto != IPPROTO_TCP) {
 		struct walk w = { .offset = p->l4, .proto = p->proto };
 
 		if (walk_extensions(skb, &w))
