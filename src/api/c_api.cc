@@ -241,6 +241,7 @@ int gecko_framework_set_policy(gecko_framework* framework, const gecko_policy_ca
   const ErrnoKeeper keep;
   if (calls == nullptr || calls->size < sizeof(gecko_policy_calls) || calls->select_target == nullptr)
     return fail(Errc::invalid, "a policy needs select_target, and size must be sizeof(struct gecko_policy_calls)");
+  if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
   const auto owned = std::shared_ptr<void>(arg, calls->destroy != nullptr ? calls->destroy : [](void*) {});
   auto select = [calls = *calls, owned](api::Connection& c, const std::vector<wire::Member>& members) {
     std::vector<gecko_member> all;
@@ -258,6 +259,7 @@ int gecko_framework_set_policy(gecko_framework* framework, const gecko_policy_ca
 
 int gecko_framework_set_builtin_policy(gecko_framework* framework, const char* name, uint32_t flags) {
   const ErrnoKeeper keep;
+  if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
   if (name == nullptr || std::strcmp(name, "none") == 0) {
     framework->session->set_policy(nullptr);
     return 0;
@@ -289,6 +291,7 @@ void gecko_policy_close(gecko_policy* policy) { delete policy; }
 
 int gecko_server_listen(gecko_framework* framework, uint16_t port, int backlog, gecko_server** server) {
   const ErrnoKeeper keep;
+  if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
   auto listening = api::Server::listen(framework->session, port, backlog);
   if (!listening) return fail(std::move(listening.error()));
   *server = new gecko_server{std::move(*listening)};
@@ -343,6 +346,7 @@ int gecko_socket_wait(gecko_socket* socket, short events, int timeout_ms) {
 
 int gecko_socket_set_blocking(gecko_socket* socket, int blocking) {
   const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
   return done(connection(socket).set_blocking(blocking != 0));
 }
 int gecko_socket_is_blocking(gecko_socket* socket) { return connection(socket).is_blocking(); }
@@ -381,9 +385,10 @@ const char* gecko_socket_local_text(gecko_socket* socket) {
 }
 void gecko_socket_id(gecko_socket* socket, uint8_t id[16]) { std::memcpy(id, connection(socket).id().bytes.data(), 16); }
 const char* gecko_socket_from(gecko_socket* socket) { return connection(socket).from().c_str(); }
-int gecko_socket_fd(gecko_socket* socket) { return connection(socket).fd(); }
+int gecko_socket_fd(gecko_socket* socket) { return foreign(socket) ? -1 : connection(socket).fd(); }
 int gecko_socket_state(gecko_socket* socket) {
   using State = api::Connection::State;
+  if (foreign(socket)) return GECKO_SOCKET_ENDED;
   switch (connection(socket).state()) {
     case State::live: return GECKO_SOCKET_LIVE;
     case State::yielding: return GECKO_SOCKET_MOVING;
@@ -395,21 +400,27 @@ int gecko_socket_state(gecko_socket* socket) {
 
 int gecko_socket_watch(gecko_socket* socket, int epoll_fd, uint32_t events, uint64_t data) {
   const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
   return done(connection(socket).watch(epoll_fd, events, data));
 }
 void gecko_socket_unwatch(gecko_socket* socket) {
   const ErrnoKeeper keep;
-  connection(socket).unwatch();
+  if (!foreign(socket)) connection(socket).unwatch();
 }
 
-int gecko_socket_set_state(gecko_socket* socket, const void* data, size_t size) { return done(connection(socket).set_blob(data, size)); }
+int gecko_socket_set_state(gecko_socket* socket, const void* data, size_t size) {
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
+  return done(connection(socket).set_blob(data, size));
+}
 size_t gecko_socket_get_state(gecko_socket* socket, void* data, size_t max) {
+  if (foreign(socket)) return 0;
   const auto blob = connection(socket).blob();
   if (max != 0 && !blob.empty()) std::memcpy(data, blob.data(), std::min(max, blob.size()));
   return blob.size();
 }
 
 int gecko_socket_on_yield(gecko_socket* socket, gecko_yield_fn fn, void* arg, void (*destroy)(void* arg)) {
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
   const auto owned = std::shared_ptr<void>(arg, destroy != nullptr ? destroy : [](void*) {});
   if (fn == nullptr) {
     connection(socket).on_yield(nullptr);

@@ -134,6 +134,8 @@ class FakeGeckod {
   void arrive(const ConnId& id, uint64_t epoch, const Flow& flow, const std::string& from, const wire::Bytes& blob, int fd) {
     tell(ApiType::arrive, wire::Arrive{id, epoch, flow, from, blob}, fd);
   }
+  template <wire::Message M>
+  void answer(const Record& to, ApiType type, const M& message) { reply(to.client, type, message); }
   void hang_up() {                // this incarnation ends its connections, the name stays
     const std::lock_guard guard(lock_);
     for (auto& client : clients_) shutdown(client.fd.get(), SHUT_RDWR);
@@ -353,6 +355,7 @@ class FakeGeckod {
   void move(Record& r, uint64_t request, const ConnId& id, const std::string& wanted, const wire::Bytes& blob) {
     if (handoffs == Handoffs::hold) return;
     if (handoffs == Handoffs::refuse) {
+      r.fd.reset();
       reply(r.client, ApiType::outcome, wire::AppOutcome{request, id, static_cast<uint16_t>(Errc::refused), "it does not want it", wanted, true});
       return;
     }

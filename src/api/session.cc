@@ -212,6 +212,7 @@ void Session::read_messages() {
 // --- asking geckod -------------------------------------------------------------------------------------------------------
 
 Status Session::join() {
+  GECKO_CHECK(usable());
   {
     const std::lock_guard lock(m_);
     if (want_join_) return {};
@@ -258,6 +259,7 @@ void Session::set_policy(std::shared_ptr<PolicyHolder> policy) {
 // --- listening -----------------------------------------------------------------------------------------------------------
 
 Result<Fd> Session::listen(uint16_t port, uint32_t backlog) {
+  GECKO_CHECK(usable());
   {
     const std::lock_guard lock(m_);
     if (!want_join_) return make_error(Errc::invalid, "call join() before listening");

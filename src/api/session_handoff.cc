@@ -281,6 +281,7 @@ Result<ConnectionPtr> Session::adopt(int socket) {
 }
 
 Result<ConnectionPtr> Session::connect(const Endpoint& peer, Time deadline) {
+  GECKO_CHECK(usable());
   {
     const std::lock_guard lock(m_);
     if (!want_join_) return make_error(Errc::invalid, "call join() before connect()");
