@@ -1,6 +1,7 @@
 // activate: the moment a restored socket becomes the connection.
 #include <poll.h>
 
+#include "tcp/buffers.hh"
 #include "tcp/connection.hh"
 #include "tcp/deaf_filter.hh"
 #include "tcp/nudge.hh"
@@ -77,8 +78,8 @@ Status receive_fin(int fd, const TcpState& s, Injector& injector) {
                                            std::to_string(kArrivalMs) + " ms; check packet filters on the injection path");
 }
 
-// Normal writes. Returns how many bytes the kernel took. With `grow`, the send buffer is enlarged until all fit.
-size_t write_unsent(int fd, ByteView bytes, bool grow) {
+// Normal writes. Returns how many bytes the kernel took: all, unless memory is short.
+size_t write_unsent(int fd, const TcpState& s, ByteView bytes) {
   size_t done = 0;
   bool grown = false;
   while (done < bytes.size()) {
@@ -87,14 +88,14 @@ size_t write_unsent(int fd, ByteView bytes, bool grow) {
       done += static_cast<size_t>(put);
     } else if (put < 0 && errno == EINTR) {
       continue;
-    } else if (grow && !grown && errno == EAGAIN) {
+    } else if (put < 0 && errno == EAGAIN && !grown) {
+      grow_send_buffer(fd, s, bytes.size() - done);
       grown = true;
-      const int size = static_cast<int>(std::min<size_t>(4 * bytes.size(), 0x3fffffff));
-      if (!set_int(fd, SOL_SOCKET, SO_SNDBUFFORCE, size)) set_int(fd, SOL_SOCKET, SO_SNDBUF, size);
     } else {
       break;
     }
   }
+  if (grown) put_back_buffers(fd, s);
   return done;
 }
 
@@ -116,7 +117,7 @@ Result<Activation> activate(int fd, const TcpState& s, Injector& injector) {
   Activation result;
   const ByteView unsent(s.send_queue.data() + s.send_queue.size() - s.unsent, s.unsent);
   if (!unsent.empty()) {
-    const size_t done = write_unsent(fd, unsent, s.fin_sent);
+    const size_t done = write_unsent(fd, s, unsent);
     result.unsent.assign(unsent.begin() + static_cast<ptrdiff_t>(done), unsent.end());
     result.shutdown_after = s.fin_sent && !result.unsent.empty();
   }

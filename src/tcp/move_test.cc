@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "tcp/deaf_filter.hh"
 #include "tcp/test_net.hh"
 
 namespace gecko::tcp::test {
@@ -87,6 +88,59 @@ TEST_P(Move, UnackedAndUnsentDataArriveWhenTheClosedWindowOpens) {
   EXPECT_EQ(read_exactly(pair.client.get(), data.size()), data);
   EXPECT_TRUE(eventually([&] { return unacked(pair.server.get()) == 0; }));
   echo(pair.client.get(), pair.server.get(), 7);
+}
+
+// Full to the brim, at the limit of each of the three things that stop a writer: the buffer's size by the user, its size by
+// autotuning, and TCP_NOTSENT_LOWAT. The kernel lets a writer go over by one segment, so the same bytes need not fit again.
+TEST_P(Move, AFullSendBufferFitsAgain) {
+  // The client either stops reading, or hears nothing at all: then sent bytes stay as well.
+  const std::tuple<int, int, bool> cases[] = {{0, 0, false},     {0, 1, false},           {0, 5'000, false},      {0, 131'072, false}, {2'304, 0, false},
+                                              {10'000, 0, false}, {10'000, 5'000, false},  {65'536, 0, false},     {300'000, 0, false}, {300'000, 131'072, false},
+                                              {0, 0, true},       {0, 1, true},            {0, 5'000, true},       {0, 131'072, true},  {2'304, 0, true},
+                                              {10'000, 0, true},  {10'000, 5'000, true},   {65'536, 0, true},      {300'000, 0, true},  {300'000, 131'072, true}};
+  for (const auto& [size, lowat, deaf] : cases) {
+    for (const size_t chunk : {size_t{3'000'000}, size_t{300}}) {
+      SocketSetup setup;
+      setup.client = [deaf = deaf](int fd) {
+        if (!deaf) set_int(fd, SOL_SOCKET, SO_RCVBUF, 5'000);
+        set_int(fd, kSolTcp, TCP_MAXSEG, 1'000);
+      };
+      setup.listener = [size = size, lowat = lowat](int fd) {
+        if (size != 0) set_int(fd, SOL_SOCKET, SO_SNDBUF, size);
+        if (lowat != 0) set_int(fd, kSolTcp, TCP_NOTSENT_LOWAT, lowat);
+      };
+      Pair pair = connect(setup);
+      ASSERT_TRUE(!deaf || make_deaf(pair.client.get()));
+      Bytes data = pattern(3'000'000);
+      uint32_t before;
+      size_t done = 0;
+      do {  // until nothing moves any more
+        before = unacked(pair.server.get());
+        while (const size_t more = fill(pair.server.get(), Bytes(data.begin() + static_cast<ptrdiff_t>(done),
+                                                                 data.begin() + static_cast<ptrdiff_t>(std::min(done + chunk, data.size())))))
+          done += more;
+        ::usleep(1000);
+      } while (before != unacked(pair.server.get()));
+      ASSERT_LT(done, data.size());
+      data.resize(done);
+      int sndbuf = 0, now = 0, lowat_now = 0;
+      for (int hop = 0; hop < 5; ++hop) {
+        ASSERT_TRUE(move_here(pair.server)) << "hop " << hop << ", buffer " << size << ", low water mark " << lowat << ", deaf " << deaf;
+        ASSERT_TRUE(get_raw(pair.server.get(), SOL_SOCKET, SO_SNDBUF, now));
+        if (hop == 1) sndbuf = now;
+        EXPECT_TRUE(hop <= 1 || now <= sndbuf) << now << " > " << sndbuf << " at " << "hop " << hop << ", buffer " << size << ", low water mark " << lowat;
+        ASSERT_TRUE(get_raw(pair.server.get(), kSolTcp, TCP_NOTSENT_LOWAT, lowat_now));
+        EXPECT_EQ(lowat_now, lowat);
+        int locks = -1;
+        ASSERT_TRUE(get_raw(pair.server.get(), SOL_SOCKET, SO_BUF_LOCK, locks));
+        EXPECT_EQ(locks & SOCK_SNDBUF_LOCK, size != 0 ? SOCK_SNDBUF_LOCK : 0);
+      }
+      if (size == 10'000) {
+        ASSERT_TRUE(!deaf || make_hearing(pair.client.get()));
+        EXPECT_EQ(read_exactly(pair.client.get(), data.size()), data);
+      }
+    }
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 // thousands.
 #include <algorithm>
 
+#include "tcp/buffers.hh"
 #include "tcp/connection.hh"
 #include "tcp/deaf_filter.hh"
 #include "tcp/socket_option.hh"
@@ -16,8 +17,6 @@ using wire::TcpState;
 // TCP option kinds as TCP_REPAIR_OPTIONS takes them (IANA, RFC 9293 section 3.2).
 enum OptionKind : uint32_t { kMaxSegment = 2, kWindowScale = 3, kSackPermitted = 4, kTimestamps = 8 };
 
-// net.ipv4.tcp_rmem[1], as almost every system has it: a receive buffer of this size needs no call.
-constexpr uint32_t kUsualRcvbuf = 131'072;
 // TCP_MAXSEG accepts TCP_MIN_MSS to MAX_TCP_WINDOW, although a negotiated size may lie outside (loopback: 65 483).
 constexpr int kMinSettableMss = 88, kMaxSettableMss = 32'767;
 // The kernel's defaults (include/net/tcp.h): a connection that has them follows the acceptor's own settings.
@@ -25,13 +24,6 @@ constexpr uint32_t kUsualKeepidle = 7200, kUsualKeepintvl = 75, kUsualKeepcnt = 
 
 Error failed(const TcpState& s, const char* doing, int err = errno) {
   return os_error("restoring TCP connection " + s.flow.str() + ": " + doing, err);
-}
-
-// Sizes in kernel bytes; the kernel doubles what it is given. The forced variants pass net.core.{r,w}mem_max but need
-// CAP_NET_ADMIN in the initial user namespace.
-bool set_buffer(int fd, int forced, int plain, uint32_t kernel_bytes) {
-  const int value = static_cast<int>(std::min<uint32_t>(kernel_bytes / 2, 0x3fffffff));
-  return set_int(fd, SOL_SOCKET, forced, value) || set_int(fd, SOL_SOCKET, plain, value);
 }
 
 // What the user of the socket had set. Before connect, where nothing is queued that an option could push out.
@@ -59,28 +51,6 @@ bool set_behaviour(int fd, const TcpState& s, bool v4) {
   return ok;
 }
 
-// Leaves locked what the user had sized. Linux 5.14; before, a sized buffer stays locked: slower, not wrong.
-bool unlock_buffers(int fd, const TcpState& s) {
-  return set_int(fd, SOL_SOCKET, SO_BUF_LOCK, (s.sndbuf_locked ? SOCK_SNDBUF_LOCK : 0) | (s.rcvbuf_locked ? SOCK_RCVBUF_LOCK : 0));
-}
-
-// A buffer the user sized is sized and locked again. One the kernel sized stays under its control: it gets the size it
-// had only where bytes or a promised window need it, and is unlocked again. (Sizing it by the queue's length, locked,
-// made it grow at every hop.)
-bool set_buffers(int fd, const TcpState& s) {
-  bool touched = false, ok = true;
-  if (s.sndbuf != 0 && (s.sndbuf_locked || !s.send_queue.empty())) {
-    ok = set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, s.sndbuf);
-    touched = !s.sndbuf_locked;
-  }
-  if (s.rcvbuf != 0 && (s.rcvbuf_locked || s.rcvbuf > kUsualRcvbuf)) {
-    ok = ok && set_buffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, s.rcvbuf);
-    touched = touched || !s.rcvbuf_locked;
-  }
-  if (touched) (void)unlock_buffers(fd, s);
-  return ok;
-}
-
 bool set_position(int fd, int queue, uint32_t seq) {
   return set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, queue) && set_raw(fd, kSolTcp, TCP_QUEUE_SEQ, &seq, sizeof seq);
 }
@@ -98,28 +68,48 @@ bool set_negotiated(int fd, const TcpState& s) {
          (!s.timestamps || set_raw(fd, kSolTcp, TCP_TIMESTAMP, &s.timestamp, sizeof s.timestamp));
 }
 
-// Puts bytes into the selected queue. The receive side allocates each write as one piece and refuses what is too big
-// for the allocator; both refuse what is over the buffer size.
-bool fill_queue(int fd, ByteView bytes, int forced, int plain, uint32_t buffer_bytes) {
-  constexpr size_t kPage = 4096, kMaxBuffer = 4 * wire::kMaxQueueBytes;
+// Puts bytes into the selected queue; `grow` makes the buffer larger, once. The receive side allocates each write as one
+// piece and refuses what is too big for the allocator (ENOMEM): smaller pieces then.
+template <class Grow>
+bool fill_queue(int fd, ByteView bytes, Grow grow, bool& grown) {
+  constexpr size_t kPage = 4096;
   size_t chunk = 256 * 1024;
-  size_t buffer = std::max<size_t>(buffer_bytes, 2 * bytes.size());
   while (!bytes.empty()) {
     const ssize_t put = ::send(fd, bytes.data(), std::min(chunk, bytes.size()), MSG_DONTWAIT | MSG_NOSIGNAL);
     if (put > 0) {
       bytes = bytes.subspan(static_cast<size_t>(put));
+    } else if (put < 0 && errno == EINTR) {
+      continue;
     } else if (errno != ENOMEM && errno != EAGAIN && errno != ENOBUFS) {
       return false;
     } else if (errno == ENOMEM && chunk > kPage) {
       chunk /= 2;
-    } else if (buffer > kMaxBuffer) {
+    } else if (grown) {
       return false;
     } else {
-      (void)set_buffer(fd, forced, plain, static_cast<uint32_t>(buffer));
-      buffer *= 2;
+      grow(bytes.size());
+      grown = true;
     }
   }
   return true;
+}
+
+// Sent bytes only; the send queue is the one selected after the positions have been set. The receive queue before the FIN:
+// after a shutdown nothing can be written any more.
+Status fill_queues(int fd, const TcpState& s) {
+  const ByteView sent(s.send_queue.data(), s.send_queue.size() - s.unsent);
+  const ByteView received(s.recv_queue);
+  bool send_grown = false, receive_grown = false;
+  if (!fill_queue(fd, sent, [&](size_t left) { grow_send_buffer(fd, s, left); }, send_grown)) return failed(s, "filling its send queue");
+  if (!received.empty()) {
+    if (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE)) return failed(s, "selecting its receive queue");
+    if (!fill_queue(fd, received, [&](size_t left) { grow_receive_buffer(fd, s, left); }, receive_grown)) return failed(s, "filling its receive queue");
+  }
+  if (send_grown || receive_grown) put_back_buffers(fd, s);
+  // In repair mode with the send queue selected: a FIN that counts as sent. Activate tells that it was acknowledged.
+  if (s.fin_acked && (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) || ::shutdown(fd, SHUT_WR) != 0))
+    return failed(s, "closing its sending side");
+  return {};
 }
 
 bool set_windows(int fd, const TcpState& s) {
@@ -189,17 +179,7 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
   if (foreign_v4 && !set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 0)) return failed(s, "making it an ordinary socket again");
   if (!set_negotiated(fd, s)) return failed(s, "setting its negotiated options");
 
-  // The send queue is the one selected now. The receive queue before the FIN: after a shutdown nothing can be written.
-  const ByteView sent(s.send_queue.data(), s.send_queue.size() - s.unsent);
-  const ByteView received(s.recv_queue);
-  if (!sent.empty() && !fill_queue(fd, sent, SO_SNDBUFFORCE, SO_SNDBUF, s.sndbuf)) return failed(s, "filling its send queue");
-  if (!received.empty() &&
-      (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE) || !fill_queue(fd, received, SO_RCVBUFFORCE, SO_RCVBUF, s.rcvbuf)))
-    return failed(s, "filling its receive queue");
-  // In repair mode with the send queue selected: a FIN that counts as sent. Activate tells that it was acknowledged.
-  if (s.fin_acked && (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) || ::shutdown(fd, SHUT_WR) != 0))
-    return failed(s, "closing its sending side");
-  if (!sent.empty() || !received.empty()) (void)unlock_buffers(fd, s);
+  GECKO_CHECK(fill_queues(fd, s));
   if (!set_windows(fd, s)) return failed(s, "setting its windows");
   if (s.cork && !set_int(fd, kSolTcp, TCP_CORK, 1)) return failed(s, "corking it");
   // After connect and the queues: it may enlarge the receive buffer, and may wake the reader.
