@@ -24,32 +24,6 @@ constexpr size_t kReadRoom = 64 * 1024;
 constexpr size_t kReadBatch = 4u << 20;
 constexpr size_t kKeepBuffer = 1u << 20;
 
-// Where OpenSSL writes its records: a byte vector, sent by us, so that a batch of small messages is one system call.
-int collect(BIO* bio, const char* data, int size) {
-  BIO_clear_retry_flags(bio);
-  auto* out = static_cast<wire::Bytes*>(BIO_get_data(bio));
-  out->insert(out->end(), reinterpret_cast<const uint8_t*>(data), reinterpret_cast<const uint8_t*>(data) + size);
-  return size;
-}
-long collect_control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
-
-BIO* collecting_bio(wire::Bytes* out) {
-  static BIO_METHOD* const method = [] {
-    BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "gecko link output");
-    if (made != nullptr) {
-      BIO_meth_set_write(made, collect);
-      BIO_meth_set_ctrl(made, collect_control);
-    }
-    return made;
-  }();
-  BIO* bio = method == nullptr ? nullptr : BIO_new(method);
-  if (bio != nullptr) {
-    BIO_set_data(bio, out);
-    BIO_set_init(bio, 1);
-  }
-  return bio;
-}
-
 }  // namespace
 
 // What a handler that destroys the link must not pull away under its own feet.
@@ -57,6 +31,54 @@ struct TlsLink::Inbound {
   std::shared_ptr<Events> events;
   wire::FrameParser parser;
   bool alive = true;  // the link exists and is not dead
+};
+
+// The BIO under a link: reads come from the socket, records written are collected and sent by us, so that a batch of small
+// messages is one system call.
+struct TransportBio {
+  static TlsLink::Transport& of(BIO* bio) { return *static_cast<TlsLink::Transport*>(BIO_get_data(bio)); }
+
+  static int read(BIO* bio, char* data, int size) {
+    auto& transport = of(bio);
+    BIO_clear_retry_flags(bio);
+    ssize_t got = -1;
+    errno = EAGAIN;
+    if (!transport.drained) {
+      do got = recv(transport.fd, data, static_cast<size_t>(size), MSG_DONTWAIT);
+      while (got < 0 && errno == EINTR);
+    }
+    if (got < 0 && errno == EAGAIN) BIO_set_retry_read(bio);
+    transport.drained = got != 0 && got < size;
+    transport.ended = got == 0;
+    return static_cast<int>(got);
+  }
+  static int write(BIO* bio, const char* data, int size) {
+    BIO_clear_retry_flags(bio);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(data);
+    of(bio).out.insert(of(bio).out.end(), bytes, bytes + size);
+    return size;
+  }
+  static long control(BIO* bio, int command, long, void*) {
+    if (command == BIO_CTRL_EOF) return of(bio).ended ? 1 : 0;
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+  }
+  static BIO* make(TlsLink::Transport* transport) {
+    static BIO_METHOD* const method = [] {
+      BIO_METHOD* made = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "gecko link");
+      if (made != nullptr) {
+        BIO_meth_set_read(made, read);
+        BIO_meth_set_write(made, write);
+        BIO_meth_set_ctrl(made, control);
+      }
+      return made;
+    }();
+    BIO* bio = method == nullptr ? nullptr : BIO_new(method);
+    if (bio != nullptr) {
+      BIO_set_data(bio, transport);
+      BIO_set_init(bio, 1);
+    }
+    return bio;
+  }
 };
 
 TlsLink::TlsLink(Loop& loop, Fd socket, const Endpoint& peer, Events events, const TlsOptions& options)
@@ -67,7 +89,7 @@ TlsLink::TlsLink(Loop& loop, Fd socket, const Endpoint& peer, Events events, con
 TlsLink::~TlsLink() {
   if (phase_ == Phase::up) {
     if (encrypt_some()) SSL_shutdown(ssl_);
-    (void)send_cipher();
+    (void)send_records();
   }
   if (phase_ != Phase::dead) {
     loop_.unwatch(socket_.get());
@@ -127,13 +149,10 @@ void TlsLink::start(Phase phase, SSL_CTX* context, bool accept) {
   is_server_ = accept;
   ERR_clear_error();
   ssl_ = SSL_new(context);
-  BIO* in = ssl_ == nullptr ? nullptr : BIO_new_socket(socket_.get(), BIO_NOCLOSE);
-  BIO* out = in == nullptr ? nullptr : collecting_bio(&cipher_);
-  if (out == nullptr) {
-    BIO_free(in);
-    return die(make_error(Errc::internal, "TLS cannot be set up: " + openssl_reasons()));
-  }
-  SSL_set_bio(ssl_, in, out);
+  transport_.fd = socket_.get();
+  BIO* bio = ssl_ == nullptr ? nullptr : TransportBio::make(&transport_);
+  if (bio == nullptr) return die(make_error(Errc::internal, "TLS cannot be set up: " + openssl_reasons()));
+  SSL_set_bio(ssl_, bio, bio);  // owns it
   set_peer_check(ssl_, check_.get());
   if (accept) {
     SSL_set_accept_state(ssl_);
@@ -179,10 +198,11 @@ void TlsLink::connected() {
 
 void TlsLink::advance() {
   const auto in = in_;
+  transport_.drained = false;
   if (phase_ == Phase::handshaking && !handshake()) return;
   if (in->alive) read_some();
   // Answers of TLS itself (a key update); frames queued by handlers leave at the end of the batch.
-  if (in->alive && cipher_.size() != cipher_sent_ && !blocked_) schedule_flush();
+  if (in->alive && transport_.out.size() != sent_ && !blocked_) schedule_flush();
 }
 
 bool TlsLink::handshake() {
@@ -204,7 +224,7 @@ bool TlsLink::handshake() {
     become_up();
     return in->alive;
   }
-  if (send_cipher()) update_watch();
+  if (send_records()) update_watch();
   return in->alive && rc == 1;
 }
 
@@ -286,14 +306,14 @@ void TlsLink::schedule_flush() {
 void TlsLink::flush() {
   flush_pending_ = false;
   if (phase_ != Phase::up && phase_ != Phase::handshaking && phase_ != Phase::welcoming) return;
-  while (send_cipher() && phase_ == Phase::up && out_.size() != out_sent_)
+  while (send_records() && phase_ == Phase::up && out_.size() != out_sent_)
     if (!encrypt_some()) return;
   if (phase_ != Phase::dead) update_watch();
 }
 
 // Turns some of the queued frames into records. False: the link is dead.
 bool TlsLink::encrypt_some() {
-  while (out_.size() != out_sent_ && cipher_.size() - cipher_sent_ < kCipherChunk) {
+  while (out_.size() != out_sent_ && transport_.out.size() - sent_ < kCipherChunk) {
     ERR_clear_error();
     const int written = SSL_write(ssl_, out_.data() + out_sent_, static_cast<int>(std::min<size_t>(out_.size() - out_sent_, SSL3_RT_MAX_PLAIN_LENGTH)));
     if (written <= 0) {
@@ -316,9 +336,9 @@ bool TlsLink::encrypt_some() {
 }
 
 // True: everything is in the socket. False: it is full, or the link is dead.
-bool TlsLink::send_cipher() {
-  while (cipher_sent_ != cipher_.size()) {
-    const ssize_t sent = ::send(socket_.get(), cipher_.data() + cipher_sent_, cipher_.size() - cipher_sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+bool TlsLink::send_records() {
+  while (sent_ != transport_.out.size()) {
+    const ssize_t sent = ::send(socket_.get(), transport_.out.data() + sent_, transport_.out.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
     if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
       blocked_ = true;
@@ -330,10 +350,10 @@ bool TlsLink::send_cipher() {
       return false;
     }
     // Closed by the peer: what it sent before (an alert with its reason) may still wait to be read, and the reading side ends the link.
-    cipher_sent_ += sent < 0 ? cipher_.size() - cipher_sent_ : static_cast<size_t>(sent);
+    sent_ += sent < 0 ? transport_.out.size() - sent_ : static_cast<size_t>(sent);
   }
-  cipher_.clear();
-  cipher_sent_ = 0;
+  transport_.out.clear();
+  sent_ = 0;
   blocked_ = false;
   return true;
 }
@@ -359,8 +379,8 @@ void TlsLink::die(Error error) {
   error.message = whom() + ": " + error.message;
   // An alert tells the peer what was wrong with it. What it has sent must be read first: closing with unread data would make the
   // kernel reset the connection, and the alert would be lost.
-  if (phase_ != Phase::connecting && cipher_.size() != cipher_sent_) {
-    (void)::send(socket_.get(), cipher_.data() + cipher_sent_, cipher_.size() - cipher_sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
+  if (phase_ != Phase::connecting && transport_.out.size() != sent_) {
+    (void)::send(socket_.get(), transport_.out.data() + sent_, transport_.out.size() - sent_, MSG_NOSIGNAL | MSG_DONTWAIT);
     char rest[4096];
     for (int i = 0; i < 64 && recv(socket_.get(), rest, sizeof rest, MSG_DONTWAIT) > 0; ++i) {}
   }
@@ -369,8 +389,8 @@ void TlsLink::die(Error error) {
   socket_.reset();
   loop_.cancel(std::exchange(handshake_timer_, 0));
   wire::Bytes().swap(out_);
-  wire::Bytes().swap(cipher_);
-  out_sent_ = cipher_sent_ = 0;
+  wire::Bytes().swap(transport_.out);
+  out_sent_ = sent_ = 0;
   in_->alive = false;
   // Later, from the loop: whoever called send() must not find its link destroyed when send() returns.
   loop_.defer([in = in_, error = std::move(error)] {

@@ -59,11 +59,12 @@ class TlsLink {
   const std::string& peer_node() const;
   const std::string& peer_serial() const;
   const Endpoint& peer_address() const { return peer_address_; }
-  size_t queued_bytes() const { return out_.size() - out_sent_ + cipher_.size() - cipher_sent_; }
+  size_t queued_bytes() const { return out_.size() - out_sent_ + transport_.out.size() - sent_; }
   void set_events(Events events);
 
  private:
   friend class TlsListener;
+  friend struct TransportBio;
   enum class Phase { connecting, handshaking, welcoming, up, dead };
   struct Inbound;
   TlsLink(Loop& loop, Fd socket, const Endpoint& peer, Events events, const TlsOptions& options);
@@ -77,7 +78,7 @@ class TlsLink {
   bool deliver(const std::shared_ptr<Inbound>& in);
   void schedule_flush();
   bool encrypt_some();
-  bool send_cipher();
+  bool send_records();
   void update_watch();
   void fail_tls(int rc);
   void die(Error error);
@@ -92,8 +93,15 @@ class TlsLink {
   std::shared_ptr<Inbound> in_;
   wire::Bytes out_;           // frames, plain
   size_t out_sent_ = 0;
-  wire::Bytes cipher_;        // TLS records on their way to the socket
-  size_t cipher_sent_ = 0;
+  // What OpenSSL reads from and writes to in place of the socket.
+  struct Transport {
+    int fd = -1;
+    wire::Bytes out;          // TLS records on their way to the socket
+    bool drained = false;     // the last read of this wake-up took all there was: no system call to hear "nothing"
+    bool ended = false;       // the peer has closed its side
+  };
+  Transport transport_;
+  size_t sent_ = 0;           // of transport_.out
   Phase phase_ = Phase::handshaking;
   uint32_t watched_ = 0;
   bool is_server_ = false, flush_pending_ = false, blocked_ = false;
