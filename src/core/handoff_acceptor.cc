@@ -21,12 +21,11 @@ void Acceptor::on(NodeIndex from, const wire::Prepare& m, bool donating, Time no
     return;
   }
   // A donor numbers its moves upwards and its link keeps their order: what is not above the last one is a replay.
-  uint64_t& highest = highest_[from];
-  if (!planted(3)) {
-    if (!of_incarnation(m.xid, shared_.links.incarnation(from)) || m.xid <= highest)
-      return refuse(key, make_error(Errc::refused, "this handoff is over"));
-  }
-  highest = std::max(highest, m.xid);
+  Seen& seen = seen_[from];
+  if ((!of_incarnation(m.xid, shared_.links.incarnation(from)) || m.xid <= seen.last) && !planted(3))
+    return refuse(key, make_error(Errc::refused, "this handoff is over"));
+  if (seen.first == 0) seen.first = m.xid;
+  seen.last = std::max(seen.last, m.xid);
   if (donating) return refuse(key, make_error(Errc::busy, "this node is moving that connection itself"));
   if (shared_.owned_epoch(m.id) >= m.epoch && !planted(3))
     return refuse(key, make_error(Errc::exists, "this node owns that connection with the same or a later epoch"));
@@ -120,7 +119,7 @@ void Acceptor::on(NodeIndex from, const wire::Commit& m, Time now) {
     return;
   }
   // This life took it on and did not withdraw it: so it came to life here, even if it has ended or moved on since.
-  if (of_incarnation(m.xid, shared_.links.incarnation(from)) && m.xid <= highest_[from]) {
+  if (const auto seen = seen_.find(from); seen != seen_.end() && (m.xid >= seen->second.first || planted(14)) && m.xid <= seen->second.last) {
     shared_.send(from, planted(5) ? LinkMessage(wire::Unknown{m.xid}) : LinkMessage(wire::Active{m.xid}));
     return;
   }
@@ -186,7 +185,7 @@ void Acceptor::link_down(NodeIndex node) {
 
 void Acceptor::link_up(NodeIndex node, bool new_incarnation) {
   if (!new_incarnation) return;
-  highest_.erase(node);
+  seen_.erase(node);
   // Its former life alone could have committed these, and took that knowledge with it. Its privileged half has thawed what was not being
   // committed and silenced the rest: nobody will ever ask for them.
   for (auto it = acceptances_.lower_bound(first_of(node)); it != acceptances_.end() && it->first.from == node;) {

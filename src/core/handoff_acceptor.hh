@@ -61,7 +61,11 @@ class Acceptor {
   const Time grace_over_;
   Acceptances acceptances_;                        // ordered by donor: a link event touches only that donor's
   std::unordered_map<ConnId, AcceptKey> arriving_;
-  std::unordered_map<NodeIndex, uint64_t> highest_;  // per donor: the xid of its last prepare in its present incarnation
+  // Per donor, in its present incarnation and in ours: the xids of its first and last prepare.
+  struct Seen {
+    uint64_t first = 0, last = 0;
+  };
+  std::unordered_map<NodeIndex, Seen> seen_;
   Deadlines<AcceptKey> deadlines_;
 
   // Restored and destroyed again by this life, while the donor may have committed: it can ask much later (a node that was stopped). Forgotten

@@ -808,6 +808,21 @@ TEST_F(HandoffTest, ARestartedAcceptorThatHasItNotSaysSo) {
   next.sent<wire::Unknown>();
 }
 
+// New attempts do not make it believe that it saw the old ones.
+TEST_F(HandoffTest, ARestartedAcceptorKnowsWhatItHasNotSeen) {
+  committed();
+  Engine next(kAcceptor, kAcceptorLife + 1, {}, now);
+  next.handoff.link_up(kDonor, kDonorLife, now);
+  prepare.xid = xid + 1;
+  prepare.id = id(8);
+  next.handoff.message(kDonor, prepare, now);
+  next.expect<Check>();
+  next.handoff.checked({kDonor, xid + 1}, {}, now);
+  next.sent<wire::Ready>();
+  next.handoff.message(kDonor, commit, now + 3s);
+  EXPECT_EQ(next.sent<wire::Unknown>().xid, xid);
+}
+
 TEST_F(HandoffTest, StrangersAreIgnored) {
   acceptor.handoff.message(kThird, wire::Prepare{1, id(), 5, flow()}, now);
   acceptor.handoff.message(kAcceptor, wire::Prepare{1, id(), 5, flow()}, now);

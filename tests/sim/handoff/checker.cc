@@ -114,7 +114,7 @@ void Checker::steered_away(ConnNo conn, uint16_t donor, uint64_t xid, bool accep
   if (!w) return;
   w->committed = true;
   w->committed_at = now_();
-  const bool acceptor_gave_up = now_() - w->started >= limits_.quiet_timeout;   // the donor was stopped in between
+  const bool acceptor_gave_up = now_() - w->started >= limits_.quiet_timeout - std::chrono::milliseconds(10);   // the donor was stopped in between
   check(acceptor_has_socket || w->died || acceptor_gave_up, conn, "steered to a node where its socket does not exist yet");
 }
 
@@ -123,7 +123,8 @@ void Checker::retired(ConnNo conn, uint16_t donor, uint64_t xid) {
   check(w && w->committed, conn, "the donor closes its socket before steering has switched");
 }
 
-void Checker::handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_lost) {
+void Checker::handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_moved, bool reported_lost, uint64_t epoch) {
+  check(!reported_moved || at(conn).epoch >= epoch, conn, "reported moved, and it never came to life there");
   if (Window* w = window(conn, donor, xid)) {
     check(!reported_lost || excused(conn), conn, "reported lost, and neither of its nodes died or was out of reach");
     at(conn).given_up |= reported_lost;

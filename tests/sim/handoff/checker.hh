@@ -41,7 +41,7 @@ class Checker {
   void handoff_started(ConnNo conn, uint16_t donor, uint64_t xid, uint16_t acceptor);
   void steered_away(ConnNo conn, uint16_t donor, uint64_t xid, bool acceptor_has_socket);
   void retired(ConnNo conn, uint16_t donor, uint64_t xid);
-  void handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_lost);
+  void handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_moved, bool reported_lost, uint64_t epoch);
   void node_died(uint16_t node);                               // daemon or machine
   void node_unreachable(uint16_t node);                        // stopped
   void link_unreachable(uint16_t a, uint16_t b);               // cut

@@ -16,6 +16,21 @@ const char* name_of(const core::Action& action) {
   return kNames[action.index()];
 }
 
+Node::Node(World& world, uint16_t self)
+    : world_(world),
+      self_(self),
+      clock_offset_(world.random.between({}, std::chrono::hours(1000))),
+      clock_drift_(double(int64_t(world.random.below(1001)) - 500) * 1e-6) {}
+
+Time Node::clock() const {
+  const Duration t = world_.now().time_since_epoch();
+  return Time(clock_offset_ + t + Duration(int64_t(double(t.count()) * clock_drift_)));
+}
+Time Node::world_time(Time local) const {
+  const Duration wait = local - clock();
+  return world_.now() + std::max<Duration>(Duration(int64_t(double(wait.count()) / (1 + clock_drift_)) + 1), {});
+}
+
 void Node::start(uint64_t incarnation) {
   incarnation_ = incarnation;
   engine_ = std::make_unique<core::Handoff>(
@@ -24,7 +39,7 @@ void Node::start(uint64_t incarnation) {
         const auto it = owned_.find(conn_no(id));
         return it == owned_.end() ? uint64_t{0} : it->second;
       },
-      world_.now(), incarnation);
+      clock(), incarnation);
   for (const auto& [conn, epoch] : world_.host(self_).serving())
     world_.machines.after(self_, Part::daemon, world_.random.between({}, world_.settings.register_max), "register", [this, conn = conn] {
       const auto serving = world_.host(self_).serving();
@@ -47,17 +62,17 @@ void Node::died() {
 }
 
 void Node::link_up(uint16_t peer) {
-  engine_->link_up(peer, world_.node(peer).incarnation(), world_.now());
+  engine_->link_up(peer, world_.node(peer).incarnation(), clock());
   if (world_.contact() == peer) tell_contact_all();
   go_on();
 }
 void Node::link_down(uint16_t peer) {
-  engine_->link_down(peer, world_.now());
+  engine_->link_down(peer, clock());
   go_on();
 }
 void Node::receive(uint16_t from, core::LinkMessage message) {
   world_.trace.add(world_.now(), name_of(message), from, self_);
-  engine_->message(from, std::move(message), world_.now());
+  engine_->message(from, std::move(message), clock());
   go_on();
 }
 
@@ -65,7 +80,7 @@ bool Node::start_handoff(ConnNo conn, uint16_t target, bool yielded, const AppSt
   const auto it = owned_.find(conn);
   if (it == owned_.end()) return false;
   core::Move move{conn_id(conn), conn_flow(conn), it->second, target, yielded, yielded ? wire::encode(state) : wire::Bytes{}};
-  const auto xid = engine_->start(std::move(move), world_.now());
+  const auto xid = engine_->start(std::move(move), clock());
   if (!xid) return false;
   world_.trace.add(world_.now(), "handoff", conn, self_, target);
   world_.checker.handoff_started(conn, self_, *xid, target);
@@ -93,9 +108,9 @@ void Node::arm_timer() {
   const Time next = engine_->next_deadline();
   if (next >= timer_) return;
   timer_ = next;
-  world_.machines.at(self_, Part::daemon, next, "tick", [this, next] {
+  world_.machines.at(self_, Part::daemon, world_time(next), "tick", [this, next] {
     if (timer_ == next) timer_ = Time::max();
-    engine_->tick(world_.now());
+    engine_->tick(clock());
     go_on();
   });
 }
@@ -145,7 +160,7 @@ void Node::carry_out(core::AskYield& a) {
     if (host.serves(conn) && !refuses) blob = wire::encode(host.let_go(conn));
     world_.machines.after(self_, Part::daemon, world_.settings.api_delay, "yielded", [this, xid, conn, blob = std::move(blob)]() mutable {
       const bool let_go = bool(blob);
-      if (!engine_->yielded(xid, std::move(blob), world_.now()) && let_go) world_.host(self_).give_back(conn);
+      if (!engine_->yielded(xid, std::move(blob), clock()) && let_go) world_.host(self_).give_back(conn);
       go_on();
     });
   });
@@ -161,7 +176,7 @@ void Node::carry_out(core::Freeze& a) {
             if (!tcp) host.unhold(conn);
             return tcp;
           },
-          [this, xid = a.xid](Result<wire::Bytes> tcp) { engine_->frozen(xid, std::move(tcp), world_.now()); });
+          [this, xid = a.xid](Result<wire::Bytes> tcp) { engine_->frozen(xid, std::move(tcp), clock()); });
 }
 
 void Node::carry_out(core::Thaw& a) {
@@ -174,7 +189,7 @@ void Node::carry_out(core::Thaw& a) {
             }
             return status;
           },
-          [this, xid = a.xid](Status status) { engine_->thawed(xid, std::move(status), world_.now()); });
+          [this, xid = a.xid](Status status) { engine_->thawed(xid, std::move(status), clock()); });
 }
 
 void Node::carry_out(core::CommitMove& a) {
@@ -205,11 +220,11 @@ void Node::carry_out(core::Report& a) {
   } else if (a.give_back) {
     host.give_back(conn, a.epoch);
   }
-  world_.checker.handoff_over(conn, self_, a.xid, a.lost);
+  world_.checker.handoff_over(conn, self_, a.xid, bool(a.status), a.lost, a.epoch);
 }
 
 void Node::carry_out(core::Check& a) {
-  engine_->checked(a.key, fails("check") ? Status(failure()) : Status(), world_.now());
+  engine_->checked(a.key, fails("check") ? Status(failure()) : Status(), clock());
 }
 
 void Node::carry_out(core::Restore& a) {
@@ -223,7 +238,7 @@ void Node::carry_out(core::Restore& a) {
             if (!status && !lives_here) world_.host(self_).unrestore(conn, from, world_.contact() == self_);
             return status;
           },
-          [this, key = a.key](Status status) { engine_->restored(key, std::move(status), world_.now()); });
+          [this, key = a.key](Status status) { engine_->restored(key, std::move(status), clock()); });
 }
 
 void Node::carry_out(core::Activate& a) {
@@ -231,7 +246,7 @@ void Node::carry_out(core::Activate& a) {
           [this, conn = conn_no(a.id), epoch = a.epoch, broken = fails("activate")] {
             return broken ? Status(failure()) : world_.host(self_).activate(conn, epoch);
           },
-          [this, key = a.key](Status status) { engine_->activated(key, std::move(status), world_.now()); });
+          [this, key = a.key](Status status) { engine_->activated(key, std::move(status), clock()); });
 }
 
 void Node::carry_out(core::Deliver& a) {

@@ -14,7 +14,7 @@ class World;
 
 class Node {
  public:
-  Node(World& world, uint16_t self) : world_(world), self_(self) {}
+  Node(World& world, uint16_t self);
 
   void start(uint64_t incarnation);   // a new engine; the host's application registers what it has
   void died();
@@ -33,6 +33,9 @@ class Node {
   core::Handoff* engine() { return engine_.get(); }
 
  private:
+  // Every node has a clock of its own: it began at another time and runs a little fast or slow.
+  Time clock() const;
+  Time world_time(Time local) const;
   void go_on();                       // carry out what the engine has asked for
   void arm_timer();
   void tell_contact(ConnNo conn, uint16_t owner, uint64_t epoch);
@@ -58,6 +61,8 @@ class Node {
 
   World& world_;
   const uint16_t self_;
+  const Duration clock_offset_;
+  const double clock_drift_;
   uint64_t incarnation_ = 0;
   std::unique_ptr<core::Handoff> engine_;
   std::unordered_map<ConnNo, uint64_t> owned_;
