@@ -55,7 +55,8 @@ Result<bool> run(const Arguments& args) {
       plan.seed = acts.size() + 1;
       GECKO_TRY(auto act, demo::perform(*scene, plan, screen));
       const std::string said = sentence(1, act.handoffs + 1, act.resets, act.wrong_bytes);
-      screen.say("    " + (act.well() ? screen.good(said) : screen.bad(said + (act.problem.empty() ? "" : "; " + act.problem))));
+      screen.say("    " + (act.well() ? screen.good(said) : screen.bad(said + (act.whole() ? "; too few handoffs to show anything" : "; " + act.problem))));
+      if (!act.well()) screen.say("    the nodes' logs are kept in " + scene->keep_logs());
       if (act.refused > 0) screen.say(screen.faint("    " + std::to_string(act.refused) + " handoffs were refused, which harms nobody; the first: " + act.first_refusal));
       acts.push_back(std::move(act));
     }

@@ -33,7 +33,8 @@ struct Act {
   int curl_exit = 0;
   std::string problem, first_refusal;
 
-  bool well() const;
+  bool whole() const;                    // every byte right, no reset
+  bool well() const;                     // and it moved often enough to have shown something
   nlohmann::json json() const;
 };
 

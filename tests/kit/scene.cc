@@ -129,6 +129,19 @@ Status Scene::still_well() const {
   return {};
 }
 
+std::string Scene::keep_logs() const {
+  const std::string to = "/tmp/gecko-" + lab_->options().name + "-logs";
+  std::error_code error;
+  for (const auto& node : nodes()) {
+    std::filesystem::create_directories(to + "/" + node, error);
+    for (const char* name : {"geckod", "gecko-echo", "gecko-stream"}) {
+      const auto file = node + "/" + name + ".log";
+      std::filesystem::copy_file(lab_->directory() + "/" + file, to + "/" + file, std::filesystem::copy_options::overwrite_existing, error);
+    }
+  }
+  return to;
+}
+
 size_t raise_descriptor_limit() {
   rlimit limit{};
   (void)getrlimit(RLIMIT_NOFILE, &limit);

@@ -38,6 +38,8 @@ class Scene {
   // The node that has this connection now. Errors: not_found.
   Result<std::string> owner(const Endpoint& client);
   Status still_well() const;  // every process that was started still runs
+  // Logs go with the lab. After a failure: copies them, and says to where (/tmp/gecko-NAME-logs).
+  std::string keep_logs() const;
 
  private:
   static constexpr uint16_t kStreamPort = 8080, kEchoPort = 7007;
