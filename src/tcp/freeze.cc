@@ -51,18 +51,13 @@ bool prepare() { return prepare_deaf_filter(); }
 Result<Frozen> freeze(int fd) {
   GECKO_TRY(const tcp_info info, inspect(fd));
   // Input first, so that nothing moves any more while the rest is read.
-  if (!make_deaf(fd)) return socket_error(fd, "attaching the filter that stops its input");
+  if (!make_deaf(fd)) return privileged_error(fd, "attaching the filter that stops its input");
   const auto undo = [fd](const char* doing) {
-    Error error = socket_error(fd, doing);
+    Error error = privileged_error(fd, doing);
     make_hearing(fd);
     return error;
   };
-  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) {
-    if (errno != EPERM) return undo("entering repair mode");
-    Error error = undo("entering repair mode");
-    error.message += "; this needs CAP_NET_ADMIN in the user namespace that owns the socket's network namespace";
-    return error;
-  }
+  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return undo("entering repair mode");
   // Repair mode alone does not stop output: the pacing timer goes on sending what is queued. A closed send window does.
   tcp_repair_window window{};
   bool ok = get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window);
@@ -108,7 +103,7 @@ Status thaw(int fd, const Frozen& frozen, Injector* injector) {
 
 Status retire(int fd) {
   // In repair mode, always: outside of it the next call would send a reset.
-  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return socket_error(fd, "entering repair mode to end it silently");
+  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return privileged_error(fd, "entering repair mode to end it silently");
   sockaddr none{};
   none.sa_family = AF_UNSPEC;
   // Unlike close, this frees the connection's addresses at once, however many descriptors of the socket are left.

@@ -131,14 +131,16 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
   Fd socket(::socket(v6_socket ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
   if (!socket) return failed(s, "creating a socket");
   const int fd = socket.get();
-  if (!make_deaf(fd)) return failed(s, "attaching the filter that stops its input");
+  const auto not_permitted = [&](const char* doing) {
+    const int err = errno;
+    Error error = failed(s, doing, err);
+    name_capability(error, err);
+    return error;
+  };
+  if (!make_deaf(fd)) return not_permitted("attaching the filter that stops its input");
   // From here on closing the descriptor sends nothing. Repair mode also forces address reuse, which SO_REUSEADDR would
   // weaken (a listener on the same port would then be in the way): that option waits until repair mode is left.
-  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) {
-    Error error = failed(s, "entering repair mode");
-    error.message += "; this needs CAP_NET_ADMIN in the user namespace that owns the network namespace";
-    return error;
-  }
+  if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return not_permitted("entering repair mode");
   if (s.v4_mapped && !set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0)) return failed(s, "allowing IPv4 on its IPv6 socket");
   // For IPv4, connect's route lookup refuses a foreign source as well; transparent for that moment only.
   const bool foreign_v4 = options.freebind && v4;

@@ -32,4 +32,14 @@ std::string describe(int fd) {
 
 Error socket_error(int fd, const char* doing, int err) { return os_error(describe(fd) + ": " + doing, err); }
 
+void name_capability(Error& error, int err) {
+  if (err == EPERM) error.message += "; this needs CAP_NET_ADMIN in the user namespace that owns the network namespace";
+}
+
+Error privileged_error(int fd, const char* doing, int err) {
+  Error error = socket_error(fd, doing, err);
+  name_capability(error, err);
+  return error;
+}
+
 }  // namespace gecko::tcp

@@ -38,6 +38,10 @@ std::string describe(int fd);
 // An error from errno that says what was tried on which connection.
 Error socket_error(int fd, const char* doing, int err = errno);
 
+// The same for the calls that need the capability: an EPERM says which.
+Error privileged_error(int fd, const char* doing, int err = errno);
+void name_capability(Error& error, int err);
+
 inline bool set_raw(int fd, int level, int name, const void* value, socklen_t size) { return ::setsockopt(fd, level, name, value, size) == 0; }
 inline bool set_int(int fd, int level, int name, int value) { return set_raw(fd, level, name, &value, sizeof value); }
 template <class T>
