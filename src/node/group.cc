@@ -102,6 +102,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (was_up || peer.last_error != error.message)
     (was_up ? log_warn : log_info)("group '" + config_.name + "': link to " + name + " is down: " + error.message);
   peer.last_error = error.message;
+  if (was_up) peer.only_geckod_ended = error.code == Errc::closed;
   peer.link.reset();
   if (peer.state != PeerState::unknown) peer.state = PeerState::down;
   if (peer.index > self_) redial_later(peer);
@@ -146,6 +147,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       peer.incarnation = m.incarnation;
       peer.state = PeerState::up;
       peer.last_error.clear();
+      peer.only_geckod_ended = false;
       log_info("group '" + config_.name + "': link to " + m.node + " is up" +
                (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
       peer.send(LinkType::ping, load());
@@ -155,6 +157,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       run_actions();
       elect();
       if (contact_ == peer.index) send_owned_flows(peer);
+      ask_newcomer(peer);
       membership_changed();
     });
   }

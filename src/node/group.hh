@@ -184,11 +184,14 @@ class Group {
   struct Question { std::set<uint16_t> waiting; Time since{}; };
   std::unordered_map<Flow, Question> questions_;
   void answered_by_nobody(const Flow& flow);
+  void ask_again_at(const Flow& flow, Time when);
+  void ask_newcomer(Peer& peer);
 
   const core::PolicyKind policy_;
   core::PolicyState policy_state_;
   core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
+  uint16_t former_contact_ = UINT16_MAX;
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   std::vector<uint16_t> slots_;
   GroupCounters counters_;

@@ -43,6 +43,7 @@ void Group::elect() {
 
 void Group::become(uint16_t contact) {
   const bool was = is_contact();
+  former_contact_ = contact_;
   contact_ = contact;
   log_info("group '" + config_.name + "': the contact is " + config_.nodes[contact].name + (contact == self_ ? " (this node)" : ""));
   const auto report = [this](Status status) {

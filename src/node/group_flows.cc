@@ -19,6 +19,9 @@ constexpr uint64_t kHintFor = 3600 * kNs;
 constexpr uint64_t kKernelMayAnswerFor = 1 * kNs;
 constexpr Duration kQuestionTimeout = std::chrono::seconds(1);
 constexpr size_t kMaxQuestions = 4096;
+// A node that fell silent may only have been cut off, this one too: after the cable heals a link takes up to a second's backoff and a
+// handshake. For so long nobody is told that his connection does not exist.
+constexpr Duration kSilentPatience = std::chrono::seconds(3);
 }  // namespace
 
 Status Group::opened(ApiSession& session, const wire::Opened& m) {
@@ -128,10 +131,22 @@ void Group::unknown_flow(const Flow& flow) {
   const bool nobody = question.waiting.empty();
   questions_.emplace(flow, std::move(question));
   if (nobody) return answered_by_nobody(flow);
+  ask_again_at(flow, daemon_.loop().now() + kQuestionTimeout);
+}
+
+void Group::ask_again_at(const Flow& flow, Time when) {
   const std::weak_ptr<bool> alive = alive_;
-  daemon_.loop().at(daemon_.loop().now() + kQuestionTimeout, [this, alive, flow] {
+  daemon_.loop().at(when, [this, alive, flow] {
     if (!alive.expired() && questions_.contains(flow)) answered_by_nobody(flow);
   });
+}
+
+// A node that is back may own what was asked while it was away.
+void Group::ask_newcomer(Peer& peer) {
+  for (auto& [flow, question] : questions_) {
+    question.waiting.insert(peer.index);
+    peer.send(LinkType::ask_owner, wire::AskOwner{flow});
+  }
 }
 
 void Group::on_ask_owner(Peer& peer, const wire::AskOwner& m) {
@@ -165,10 +180,29 @@ void Group::on_owner_is(Peer& peer, const wire::OwnerIs& m) {
   if (it->second.waiting.empty()) answered_by_nobody(m.flow);
 }
 
-// Nobody's: this machine's kernel may tell the client so (a reset), instead of leaving it to time out.
+// No node that can be asked owns it.
 void Group::answered_by_nobody(const Flow& flow) {
   const Flow copy = flow;   // the argument may live in the map
-  questions_.erase(copy);
+  const auto question = questions_.find(copy);
+  if (question == questions_.end()) return;
+  // Where only geckod has ended, applications and their connections go on, and the kernel knows them (or resets the others). The contact
+  // of before is the likeliest: its own connections are those nobody else has heard of.
+  const Peer* orphaned = nullptr;
+  bool silent = false;
+  for (const auto& peer : peers_) {
+    if (peer.up() || peer.index == self_) continue;
+    if (!peer.only_geckod_ended) silent = true;
+    else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;
+  }
+  if (orphaned != nullptr) {
+    questions_.erase(question);
+    (void)daemon_.hold().release(copy, GECKO_FLOW_FORWARD, number(orphaned->index), 0);
+    return;
+  }
+  const Time patience_ends = question->second.since + kSilentPatience;
+  if (silent && daemon_.loop().now() < patience_ends) return ask_again_at(copy, patience_ends);
+  // Nobody's: this machine's kernel may tell the client so (a reset), instead of leaving it to time out.
+  questions_.erase(question);
   (void)daemon_.hold().release(copy, GECKO_FLOW_KERNEL, number(self_), 0);
 }
 

@@ -24,6 +24,7 @@ struct Peer {
   Duration backoff{};
   net::Loop::TimerId redial_timer = 0;
   std::string last_error;
+  bool only_geckod_ended = false;        // its kernel ended the link: the machine and its applications live
 
   bool up() const { return state == PeerState::up; }
   template <wire::Message M>

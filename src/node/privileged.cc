@@ -5,6 +5,7 @@
 #include "base/log.hh"
 #include "net/interface.hh"
 #include "node/key_copies.hh"
+#include "tcp/socket_names.hh"
 
 namespace gecko::node {
 
@@ -130,6 +131,11 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
     return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
   if (held_.size() >= kMaxTokens || held_.contains(m.token)) return answer(make_error(Errc::limit, "too many connections are being moved at once"));
+  // Before anything is done to it: a foreign connection is not even stopped for a moment.
+  const auto names = tcp::read_names(fd.get());
+  if (!names) return answer(names.error());
+  if (names->flow != m.flow)
+    return answer(make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + m.flow.str() + " as announced"));
   if (auto ok = barrier(m.flow); !ok) return answer(ok.error());
   auto frozen = tcp::freeze(fd.get());
   if (!frozen) return answer(frozen.error());
@@ -139,8 +145,6 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     answer(error);
   };
   if (!state) return give_up(state.error());
-  if (state->flow != m.flow)
-    return give_up(make_error(Errc::permission, "the descriptor is connection " + state->flow.str() + ", not " + m.flow.str() + " as announced"));
   if (!m.accept_hole) {
     const auto entry = kernel_.steering.flows().get(m.flow);
     // Sequence space: a received FIN takes one number (RFC 9293 section 3.4).

@@ -1,0 +1,203 @@
+#include "fault_scene.hh"
+
+#include <signal.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "lab/daemon.hh"
+#include "lab/net_namespace.hh"
+
+namespace gecko::system_test {
+
+bool eventually(const std::function<bool()>& done, Duration at_most) {
+  const Time deadline = monotonic_now() + at_most;
+  while (!done()) {
+    if (monotonic_now() > deadline) return false;
+    std::this_thread::sleep_for(2ms);
+  }
+  return true;
+}
+
+std::string read_text(const std::string& file) {
+  std::ifstream in(file);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+
+std::string status_line(pid_t pid, const std::string& key) {
+  std::istringstream text(read_text("/proc/" + std::to_string(pid) + "/status"));
+  for (std::string line; std::getline(text, line);)
+    if (line.starts_with(key + ":")) {
+      const size_t at = line.find_first_not_of(" \t", key.size() + 1);
+      return at == std::string::npos ? "" : line.substr(at);
+    }
+  return {};
+}
+
+pid_t geckod(const lab::Lab& lab, const std::string& node, Half half) {
+  const auto* const host = lab.find(node);
+  if (host == nullptr) return -1;
+  for (const pid_t pid : lab::geckods_in(host->network_namespace))
+    if ((status_line(pid, "Name") == "geckod: priv") == (half == Half::privileged)) return pid;
+  return -1;
+}
+
+pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program) {
+  const auto* const host = lab.find(node);
+  if (host == nullptr) return -1;
+  for (const pid_t pid : lab::processes_in(host->network_namespace))
+    if (status_line(pid, "Name") == program) return pid;
+  return -1;
+}
+
+void kill_process(pid_t pid) {
+  if (pid <= 0) return;
+  (void)::kill(pid, SIGKILL);
+  EXPECT_TRUE(eventually([&] {
+    const std::string state = status_line(pid, "State");
+    return state.empty() || state.front() == 'Z';
+  })) << "process " << pid << " does not end";
+}
+
+void FaultTest::SetUp() {
+  kit::raise_descriptor_limit();
+  auto up = kit::Scene::up({.name = "flt"});
+  ASSERT_TRUE(up) << up.error().message;
+  scene_ = std::move(*up);
+  auto swarm = kit::Swarm::start(scene_->in_client());
+  ASSERT_TRUE(swarm) << swarm.error().message;
+  swarm_ = std::move(*swarm);
+}
+
+void FaultTest::TearDown() {
+  if (swarm_) {
+    const auto totals = swarm_->wind_down(5s);
+    EXPECT_EQ(totals.wrong, 0u) << totals.first_failure;
+    EXPECT_EQ(totals.stuck, 0u) << "a client hangs";
+    EXPECT_LE(totals.lost(), may_be_lost) << totals.first_failure;
+  }
+  if (HasFailure() && scene_) {
+    for (const auto& node : scene_->nodes())
+      for (const char* log : {"geckod", "gecko-echo"}) {
+        const std::string text = read_text(lab().directory() + "/" + node + "/" + log + ".log");
+        std::fprintf(stderr, "--- %s on %s\n%s", log, node.c_str(), text.substr(text.size() > 3000 ? text.size() - 3000 : 0).c_str());
+      }
+  }
+  swarm_.reset();
+  scene_.reset();
+}
+
+kit::PingClient& FaultTest::ping(Duration pause, bool keep_timeline) {
+  kit::PingOptions options;
+  options.server = scene_->echo();
+  options.pause = pause;
+  options.keep_timeline = keep_timeline;
+  return swarm_->add<kit::PingClient>(options);
+}
+
+kit::EchoClient& FaultTest::echo(Duration pause) {
+  kit::EchoOptions options;
+  options.server = scene_->echo();
+  options.pause = pause;
+  return swarm_->add<kit::EchoClient>(options);
+}
+
+void FaultTest::connected() {
+  const auto ok = swarm_->wait_connected(5s);
+  ASSERT_TRUE(ok) << ok.error().message;
+  // The application may not have accepted the last one yet.
+  ASSERT_TRUE(eventually([&] {
+    size_t known = 0;
+    for (const auto& node : scene_->nodes())
+      if (const auto rows = ask().ask(node, {{"op", "connections"}})) known += (*rows)["connections"].size();
+    return known >= swarm_->open_connections();
+  })) << "not all connections are registered at a geckod";
+}
+
+Endpoint FaultTest::local(kit::Client& client) {
+  Endpoint at;
+  swarm_->call([&] { at = client.local(); });
+  return at;
+}
+
+bool FaultTest::done(kit::Client& client) {
+  bool is = false;
+  swarm_->call([&] { is = client.done(); });
+  return is;
+}
+
+bool FaultTest::progresses(kit::Client& client, Duration at_most) {
+  uint64_t before = 0;
+  swarm_->call([&] { before = client.totals().exchanges; });
+  return eventually([&] {
+    uint64_t now = 0;
+    swarm_->call([&] { now = client.totals().exchanges; });
+    return now > before + 1;   // one may have been on its way
+  }, at_most);
+}
+
+std::string FaultTest::owner(const Endpoint& client) {
+  for (const auto& node : scene_->nodes()) {
+    const auto rows = ask().ask(node, {{"op", "connections"}}, 1s);
+    if (!rows) continue;
+    for (const auto& row : (*rows)["connections"])
+      if (row.value("client", "") == client.str()) return node;
+  }
+  return {};
+}
+
+void FaultTest::move(const Endpoint& client, const std::string& to) {
+  const std::string from = owner(client);
+  ASSERT_NE(from, "") << "nobody has " << client.str();
+  const auto moved = ask().handoff(from, client.str(), to);
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_EQ(moved->moved, 1u) << moved->first_refusal;
+}
+
+std::string FaultTest::refusal(const std::string& via, const std::string& client, const std::string& to) {
+  const auto answer = ask().handoff(via, client, to);
+  return answer ? answer->first_refusal : answer.error().message;
+}
+
+nlohmann::json FaultTest::status(const std::string& via) {
+  auto answer = ask().ask(via, {{"op", "status"}});
+  EXPECT_TRUE(answer) << answer.error().message;
+  return answer ? *answer : nlohmann::json::object();
+}
+
+uint64_t FaultTest::counter(const std::string& via, const char* name) {
+  const auto json = status(via);
+  return json.contains("groups") ? json["groups"][0].value(name, uint64_t{0}) : 0;
+}
+
+void FaultTest::kill_geckod(const std::string& node) {
+  const pid_t both[] = {geckod(lab(), node, Half::unprivileged), geckod(lab(), node, Half::privileged)};
+  for (const pid_t pid : both) (void)::kill(pid, SIGKILL);
+  for (const pid_t pid : both) kill_process(pid);
+}
+
+void FaultTest::start_geckod(const std::string& node) {
+  ASSERT_TRUE(eventually([&] { return geckod(lab(), node, Half::unprivileged) < 0 && geckod(lab(), node, Half::privileged) < 0; })) << "a half of the old geckod lives";
+  auto started = scene_->lab().state(node);
+  ASSERT_TRUE(started) << started.error().message;
+  auto ok = const_cast<lab::Lab&>(lab()).start(node);
+  ASSERT_TRUE(ok) << ok.error().message;
+  ok = lab().wait_ready(8s);
+  ASSERT_TRUE(ok) << ok.error().message;
+}
+
+void FaultTest::restart_application(const std::string& node) {
+  std::error_code error;
+  const auto bin = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  lab::SpawnOptions options;
+  options.log_file = lab().directory() + "/" + node + "/gecko-echo.log";
+  options.daemon = true;
+  const auto process = lab().run(node, {(bin / "gecko-echo").string(), "-g", lab().group_file(), "-p", std::to_string(scene_->echo().port), "--policy", "none"}, options);
+  ASSERT_TRUE(process) << process.error().message;
+}
+
+}  // namespace gecko::system_test

@@ -1,0 +1,68 @@
+// What the fault tests share: a scene with three nodes, verified clients in it, and the faults themselves. Each test has a lab of its own,
+// because most of them leave theirs damaged.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "kit/echo_client.hh"
+#include "kit/ping_client.hh"
+#include "kit/scene.hh"
+#include "kit/swarm.hh"
+
+namespace gecko::system_test {
+
+using namespace std::chrono_literals;
+
+// Polls until `done`; false when `at_most` has passed before.
+bool eventually(const std::function<bool()>& done, Duration at_most = 5s);
+
+enum class Half { unprivileged, privileged };
+// The process of geckod on this node; -1: it does not run.
+pid_t geckod(const lab::Lab& lab, const std::string& node, Half half);
+pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program);
+void kill_process(pid_t pid);   // SIGKILL, and waits until it is gone
+std::string read_text(const std::string& file);
+// "Uid", "CapEff", ... of /proc/PID/status; empty: no such line.
+std::string status_line(pid_t pid, const std::string& key);
+
+class FaultTest : public ::testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;   // no client lost a byte (unless the test said how many may end); a failure quotes the logs
+
+  kit::Scene& scene() { return *scene_; }
+  const lab::Lab& lab() { return scene_->lab(); }
+  kit::Operator& ask() { return scene_->ask(); }
+
+  kit::PingClient& ping(Duration pause = 2ms, bool keep_timeline = false);
+  kit::EchoClient& echo(Duration pause = 1ms);
+  void connected();           // all of them, or the test fails
+  Endpoint local(kit::Client& client);
+  bool done(kit::Client& client);
+  bool progresses(kit::Client& client, Duration at_most = 5s);     // one more exchange
+  std::string owner(const Endpoint& client);                       // "": nobody
+  // Moves one connection and expects that to work.
+  void move(const Endpoint& client, const std::string& to);
+  // The operator's words when a handoff is refused: of the command, or of the connection. "": it was not refused.
+  std::string refusal(const std::string& via, const std::string& client, const std::string& to);
+  nlohmann::json status(const std::string& via);
+  uint64_t counter(const std::string& via, const char* name);      // of its group, in status
+  std::string client_address() { return scene_->clients().front().str(); }
+
+  void kill_geckod(const std::string& node);                       // both halves; its applications live
+  void start_geckod(const std::string& node);                      // and waits until all see each other
+  void restart_application(const std::string& node);               // gecko-echo
+
+  // How many connections may have ended by the end of the test; 0 unless it kills what owns them.
+  size_t may_be_lost = 0;
+
+  std::unique_ptr<kit::Scene> scene_;
+  std::unique_ptr<kit::Swarm> swarm_;
+};
+
+}  // namespace gecko::system_test

@@ -1,0 +1,186 @@
+// A process dies, stops or is cut off while connections are being handed to it or from it, at any instant: what is not its own goes on.
+#include <signal.h>
+
+#include <random>
+#include <thread>
+
+#include "fault_scene.hh"
+
+namespace gecko::system_test {
+namespace {
+
+class FaultInMidHandoff : public FaultTest {
+ protected:
+  // `count` connections, half of them request/response, half streams.
+  void load(size_t count) {
+    for (size_t i = 0; i < count; ++i) clients_.push_back(i % 2 == 0 ? static_cast<kit::Client*>(&ping(1ms)) : &echo(1ms));
+    connected();
+  }
+  // Hands all of them to `to` and does `fault` at a random instant of it.
+  void hand_all(const std::string& to, const std::function<void()>& fault) {
+    std::thread operating([&] {
+      kit::Operator other(lab());
+      if (const auto answer = other.handoff("n1", client_address(), to, 25s)) moved_ += answer->moved, refused_ += answer->refused;
+    });
+    std::this_thread::sleep_for(std::chrono::microseconds(random_() % 4000));   // the fault's instant: all of it takes a few milliseconds
+    fault();
+    operating.join();
+  }
+  void hand_back() {
+    for (const auto* from : {"n2", "n3"}) (void)ask().handoff(from, client_address(), "n1");
+  }
+  // Every connection speaks or has ended; the number of those that have ended.
+  size_t all_speak(Duration at_most) {
+    size_t ended = 0;
+    for (auto* client : clients_) {
+      if (!done(*client) && progresses(*client, at_most)) continue;
+      EXPECT_TRUE(eventually([&] { return done(*client); }, 2s)) << "a connection hangs: " << local(*client).str() << ", owner '" << owner(local(*client)) << "'";
+      ++ended;
+    }
+    return ended;
+  }
+  size_t known_at(const std::string& node) {
+    const auto rows = ask().ask(node, {{"op", "connections"}});
+    return rows ? (*rows)["connections"].size() : 0;
+  }
+
+  std::vector<kit::Client*> clients_;
+  size_t moved_ = 0, refused_ = 0;
+  std::mt19937 random_{20251121};
+};
+
+TEST_F(FaultInMidHandoff, AcceptorsGeckodKilledLosesOnlyWhatItOwned) {
+  load(16);
+  size_t ended = 0;
+  for (int round = 0; round < 4; ++round) {
+    hand_all("n2", [&] { kill_geckod("n2"); });
+    ended = all_speak(3s);
+    ASSERT_NO_FATAL_FAILURE(start_geckod("n2"));
+    ASSERT_TRUE(ask().wait_applications(2, 5s));
+    hand_back();
+  }
+  // What had been given and not yet taken to life when its new owner died is gone, and the donor counts it.
+  const uint64_t lost = counter("n1", "lost");
+  std::printf("acceptor's geckod killed 4 times: %zu handoffs done, %zu refused, %zu connections ended, %llu counted as lost by the donor\n", moved_, refused_, ended,
+              static_cast<unsigned long long>(lost));
+  EXPECT_LE(ended, lost);
+  may_be_lost = ended;
+}
+
+TEST_F(FaultInMidHandoff, AcceptorsMachineKilledEndsOnlyWhatItOwned) {
+  load(16);
+  hand_all("n2", [&] { ASSERT_TRUE(const_cast<lab::Lab&>(lab()).kill("n2")); });
+  // Those that had arrived end with their server, those that had not live on at n1.
+  const size_t ended = all_speak(4s);
+  std::printf("acceptor killed with its applications: %zu handoffs done, %zu refused, %zu connections ended\n", moved_, refused_, ended);
+  EXPECT_LE(ended, moved_ + counter("n1", "lost"));
+  may_be_lost = ended;
+}
+
+TEST_F(FaultInMidHandoff, AcceptorStoppedForThreeSecondsHoldsConnectionsUpForOneStepAtMost) {
+  auto& client = ping(5ms, true);
+  connected();
+  ASSERT_TRUE(const_cast<lab::Lab&>(lab()).pause("n2"));
+  const Time begin = monotonic_now();
+  const auto words = refusal("n1", local(client).str(), "n2");
+  EXPECT_NE(words.find("n2"), std::string::npos) << words;
+  EXPECT_LT(monotonic_now() - begin, 2s) << "the step timeout is 1 s";
+  EXPECT_TRUE(progresses(client, 1s));
+  std::this_thread::sleep_until(begin + 3s);   // the fault's length
+  ASSERT_TRUE(const_cast<lab::Lab&>(lab()).resume("n2"));
+  EXPECT_TRUE(progresses(client, 1s));
+  swarm_->call([&] { EXPECT_LT(client.timeline().longest_ever(), 2s); });
+  ASSERT_TRUE(lab().wait_ready(5s));
+  EXPECT_EQ(owner(local(client)), "n1");
+  move(local(client), "n2");
+  EXPECT_TRUE(progresses(client));
+}
+
+TEST_F(FaultInMidHandoff, AcceptorStoppedAtAnyInstantAnswersWhenItGoesOn) {
+  load(16);
+  hand_all("n2", [&] {
+    ASSERT_TRUE(const_cast<lab::Lab&>(lab()).pause("n2"));
+    std::this_thread::sleep_for(3s);   // the fault's length
+    ASSERT_TRUE(const_cast<lab::Lab&>(lab()).resume("n2"));
+  });
+  EXPECT_EQ(all_speak(3s), 0u);
+  std::printf("acceptor stopped for 3 s: %zu handoffs done, %zu refused\n", moved_, refused_);
+}
+
+TEST_F(FaultInMidHandoff, AcceptorCutOffAndHealedLosesNothing) {
+  load(16);
+  for (const auto length : {500ms, 2500ms}) {   // shorter and longer than the silence after which a link is given up
+    hand_all("n2", [&] {
+      ASSERT_TRUE(const_cast<lab::Lab&>(lab()).cut("n2"));
+      std::this_thread::sleep_for(length);
+      ASSERT_TRUE(const_cast<lab::Lab&>(lab()).heal("n2"));
+    });
+    EXPECT_EQ(all_speak(4s), 0u);
+    ASSERT_TRUE(lab().wait_ready(8s));
+    hand_back();
+  }
+  std::printf("acceptor cut off twice: %zu handoffs done, %zu refused\n", moved_, refused_);
+}
+
+TEST_F(FaultInMidHandoff, DonorsUnprivilegedHalfKilledLeavesItsConnectionsAlive) {
+  load(16);
+  size_t ended = 0;
+  for (int round = 0; round < 3; ++round) {
+    hand_all("n2", [&] { kill_process(geckod(lab(), "n1", Half::unprivileged)); });
+    ended = all_speak(4s);
+    ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
+    ASSERT_TRUE(ask().wait_applications(2, 5s));
+    // The library has told the new geckod what it has, and it can be moved.
+    EXPECT_TRUE(eventually([&] { return known_at("n1") + known_at("n2") >= clients_.size() - ended; })) << known_at("n1") << " + " << known_at("n2");
+    hand_back();
+    EXPECT_TRUE(eventually([&] { return known_at("n1") == clients_.size() - ended; })) << known_at("n1");
+  }
+  std::printf("donor's unprivileged half killed 3 times: %zu handoffs done, %zu refused, %zu connections ended\n", moved_, refused_, ended);
+  EXPECT_EQ(ended, 0u);
+  may_be_lost = ended;
+}
+
+TEST_F(FaultInMidHandoff, DonorsPrivilegedHalfKilledLeavesItsConnectionsAlive) {
+  load(16);
+  size_t ended = 0;
+  for (int round = 0; round < 3; ++round) {
+    hand_all("n2", [&] { kill_process(geckod(lab(), "n1", Half::privileged)); });
+    ended = all_speak(4s);
+    ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
+    ASSERT_TRUE(ask().wait_applications(2, 5s));
+    EXPECT_TRUE(eventually([&] { return known_at("n1") + known_at("n2") >= clients_.size() - ended; })) << known_at("n1") << " + " << known_at("n2");
+    hand_back();
+  }
+  std::printf("donor's privileged half killed 3 times: %zu handoffs done, %zu refused, %zu connections ended\n", moved_, refused_, ended);
+  may_be_lost = ended;
+}
+
+class ApplicationKilled : public FaultInMidHandoff {};
+
+TEST_F(ApplicationKilled, WhileIdleEndsItsConnectionsAndGeckodForgetsThem) {
+  load(8);
+  kill_process(process_named(lab(), "n1", "gecko-echo"));
+  EXPECT_TRUE(eventually([&] { return swarm_->open_connections() == 0; }, 3s)) << "a client hangs";
+  EXPECT_TRUE(eventually([&] { return known_at("n1") == 0; }));
+  EXPECT_EQ(status("n1")["verdict"], "ok") << status("n1").dump();
+  may_be_lost = clients_.size();
+  clients_.clear();
+  restart_application("n1");
+  ASSERT_TRUE(ask().wait_applications(2, 5s));
+  load(2);
+  EXPECT_TRUE(progresses(*clients_[0]));
+}
+
+TEST_F(ApplicationKilled, WhileHandedOffEndsWhatItOwnedAndNothingHangs) {
+  load(16);
+  hand_all("n2", [&] { kill_process(process_named(lab(), "n1", "gecko-echo")); });
+  const size_t ended = all_speak(3s);
+  // What had been let go of goes on at n2 (or ended with its last owner); geckod knows exactly the living ones.
+  EXPECT_TRUE(eventually([&] { return known_at("n1") == 0 && known_at("n2") == clients_.size() - ended; })) << known_at("n1") << " and " << known_at("n2");
+  EXPECT_EQ(status("n1")["verdict"], "ok") << status("n1").dump();
+  std::printf("donor's application killed: %zu handoffs done, %zu refused, %zu of %zu connections ended\n", moved_, refused_, ended, clients_.size());
+  may_be_lost = ended;
+}
+
+}  // namespace
+}  // namespace gecko::system_test
