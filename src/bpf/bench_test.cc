@@ -38,6 +38,15 @@ void start() {
   for (uint16_t i = 0; i < 3; ++i) ASSERT_TRUE(g_steering->set_node(i, nodes[i]));
 }
 
+Verdict verdict_of(uint32_t returned) {
+  switch (static_cast<int>(returned)) {
+    case TC_ACT_UNSPEC: return Verdict::pass;
+    case TC_ACT_SHOT: return Verdict::drop;
+    case TC_ACT_REDIRECT: return Verdict::redirect;
+    default: return Verdict::other;
+  }
+}
+
 }  // namespace
 
 std::string describe(const Outcome& o) {
@@ -92,17 +101,18 @@ Outcome Bench::run(Steering::Program program, const Bytes& frame, uint32_t gso_s
               .data_size_out = static_cast<uint32_t>(out.size()), .ctx_in = &context, .ctx_size_in = sizeof context);
   const int failed = bpf_prog_test_run_opts(steering().program_fd(program), &opts);
   EXPECT_EQ(failed, 0) << "BPF_PROG_RUN: " << strerror(errno) << " with a frame of " << frame.size() << " bytes";
-  switch (static_cast<int>(opts.retval)) {
-    case TC_ACT_UNSPEC: outcome.verdict = Verdict::pass; break;
-    case TC_ACT_SHOT: outcome.verdict = Verdict::drop; break;
-    case TC_ACT_REDIRECT: outcome.verdict = Verdict::redirect; break;
-    default: break;
-  }
+  outcome.verdict = verdict_of(opts.retval);
   out.resize(opts.data_size_out);
   outcome.packet = std::move(out);
   const Counters after = *steering().counters();
   for (size_t i = 0; i < after.size(); ++i) outcome.counted[i] = after[i] - before[i];
   return outcome;
+}
+
+Verdict Bench::run_verdict(const Bytes& frame) {
+  LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame.data(), .data_size_in = static_cast<uint32_t>(frame.size()));
+  EXPECT_EQ(bpf_prog_test_run_opts(steering().program_fd(Steering::Program::ingress), &opts), 0) << strerror(errno);
+  return verdict_of(opts.retval);
 }
 
 Bytes Bench::forwarded(Bytes p) const {

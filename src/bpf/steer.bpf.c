@@ -5,9 +5,11 @@
 #include "steer/action.h"
 #include "steer/mss.h"
 
-/* Version by what the link layer announced; 0: not IP. */
+/* Version by what the link layer announced; 0: not IP, or of a VLAN (another interface's packet, on its way to or from it). */
 static __always_inline __u8 ip_version(const struct __sk_buff *skb)
 {
+	if (skb->vlan_present)
+		return 0;
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return 6;
 	return skb->protocol == bpf_htons(ETH_P_IP) ? 4 : 0;
@@ -158,6 +160,9 @@ int gecko_egress(struct __sk_buff *skb)
 	__u8 flags;
 
 	if (!p.version || read_ip(skb, &p))
+		return VERDICT_PASS;
+	/* Tunnels, ours above all, are not sent by a group. */
+	if (IS_V6(&p) && (p.proto == IPPROTO_IPV6 || p.proto == IPPROTO_IPIP))
 		return VERDICT_PASS;
 	address = find_address(p.key.peer); /* the source */
 	if (!address)

@@ -162,6 +162,24 @@ TEST_P(SteerFollowIpv6, ExtensionHeaders) {
   EXPECT_EQ(check_outer(ingress(p), kNode1), forwarded(p));
 }
 
+// What follows the fragment header differs: the first says "destination options", so does the rest, and TCP is behind them.
+TEST_P(SteerFollowIpv6, FragmentsWithOptionsInside) {
+  const Flow flow = family().flow();
+  ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 2, 1));
+  Bytes inside(8);
+  inside[0] = IPPROTO_TCP;
+  append(inside, tcp_segment(flow.peer, flow.local, {kAck, 1, {}, Bytes(500)}));
+  const auto fragment = [&](size_t from, size_t to, bool more, uint8_t next) {
+    Bytes b(8);
+    b[0] = next;
+    put16(b, 2, static_cast<uint32_t>(from | (more ? 1 : 0))), put32(b, 4, 4242);
+    b.insert(b.end(), inside.begin() + static_cast<long>(from), inside.begin() + static_cast<long>(to));
+    return ip({.from = flow.peer.address, .to = flow.local.address, .proto = IPPROTO_FRAGMENT}, b);
+  };
+  check_outer(ingress(fragment(0, 64, true, IPPROTO_DSTOPTS)), kNode2);
+  check_outer(ingress(fragment(64, inside.size(), false, IPPROTO_DSTOPTS)), kNode2);
+}
+
 TEST_P(SteerFollowIpv4, MappedAddressesInIpv6AreNotTheGroup) {
   const Flow flow = family().flow();
   ASSERT_TRUE(flows().set(flow, GECKO_FLOW_FORWARD, 2, 1));
@@ -228,6 +246,11 @@ TEST_P(SteerFollow, TheContactSendsAnswersOn) {
   EXPECT_EQ(o.verdict, Verdict::redirect);
   EXPECT_EQ(o.count(GECKO_C_RETURNED_HOME), 1u) << describe(o);
   EXPECT_EQ(o.packet, ethernet(forwarded(answer)));
+  // Congestion marked on the way home survives, together with the hop.
+  const Bytes capable = tcp(reversed(family().flow()), {}, {.traffic_class = 1}), marked = tcp(reversed(family().flow()), {}, {.traffic_class = 3});
+  EXPECT_EQ(ingress(outer(kNode1, kNode0, capable, 3)).packet, ethernet(forwarded(marked)));
+  for (const uint8_t hops : {uint8_t{0}, uint8_t{1}})
+    EXPECT_EQ(ingress(outer(kNode1, kNode0, tcp(reversed(family().flow()), {}, {.hops = hops}))).count(GECKO_C_HOP_LIMIT), 1u);
   o = ingress(outer(kStranger, kNode0, answer));
   EXPECT_EQ(o.verdict, Verdict::pass);
   EXPECT_EQ(o.count(GECKO_C_RETURNED_HOME), 0u);

@@ -129,7 +129,7 @@ struct gecko_fragment_key {
 	__u8 local[16];
 	__u8 peer[16];
 	__u32 id;                /* as in the packet; IPv4: 16 bits */
-	__u32 proto;
+	__u32 proto;             /* IPv4 only */
 };
 struct gecko_fragment {
 	__be16 local_port;

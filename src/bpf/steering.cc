@@ -103,7 +103,7 @@ struct Steering::Impl {
   Status write_node(uint16_t index);
   Status refresh_underlay(uint16_t node);
   Status write_address(const GroupSteering& group);
-  Result<bool> prepare(int ifindex);
+  Status prepare(int ifindex);
   Status find_predecessors(int ifindex, Hook hook, std::map<uint32_t, FlowTable>& tables) const;
   Result<size_t> adopt(const FlowTable& from) const;
 };
@@ -197,16 +197,21 @@ Result<size_t> Steering::Impl::adopt(const FlowTable& from) const {
   return copied;
 }
 
-Result<bool> Steering::Impl::prepare(int ifindex) {
+Status Steering::Impl::prepare(int ifindex) {
+  if (std::ranges::find(attached, ifindex, &Attached::ifindex) != attached.end()) return {};
   GECKO_TRY(const bool created, ensure_clsact(ifindex));
-  GECKO_TRY(const auto old_ingress, our_program(ifindex, Hook::ingress));
-  GECKO_TRY(const auto old_egress, our_program(ifindex, Hook::egress));
-  return created || old_ingress || old_egress;
+  attached.push_back({ifindex, created});  // from here on detach() cleans up
+  for (const Hook hook : {Hook::ingress, Hook::egress}) {
+    GECKO_TRY(const auto old, our_program(ifindex, hook));
+    if (old) attached.back().clsact_is_ours = true;
+  }
+  return {};
 }
 
 Status Steering::attach(int ifindex, int hold_ifindex) {
   Impl& impl = *impl_;
   const LibbpfLog log;
+  GECKO_CHECK(must_be_ethernet(ifindex));
   impl.settings.nic_ifindex = static_cast<uint32_t>(ifindex);
   impl.settings.hold_ifindex = static_cast<uint32_t>(hold_ifindex);
   GECKO_CHECK(impl.write_settings());
@@ -219,12 +224,7 @@ Status Steering::attach(int ifindex, int hold_ifindex) {
   };
   std::vector<Place> places = {{ifindex, Hook::ingress, impl.ingress}, {ifindex, Hook::egress, impl.egress}};
   if (hold_ifindex != 0) places.push_back({hold_ifindex, Hook::ingress, impl.hold});
-  for (const Place& place : places) {
-    const auto known = std::ranges::find(impl.attached, place.ifindex, &Impl::Attached::ifindex);
-    if (known != impl.attached.end()) continue;
-    GECKO_TRY(const bool ours, impl.prepare(place.ifindex));
-    impl.attached.push_back({place.ifindex, ours});
-  }
+  for (const Place& place : places) GECKO_CHECK(impl.prepare(place.ifindex));
   // Before the switch, so that no connection is unknown for a moment, and after it for what the old programs learnt meanwhile.
   std::map<uint32_t, FlowTable> predecessors;
   for (const Place& place : places) GECKO_CHECK(impl.find_predecessors(place.ifindex, place.hook, predecessors));

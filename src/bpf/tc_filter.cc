@@ -5,6 +5,8 @@
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <array>
@@ -75,6 +77,17 @@ Result<bool> ensure_clsact(int ifindex) {
   return os_error(place(ifindex, "create clsact qdisc"), -error);
 }
 
+Status must_be_ethernet(int ifindex) {
+  const Fd fd(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  ifreq request{};
+  if (!fd || if_indextoname(static_cast<unsigned>(ifindex), request.ifr_name) == nullptr || ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0)
+    return os_error(place(ifindex, "read link type"));
+  if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER)
+    return make_error(Errc::unsupported, place(ifindex, "attach steering programs") + ": not an Ethernet interface (link type " +
+                                             std::to_string(request.ifr_hwaddr.sa_family) + "); name one with 'interface' in the group file");
+  return {};
+}
+
 Result<std::optional<uint32_t>> our_program(int ifindex, Hook at) {
   bpf_tc_hook hook = to_hook(ifindex, at);
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = kTcPriority);
@@ -101,8 +114,9 @@ Status put_filter(int ifindex, Hook at, int program_fd) {
 }
 
 Status remove_filter(int ifindex, Hook at) {
-  GECKO_TRY(const std::optional<uint32_t> program, our_program(ifindex, at));
-  if (!program) return {};
+  const Result<std::optional<uint32_t>> program = our_program(ifindex, at);
+  if (!program) return program.error().code == Errc::exists ? Status() : program.error();  // somebody else's: nothing of ours there
+  if (!*program) return {};
   bpf_tc_hook hook = to_hook(ifindex, at);
   LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = kTcPriority);
   const int error = bpf_tc_detach(&hook, &opts);

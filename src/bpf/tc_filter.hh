@@ -17,8 +17,10 @@ enum class Hook { ingress, egress };
 inline constexpr uint32_t kTcPriority = 500;
 inline constexpr uint32_t kTcHandle = 0x67;
 
-// True: it was not there before.
+// Creates the clsact qdisc; true: it was not there before.
 Result<bool> ensure_clsact(int ifindex);
+// The programs of the NIC count on 14 bytes of Ethernet header. Error: unsupported, not_found.
+Status must_be_ethernet(int ifindex);
 // The program of our filter there; nothing if there is none. Error `exists`: a foreign filter has our place.
 Result<std::optional<uint32_t>> our_program(int ifindex, Hook hook);
 Status put_filter(int ifindex, Hook hook, int program_fd);

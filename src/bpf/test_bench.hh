@@ -53,6 +53,8 @@ class Bench : public testing::TestWithParam<bool> {  // true: IPv4
   Outcome ingress(const Bytes& ip_packet, uint32_t gso_size = 0) { return run(Steering::Program::ingress, ethernet(ip_packet), gso_size); }
   Outcome egress(const Bytes& ip_packet, uint32_t gso_size = 0) { return run(Steering::Program::egress, ethernet(ip_packet), gso_size); }
   Outcome run(Steering::Program program, const Bytes& frame, uint32_t gso_size = 0);
+  // Ingress, without looking at counters: for many packets.
+  Verdict run_verdict(const Bytes& frame);
   // The decremented inner packet that must come out behind the outer header.
   Bytes forwarded(Bytes ip_packet) const;
   // Outer header as it must be; returns the inner packet.

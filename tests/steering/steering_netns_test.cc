@@ -14,6 +14,7 @@
 #include <gtest/gtest.h>
 
 #include "bpf/steering.hh"
+#include "bpf/test_config.hh"
 #include "held_packet.hh"
 #include "net_lab.hh"
 #include "traffic.hh"
@@ -178,6 +179,14 @@ TEST_P(SteeringNet, ForwardedBulkBothWaysDirectReturn) {
   EXPECT_GT(n1().count(GECKO_C_MSS_CLAMPED), 0u);
 }
 
+TEST_P(SteeringNet, BulkOnAKernelWithoutDecapFlags) {
+  for (const Node& n : nodes_) bpf::test::exchange_config_flags(*n.steering, 0);
+  auto [client, server] = connection(n1(), 40011);
+  transfer(client, server, kBulk, 1 << 20);
+  EXPECT_GT(n1().count(GECKO_C_DECAPSULATED), 100u);
+  EXPECT_EQ(n1().count(GECKO_C_ENCAP_FAILED), 0u);
+}
+
 TEST_P(SteeringNet, ReturnHome) {
   configure_all([](GroupSteering& g) { g.return_home = true; });
   auto [client, server] = connection(n1(), 40002);
@@ -185,6 +194,24 @@ TEST_P(SteeringNet, ReturnHome) {
   EXPECT_GT(n1().count(GECKO_C_RETURNED_HOME), 100u);
   EXPECT_GT(n0().count(GECKO_C_RETURNED_HOME), 100u);
   EXPECT_EQ(n0().count(GECKO_C_TOO_BIG) + n1().count(GECKO_C_TOO_BIG), 0u);  // the clamp on both SYNs sees to it
+}
+
+// What geckod injects (a nudge, an error) takes the way of the group's other packets.
+TEST_P(SteeringNet, InjectedPacketsGoHomeToo) {
+  configure_all([](GroupSteering& g) { g.return_home = true; });
+  auto [client, server] = connection(n1(), 40012);
+  const uint64_t before0 = n0().count(GECKO_C_RETURNED_HOME), before1 = n1().count(GECKO_C_RETURNED_HOME);
+  // As if the client had sent something too big: the answer goes from the group to the client.
+  Bytes pretended(kVnetHeader + 60);
+  uint8_t* ip = pretended.data() + kVnetHeader;
+  const auto from = NetLab::client_address(v4()), to = NetLab::group(v4());
+  ip[0] = v4() ? 0x45 : 0x60;
+  std::copy(from.bytes.begin() + (v4() ? 12 : 0), from.bytes.end(), ip + (v4() ? 12 : 8));
+  std::copy(to.bytes.begin() + (v4() ? 12 : 0), to.bytes.end(), ip + (v4() ? 16 : 24));
+  write_hold(n1(), packet_too_big(pretended, 1400));
+  EXPECT_TRUE(eventually([&] { return n0().count(GECKO_C_RETURNED_HOME) == before0 + 1; }));
+  EXPECT_EQ(n1().count(GECKO_C_RETURNED_HOME), before1 + 1);
+  transfer(client, server, 1000, 1000);
 }
 
 TEST_P(SteeringNet, SynSpread) {
@@ -393,8 +420,12 @@ TEST_P(SteeringNet, DetachLeavesTheMachineAsItWas) {
     const Status refused = n.steering->attach(n.nic, n.hold_index);
     ASSERT_FALSE(refused);
     EXPECT_EQ(refused.error().code, Errc::exists) << refused.error().message;
-    EXPECT_OK(Steering::detach_from(n.hold_index));
+    EXPECT_OK(n.steering->detach());
+    const Status tun = n.steering->attach(n.hold_index, 0);  // no link layer
+    ASSERT_FALSE(tun);
+    EXPECT_EQ(tun.error().code, Errc::unsupported) << tun.error().message;
   });
+  EXPECT_OK(NetLab::run(n.ns, "tc filter show dev eth0 egress | grep -q 'pref 500'"));
   ASSERT_OK(NetLab::run(n.ns, "tc qdisc del dev eth0 clsact"));
   // A killed daemon's filters are found without it.
   n.steering.emplace(must(Steering::load()));

@@ -31,7 +31,9 @@ static __always_inline int do_hold(struct __sk_buff *skb, struct packet *p)
 /* A GSO packet leaves as segments: each of them must fit, not the whole. */
 static __always_inline int too_big(const struct __sk_buff *skb, const struct packet *p, __u16 mtu)
 {
-	const __u32 size = skb->gso_size ? skb->gso_size + p->headers : p->length;
+	/* Not TCP (UDP segmentation): its header is 8 bytes. */
+	const __u32 headers = p->headers ? p->headers : p->l4 - p->l3 + 8;
+	const __u32 size = skb->gso_size ? skb->gso_size + headers : p->length;
 
 	return mtu && size > mtu;
 }

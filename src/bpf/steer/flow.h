@@ -63,7 +63,8 @@ static __always_inline struct decision decide_known(struct gecko_flow *flow, uni
 	}
 	d.action = ACTION_PASS;
 	d.reason = GECKO_C_PASSED;
-	if (control.state == GECKO_FLOW_FORWARD || (control.state == GECKO_FLOW_HOLD && from_hold && control.node != self)) {
+	/* "Forward to me" is a hint that has come true: pass. */
+	if (control.node != self && (control.state == GECKO_FLOW_FORWARD || (control.state == GECKO_FLOW_HOLD && from_hold))) {
 		now = bpf_ktime_get_coarse_ns(); /* only ages entries here; the exact clock costs as much as a map lookup */
 		d.action = ACTION_FORWARD;
 		d.reason = from_hold ? GECKO_C_RELEASED : GECKO_C_FORWARDED;

@@ -158,7 +158,8 @@ static __always_inline void fragment_key(const struct packet *p, struct gecko_fr
 	__builtin_memcpy(key->local, p->key.local, 16);
 	__builtin_memcpy(key->peer, p->key.peer, 16);
 	key->id = p->fragment_id;
-	key->proto = p->proto;
+	/* IPv6 counts per address pair (RFC 8200 section 4.5), and the fragments of one packet may name different next headers. */
+	key->proto = IS_V6(p) ? 0 : p->proto;
 }
 
 static __always_inline int recall_fragment(struct packet *p)
