@@ -4,6 +4,7 @@
 
 #include <thread>
 
+#include "tcp/deaf_filter.hh"
 #include "tcp/test_net.hh"
 
 namespace gecko::tcp::test {
@@ -263,6 +264,78 @@ TEST_P(Load, PeersWindowIsClosed) {
       << sink.bytes << " of " << source.bytes;
   EXPECT_FALSE(sink.wrong);
   EXPECT_EQ(sink.error, 0);
+}
+
+// Half-closed connections between two machines: the re-created FIN comes from an address that is far away.
+TEST_P(Load, HalfClosedConnectionsTravel) {
+  const Bytes request = pattern(3000, 1), reply = pattern(20'000, 2);
+  int error = 0;
+  {
+    Travelling t(lab_, GetParam());  // CLOSE_WAIT, then LAST_ACK
+    ASSERT_TRUE(write_all(t.client(), request));
+    ASSERT_EQ(::shutdown(t.client(), SHUT_WR), 0);
+    ASSERT_TRUE(reaches(t.server(), kCloseWait));
+    for (int hop = 0; hop < 3; ++hop) {
+      ASSERT_TRUE(t.move());
+      ASSERT_EQ(kernel_state(t.server()), kCloseWait);
+    }
+    EXPECT_EQ(read_exactly(t.server(), request.size()), request);
+    EXPECT_TRUE(read_exactly(t.server(), 1, &error).empty());
+    ASSERT_TRUE(make_deaf(t.client()));
+    ASSERT_TRUE(write_all(t.server(), reply));
+    ASSERT_EQ(::shutdown(t.server(), SHUT_WR), 0);
+    for (int hop = 0; hop < 3; ++hop) {
+      ASSERT_TRUE(t.move());
+      ASSERT_EQ(kernel_state(t.server()), kLastAck);
+    }
+    ASSERT_TRUE(make_hearing(t.client()));
+    EXPECT_EQ(read_exactly(t.client(), reply.size(), &error), reply) << std::strerror(error);
+    EXPECT_TRUE(read_exactly(t.client(), 1, &error).empty());
+    EXPECT_EQ(error, 0);
+    EXPECT_TRUE(reaches(t.server(), kClose));
+    t.bury();
+  }
+  {
+    Travelling t(lab_, GetParam());  // FIN_WAIT1, then CLOSING
+    ASSERT_TRUE(make_deaf(t.client()));
+    ASSERT_TRUE(write_all(t.server(), reply));
+    ASSERT_EQ(::shutdown(t.server(), SHUT_WR), 0);
+    ASSERT_TRUE(t.move());
+    ASSERT_EQ(kernel_state(t.server()), kFinWait1);
+    ASSERT_TRUE(write_all(t.client(), request));
+    ASSERT_EQ(::shutdown(t.client(), SHUT_WR), 0);
+    ASSERT_TRUE(reaches(t.server(), kClosing));
+    for (int hop = 0; hop < 3; ++hop) {
+      ASSERT_TRUE(t.move());
+      ASSERT_EQ(kernel_state(t.server()), kClosing);
+    }
+    EXPECT_EQ(read_exactly(t.server(), request.size()), request);
+    EXPECT_TRUE(read_exactly(t.server(), 1, &error).empty());
+    ASSERT_TRUE(make_hearing(t.client()));
+    EXPECT_EQ(read_exactly(t.client(), reply.size(), &error), reply) << std::strerror(error);
+    EXPECT_TRUE(read_exactly(t.client(), 1, &error).empty());
+    EXPECT_EQ(error, 0);
+    EXPECT_TRUE(reaches(t.server(), kClose));
+    t.bury();
+  }
+  {
+    Travelling t(lab_, GetParam());  // FIN_WAIT2, then closed by the client
+    ASSERT_TRUE(write_all(t.server(), reply));
+    ASSERT_EQ(::shutdown(t.server(), SHUT_WR), 0);
+    ASSERT_TRUE(reaches(t.server(), kFinWait2));
+    for (int hop = 0; hop < 3; ++hop) {
+      ASSERT_TRUE(t.move());
+      ASSERT_TRUE(reaches(t.server(), kFinWait2));
+    }
+    EXPECT_EQ(read_exactly(t.client(), reply.size(), &error), reply) << std::strerror(error);
+    EXPECT_TRUE(read_exactly(t.client(), 1, &error).empty());
+    ASSERT_TRUE(write_all(t.client(), request));
+    ASSERT_EQ(::shutdown(t.client(), SHUT_WR), 0);
+    EXPECT_EQ(read_exactly(t.server(), request.size()), request);
+    EXPECT_TRUE(read_exactly(t.server(), 1, &error).empty());
+    EXPECT_TRUE(reaches(t.server(), kClose));
+    t.bury();
+  }
 }
 
 }  // namespace

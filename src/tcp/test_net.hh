@@ -142,6 +142,11 @@ inline uint32_t unacked(int fd) {
   ::ioctl(fd, SIOCOUTQ, &value);
   return static_cast<uint32_t>(value);
 }
+inline uint32_t unsent(int fd) {
+  int value = 0;
+  ::ioctl(fd, SIOCOUTQNSD, &value);
+  return static_cast<uint32_t>(value);
+}
 inline uint32_t unread(int fd) {
   int value = 0;
   ::ioctl(fd, SIOCINQ, &value);
@@ -186,8 +191,10 @@ inline std::unique_ptr<Injector> injector() {
   return *std::move(made);
 }
 
-// A whole move within one namespace: the old socket must go before the new one comes.
+// A whole move within one namespace: the old socket must go before the new one comes. A packet between the two would draw
+// a reset, so the client's delayed acknowledgement (40 ms) is waited for, unless more than it is outstanding.
 inline testing::AssertionResult move_here(Fd& server, wire::TcpState* seen = nullptr) {
+  (void)eventually([&] { return unacked(server.get()) == 0 || unsent(server.get()) != 0; }, std::chrono::milliseconds(60));
   const auto raw = injector();
   const auto fail = [](const char* step, const Error& e) { return testing::AssertionFailure() << step << ": " << e.message; };
   const auto frozen = freeze(server.get());
