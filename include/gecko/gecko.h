@@ -7,7 +7,7 @@
  * left as it was. SIGPIPE is never raised.
  * Strings are UTF-8; addresses are written 2001:db8::1 or 192.0.2.1, endpoints [2001:db8::1]:443 or 192.0.2.1:443.
  * Threads: every function may be called from any thread at any time, except that an object must not be freed (gecko_*_close) while
- * another thread is inside a call on it. For gecko_socket there is gecko_socket_end(), which other threads survive.
+ * another thread is inside a call on it. Other threads survive gecko_socket_end() and gecko_server_end().
  * fork(): a child must not use what its parent opened (calls fail with GECKO_INVALID); it may exec, or open its own framework.
  * Timeouts are in milliseconds; negative: for ever.
  */
@@ -141,7 +141,8 @@ GECKO_API int gecko_server_accept(gecko_server *server, int timeout_ms, gecko_so
 GECKO_API int gecko_server_set_blocking(gecko_server *server, int blocking);
 GECKO_API int gecko_server_fd(gecko_server *server);    /* readable: accept has something; only for poll and the like */
 GECKO_API uint16_t gecko_server_port(gecko_server *server);
-GECKO_API void gecko_server_close(gecko_server *server);
+GECKO_API void gecko_server_end(gecko_server *server);   /* listens no more; threads in accept return GECKO_CLOSED */
+GECKO_API void gecko_server_close(gecko_server *server); /* ends it and frees the object */
 
 /* --- socket --------------------------------------------------------------------------------------------------------------- */
 

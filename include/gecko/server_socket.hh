@@ -1,5 +1,5 @@
 // Listens on the group's address: accept() returns new clients and connections that arrive from other nodes (Socket::from() tells which).
-// Any number of threads may wait in accept(); close() wakes them.
+// Any number of threads may wait in accept(); end() wakes them.
 #pragma once
 
 #include <gecko/framework.hh>
@@ -33,6 +33,7 @@ class ServerSocket {
   void set_blocking(bool blocking) { gecko_server_set_blocking(handle_, blocking); }
   int fd() const { return gecko_server_fd(handle_); }          // readable: accept() has something; only for poll and the like
   uint16_t port() const { return gecko_server_port(handle_); }
+  void end() { gecko_server_end(handle_); }                    // listens no more, keeps the object
   void close() { gecko_server_close(std::exchange(handle_, nullptr)); }
 
  private:

@@ -54,19 +54,19 @@ TEST_F(Blocking, AWriterIsInterruptedAndSaysHowMuchItWrote) {
   auto socket = server.accept();
   std::atomic<size_t> written{0};
   auto writer = std::async(std::launch::async, [&] {
-    const std::string chunk(1 << 20, 'x');
+    const std::string chunk(64 << 10, 'x');
     for (;;) {
       const auto n = socket->write(chunk);
       if (!n) return n.error().code;
       written += *n;
     }
   });
+  ASSERT_TRUE(eventually([&] { return written > 0; }));
   settle();
   n1.move_away(id_of(*socket), "n2");
   EXPECT_EQ(writer.get(), Errc::moved);
   auto there = other.accept(Timeout(5000));
   ASSERT_TRUE(there);
-  EXPECT_GT(written, 0u);
   auto drained = std::async(std::launch::async, [&] { return client.receive(written + 3); });
   ASSERT_TRUE(there->write("end"));
   const std::string all = drained.get();
@@ -120,7 +120,7 @@ TEST_F(Blocking, AcceptReturnsArrivalsAndClientsToManyThreads) {
     clients.push_back(std::make_unique<Client>(other.port()));
   }
   for (auto& client : clients) EXPECT_EQ(client->receive(1), "y");
-  other.close();
+  other.end();
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(accepted, 2 * kEach);
 }
@@ -172,6 +172,7 @@ TEST_F(Blocking, AChildOfForkIsToldToOpenItsOwn) {
     one = Framework();
     Framework::Options options;
     options.daemon = n1.path();
+    options.event_loop = true;  // the thread sanitizer allows no new threads here
     auto own = Framework::open("web", options);
     _exit(refused && own && own->join() ? 0 : 1);
   }

@@ -310,6 +310,10 @@ int gecko_server_set_blocking(gecko_server* server, int blocking) {
 }
 int gecko_server_fd(gecko_server* server) { return server->server->fd(); }
 uint16_t gecko_server_port(gecko_server* server) { return server->server->port(); }
+void gecko_server_end(gecko_server* server) {
+  const ErrnoKeeper keep;
+  if (!server->server->is_foreign()) server->server->close();
+}
 void gecko_server_close(gecko_server* server) {
   const ErrnoKeeper keep;
   if (server == nullptr || server->server->is_foreign()) return;

@@ -19,6 +19,7 @@ namespace {
 constexpr long kLendTimeNs = 1'000'000;
 constexpr auto kGreetingTime = std::chrono::seconds(5);
 constexpr auto kAnswerTime = std::chrono::seconds(10);
+constexpr auto kClientTime = std::chrono::seconds(25);  // geckod gives the other nodes 20 s to move a client's connections
 constexpr auto kSettleTime = std::chrono::seconds(2);   // framework closes: connections on their way get this long
 // One reader's turn: then others get the mutex and the deadline is looked at.
 constexpr int kReadsPerTurn = 64;
@@ -247,7 +248,7 @@ Status Session::set_contact(const std::string& node) {
 }
 
 Result<std::vector<wire::ClientOutcome>> Session::handoff_client(const Endpoint& client, const std::string& target) {
-  GECKO_TRY(const auto answer, ask(wire::ApiType::handoff_client, wire::HandoffClient{0, client, target}, monotonic_now() + kAnswerTime));
+  GECKO_TRY(const auto answer, ask(wire::ApiType::handoff_client, wire::HandoffClient{0, client, target}, monotonic_now() + kClientTime));
   return std::move(answer->outcomes);
 }
 
@@ -272,7 +273,7 @@ Result<Fd> Session::listen(uint16_t port, uint32_t backlog) {
 void Session::add_listener(Listener& listener) {
   const std::lock_guard lock(m_);
   listeners_.push_back(&listener);
-  if (!arrivals_.empty()) signal_event(listener.signal_fd);
+  if (!arrivals_.empty()) signal(listener, true);
 }
 
 void Session::remove_listener(Listener& listener) {
@@ -304,9 +305,16 @@ ConnectionPtr Session::take_arrival(Listener& listener) {
       break;
     }
   }
-  if (!more) drain_event(listener.signal_fd);
-  else waiters_.wake_one(&listener);  // the wake-up for that one may have gone to us
+  signal(listener, more);
+  if (more) waiters_.wake_one(&listener);  // the wake-up for that one may have gone to us
   return taken;
+}
+
+void Session::signal(Listener& listener, bool arrivals) {
+  if (listener.signalled == arrivals) return;
+  listener.signalled = arrivals;
+  if (arrivals) signal_event(listener.signal_fd);
+  else drain_event(listener.signal_fd);
 }
 
 void Session::queue_arrival(ConnectionPtr connection) {
@@ -314,7 +322,7 @@ void Session::queue_arrival(ConnectionPtr connection) {
   arrivals_.push_back(std::move(connection));
   for (Listener* listener : listeners_) {
     if (!belongs_to(*listener, *arrivals_.back())) continue;
-    signal_event(listener->signal_fd);
+    signal(*listener, true);
     waiters_.wake_one(listener);
   }
 }

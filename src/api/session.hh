@@ -57,7 +57,11 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // --- listening (server.cc)
   Result<Fd> listen(uint16_t port, uint32_t backlog);
-  struct Listener { uint16_t port = 0; int signal_fd = -1; bool closed = false; };  // signal_fd: readable while arrivals wait
+  struct Listener {
+    uint16_t port = 0;
+    int signal_fd = -1;            // readable while arrivals wait
+    bool signalled = false, closed = false;
+  };
   void add_listener(Listener& listener);
   void remove_listener(Listener& listener);
   // Waits for an arrival for `listener` or for `extra_fd`; true: look again.
@@ -159,6 +163,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void announce(const Connection& connection);
   void announce_locked(Known& known);                    // m_ held
   void queue_arrival(ConnectionPtr connection);          // m_ held
+  static void signal(Listener& listener, bool arrivals); // m_ held
   std::vector<wire::Member> candidates_locked() const;
 
   const Options options_;
@@ -188,7 +193,7 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<std::vector<wire::Member>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;
-  Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max();
+  Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max(), flush_at_ = Time::max();
   Duration reconnect_wait_{};
   uint64_t next_request_ = 1;
   std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;

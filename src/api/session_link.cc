@@ -18,6 +18,8 @@ constexpr Duration kLastRetry = std::chrono::seconds(1);
 // after that time too: a freeze that was under way must not meet a connection already given back.
 constexpr Duration kThawStep = std::chrono::milliseconds(20);
 constexpr Duration kThawPatience = std::chrono::seconds(3);
+// Too many descriptors under way: geckod receives one in a few microseconds.
+constexpr Duration kThrottle = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -27,7 +29,11 @@ Error Session::not_connected() const {
 }
 
 void Session::update_poll() {
-  const uint32_t wanted = transport_.fd() < 0 ? 0u : transport_.blocked() ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  if (transport_.throttled() && flush_at_ == Time::max()) {
+    flush_at_ = monotonic_now() + kThrottle;
+    arm_timer();
+  }
+  const uint32_t wanted = transport_.fd() < 0 ? 0u : transport_.blocked() && !transport_.throttled() ? EPOLLIN | EPOLLOUT : EPOLLIN;
   if (wanted == polled_ || transport_.fd() < 0) return;
   epoll_event event{};
   event.events = wanted;
@@ -56,10 +62,13 @@ void Session::rejoin() {
 void Session::rejoined() {
   link_ = Link::up;
   reconnect_wait_ = Duration::zero();
+  transport_.cork();
   (void)send(wire::ApiType::subscribe, wire::Done{});
   for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
   if (left_) (void)send(wire::ApiType::leave, wire::Leave{next_request_++});
+  if (!transport_.flush()) hang_up();
+  update_poll();
   waiters_.wake_all();
 }
 
@@ -113,7 +122,7 @@ void Session::lost(Error why) {
 }
 
 void Session::arm_timer() {
-  const Time next = std::min(reconnect_at_, orphans_at_);
+  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_});
   itimerspec when{};
   if (next != Time::max()) {
     const auto since_boot = std::max<Duration>(next.time_since_epoch(), Duration(1));
@@ -127,11 +136,13 @@ void Session::run_timers() {
   bool connect_now = false, settle_now = false;
   {
     const std::lock_guard lock(m_);
-    if (reconnect_at_ == Time::max() && orphans_at_ == Time::max()) return;
+    if (reconnect_at_ == Time::max() && orphans_at_ == Time::max() && flush_at_ == Time::max()) return;
     const Time now = monotonic_now();
     connect_now = now >= reconnect_at_;
     settle_now = now >= orphans_at_;
-    if (!connect_now && !settle_now) return;
+    const bool flush_now = now >= flush_at_;  // read_messages() does it
+    if (!connect_now && !settle_now && !flush_now) return;
+    if (flush_now) flush_at_ = Time::max();
     if (connect_now) reconnect_at_ = Time::max();
     if (settle_now) orphans_at_ = Time::max();
   }

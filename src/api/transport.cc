@@ -56,10 +56,12 @@ Fd Transport::detach() {
   out_.clear();
   out_fds_.clear();
   sent_ = 0;
+  corked_ = throttled_ = false;
   return std::move(socket_);
 }
 
 Status Transport::flush() {
+  corked_ = throttled_ = false;
   while (socket_ && sent_ < out_.size()) {
     // A sendmsg with a descriptor begins at or shortly before its frame and ends before the next frame that has one.
     iovec iov{out_.data() + sent_, out_.size() - sent_};
@@ -86,7 +88,9 @@ Status Transport::flush() {
     const ssize_t n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
       if (errno == EINTR) continue;
-      if (errno == EAGAIN || errno == EWOULDBLOCK || errno == ENOBUFS || errno == ETOOMANYREFS) return {};
+      // ETOOMANYREFS: this user has RLIMIT_NOFILE descriptors under way that geckod has not received yet.
+      throttled_ = errno == ENOBUFS || errno == ETOOMANYREFS;
+      if (throttled_ || errno == EAGAIN) return {};
       return os_error("send to geckod");
     }
     if (with_fd) out_fds_.pop_front();

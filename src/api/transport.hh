@@ -41,10 +41,13 @@ class Transport {
     if (fd >= 0) out_fds_.push_back({out_.size(), fd});
     wire::put_frame(out_, static_cast<uint16_t>(type), message, fd >= 0 ? 1 : 0);
     if (out_.size() - sent_ > kMaxQueued) return make_error(Errc::limit, "geckod does not read what this process sends");
+    if (corked_) return {};
     return flush();
   }
   Status flush();
+  void cork() { corked_ = true; }                        // many messages, one system call: until flush()
   bool blocked() const { return sent_ < out_.size(); }   // wants EPOLLOUT
+  bool throttled() const { return throttled_; }          // blocked, and no event will tell when that ends: flush again soon
 
   // Reads what is there and hands out whole frames. False: nothing was there. Error: the connection is unusable (ended, malformed).
   Result<bool> receive(const Handler& handler);
@@ -54,6 +57,7 @@ class Transport {
   Fd socket_;
   wire::Bytes out_;
   size_t sent_ = 0;
+  bool corked_ = false, throttled_ = false;
   std::deque<OutFd> out_fds_;
   wire::FrameParser parser_{kMaxIncoming};
   std::deque<Fd> in_fds_;
