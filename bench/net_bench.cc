@@ -89,7 +89,9 @@ void bench_channel(int batch) {
   auto [a, b] = pair_of(AF_UNIX);
   int received = 0;
   Channel from(loop, std::move(a), [](const wire::FrameView&, std::vector<Fd>&) {}, [](const Error& e) { std::fprintf(stderr, "%s\n", e.message.c_str()); });
-  Channel to(loop, std::move(b), [&](const wire::FrameView&, std::vector<Fd>&) { ++received; }, [](const Error& e) { std::fprintf(stderr, "%s\n", e.message.c_str()); });
+  Channel to(
+      loop, std::move(b), [&](const wire::FrameView&, std::vector<Fd>&) { ++received; },
+      [](const Error& e) { std::fprintf(stderr, "%s\n", e.message.c_str()); });
   auto [c, d] = pair_of(AF_UNIX);
   const Blob blob{wire::Bytes(kStateBytes - 12)};
   const std::string what = "UNIX channel, 300 B and a descriptor, batches of " + std::to_string(batch);

@@ -17,11 +17,12 @@ TEST(Identity, RoundTrip) {
 
 TEST(Identity, NothingElseIsAccepted) {
   const std::string zero("gecko://web/node/n1\0", 20), zero_inside("gecko://we\0b/node/n1", 20);
-  for (const std::string& uri : {std::string(), std::string("gecko://"), std::string("gecko://web"), std::string("gecko://web/"), std::string("gecko:///node/n1"),
-                                 std::string("gecko://web/node/"), std::string("gecko://web/node/n1/"), std::string("gecko://web/node/n1/x"),
-                                 std::string("gecko://web/ca/"), std::string("gecko://Web/node/n1"), std::string("GECKO://web/node/n1"),
-                                 std::string("gecko://web/node/n1?x"), std::string("gecko://web/node/-n1"), std::string("https://web/node/n1"),
-                                 std::string(" gecko://web/node/n1"), std::string("gecko://u@web/node/n1"), zero, zero_inside})
+  for (const std::string& uri :
+       {std::string(), std::string("gecko://"), std::string("gecko://web"), std::string("gecko://web/"), std::string("gecko:///node/n1"),
+        std::string("gecko://web/node/"), std::string("gecko://web/node/n1/"), std::string("gecko://web/node/n1/x"), std::string("gecko://web/ca/"),
+        std::string("gecko://Web/node/n1"), std::string("GECKO://web/node/n1"), std::string("gecko://web/node/n1?x"),
+        std::string("gecko://web/node/-n1"), std::string("https://web/node/n1"), std::string(" gecko://web/node/n1"),
+        std::string("gecko://u@web/node/n1"), zero, zero_inside})
     EXPECT_FALSE(Identity::parse(uri)) << uri;
 }
 

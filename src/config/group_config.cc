@@ -56,7 +56,8 @@ class GroupReader {
     if (address.value.is_unspecified() || (v4 && bytes[12] == 0)) why = "is the unspecified address";
     else if (v4 ? bytes[12] >= 224 : bytes[0] == 0xff) why = "is a multicast or broadcast address";
     else if (v4 ? bytes[12] == 169 && bytes[13] == 254 : bytes[0] == 0xfe && (bytes[1] & 0xc0) == 0x80) why = "is link-local, it has no meaning on other links";
-    if (why != nullptr) errors_.add(address.where, std::string(what) + " " + address.value.str() + " " + why + "; use a global or unique local unicast address");
+    if (why != nullptr)
+      errors_.add(address.where, std::string(what) + " " + address.value.str() + " " + why + "; use a global or unique local unicast address");
   }
 
   void read_nodes() {
@@ -71,7 +72,8 @@ class GroupReader {
       return;
     }
     if (array->size() > kMaxNodes)
-      errors_.add(array->get(kMaxNodes)->source().begin, "a group has at most " + std::to_string(kMaxNodes) + " nodes, this is number " + std::to_string(kMaxNodes + 1));
+      errors_.add(array->get(kMaxNodes)->source().begin,
+                  "a group has at most " + std::to_string(kMaxNodes) + " nodes, this is number " + std::to_string(kMaxNodes + 1));
     for (const auto& element : *array) read_node(*element.as_table());
   }
 
@@ -91,9 +93,13 @@ class GroupReader {
       node.address = address->value;
       check_unicast("node address", *address);
       if (node.address.is_v4())
-        errors_.add(address->where, "node address " + node.address.str() + " is IPv4; node links and encapsulation are IPv6 (a unique local address does: fd00::1), only the group's address may be IPv4");
+        errors_.add(
+            address->where,
+            "node address " + node.address.str() +
+                " is IPv4; node links and encapsulation are IPv6 (a unique local address does: fd00::1), only the group's address may be IPv4");
       for (const auto& other : group_.nodes)
-        if (other.address == node.address) errors_.add(address->where, "node address " + node.address.str() + " belongs to node " + shown(other.name) + " already");
+        if (other.address == node.address)
+          errors_.add(address->where, "node address " + node.address.str() + " belongs to node " + shown(other.name) + " already");
     }
     if (port) node.link_port = static_cast<uint16_t>(port->value);
     // Kept even when something is wrong with it: contacts that name it are not a second error.
@@ -114,7 +120,8 @@ class GroupReader {
       if (loopback) errors_.add(address->where, "group address " + group_.address.str() + " is a loopback address: no client can reach it");
       for (const auto& node : group_.nodes)
         if (node.address == group_.address)
-          errors_.add(address->where, "group address " + group_.address.str() + " is also the address of node " + shown(node.name) + "; the group needs one of its own");
+          errors_.add(address->where, "group address " + group_.address.str() + " is also the address of node " + shown(node.name) +
+                                          "; the group needs one of its own");
     }
     const auto ports = section.integers("ports", 1, 65535, Section::required);
     if (ports) read_ports(*ports);
@@ -135,7 +142,8 @@ class GroupReader {
       const auto& name = group_.interface;
       const bool fits = !name.empty() && name.size() <= 15 && name != "." && name != "..";
       if (!fits || !std::all_of(name.begin(), name.end(), [](char c) { return c > ' ' && c < 0x7f && c != '/' && c != ':'; }))
-        errors_.add(interface->where, "'interface' is " + shown(name) + "; an interface name has 1 to 15 characters without spaces, '/' and ':', for example \"eth0\"");
+        errors_.add(interface->where,
+                    "'interface' is " + shown(name) + "; an interface name has 1 to 15 characters without spaces, '/' and ':', for example \"eth0\"");
     }
     group_.keys = "/etc/gecko/keys/" + group_.name;
     if (const auto keys = section.text("keys")) {
@@ -194,10 +202,12 @@ class GroupReader {
     const std::string range = std::to_string(group_.outbound_first) + "-" + std::to_string(group_.outbound_last);
     for (const auto& port : ports)
       if (port.value >= group_.outbound_first && port.value <= group_.outbound_last)
-        errors_.add(port.where, "port " + std::to_string(port.value) + " lies in the range of outbound connections, " + range + "; set 'outbound' to another range");
+        errors_.add(port.where, "port " + std::to_string(port.value) + " lies in the range of outbound connections, " + range +
+                                    "; set 'outbound' to another range");
     const size_t width = static_cast<size_t>(group_.outbound_last) - group_.outbound_first + 1;
     if (width < group_.nodes.size())
-      errors_.add(outbound_where_, "'outbound' has " + std::to_string(width) + " ports for " + std::to_string(group_.nodes.size()) + " nodes; each needs at least one");
+      errors_.add(outbound_where_, "'outbound' has " + std::to_string(width) + " ports for " + std::to_string(group_.nodes.size()) +
+                                       " nodes; each needs at least one");
   }
 
   void read_limits() {
@@ -215,7 +225,9 @@ class GroupReader {
     if (!written) return;
     for (const auto& user : *written) {
       const std::string_view name = user.value;
-      const auto plain = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '$'; };
+      const auto plain = [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-' || c == '.' || c == '$';
+      };
       bool good = !name.empty() && name.size() <= 32 && name.front() != '-' && std::all_of(name.begin(), name.end(), plain);
       if (!name.empty() && name.front() == '#') {
         uint32_t uid = 0;

@@ -167,7 +167,8 @@ Result<X509Ptr> new_certificate(const Identity& identity, EVP_PKEY* key, X509* i
     return crypto_error("set a certificate's dates");
   X509_NAME* name = X509_get_subject_name(certificate.get());
   const auto add_name = [&](const char* field, const std::string& value) {
-    return X509_NAME_add_entry_by_txt(name, field, MBSTRING_ASC, reinterpret_cast<const unsigned char*>(value.data()), static_cast<int>(value.size()), -1, 0) == 1;
+    return X509_NAME_add_entry_by_txt(name, field, MBSTRING_ASC, reinterpret_cast<const unsigned char*>(value.data()), static_cast<int>(value.size()),
+                                      -1, 0) == 1;
   };
   if (!add_name("O", identity.group) || !add_name("CN", identity.is_authority() ? "Gecko group CA" : identity.node)) return crypto_error("name a certificate");
   X509* const from = issuer == nullptr ? certificate.get() : issuer;
@@ -255,7 +256,8 @@ Status check_target(const Directory& out, const Identity& identity, X509* author
   GECKO_TRY(const X509Ptr present, load_certificate(out.file("node.crt")));
   const auto other = net::identity_of(present.get());
   if (!other || *other != identity)
-    return make_error(Errc::exists, out.file("node.crt") + " belongs to " + (other ? "node '" + other->node + "' of group '" + other->group + "'" : std::string("something else")) +
+    return make_error(Errc::exists, out.file("node.crt") + " belongs to " +
+                                        (other ? "node '" + other->node + "' of group '" + other->group + "'" : std::string("something else")) +
                                         "; use another directory for node '" + identity.node + "' of group '" + identity.group + "'");
   return {};
 }
@@ -302,7 +304,8 @@ Result<Certificate> key_sign(const std::string& ca_dir, const std::string& node,
     return make_error(Errc::invalid, ca.file("ca.key") + " does not belong to ca.crt beside it");
   }
   if (X509_cmp_current_time(X509_get0_notAfter(authority.get())) <= 0)
-    return make_error(Errc::invalid, ca.file("ca.crt") + " expired at " + net::iso_time(X509_get0_notAfter(authority.get())) + "; make a new CA with 'gecko key init'");
+    return make_error(Errc::invalid, ca.file("ca.crt") + " expired at " + net::iso_time(X509_get0_notAfter(authority.get())) +
+                                         "; make a new CA with 'gecko key init'");
 
   const Identity identity{authority_identity.group, node};
   GECKO_TRY(Directory out, Directory::open(out_dir, true));
@@ -344,8 +347,8 @@ Result<std::vector<std::string>> key_revoke(const std::string& ca_dir, const std
     std::transform(serial.begin(), serial.end(), serial.begin(), [](char c) { return c >= 'A' && c <= 'F' ? static_cast<char>(c - 'A' + 'a') : c; });
     // A serial that issued.txt does not know is accepted: the file may have been lost, the key is still to be shut out.
     if (!looks_like_serial(serial))
-      return make_error(Errc::not_found, shown(node_or_serial) + " is neither a node this CA has signed (" + ca.file("issued.txt") + ") nor a serial number in hex" +
-                                             did_you_mean(node_or_serial, names));
+      return make_error(Errc::not_found, shown(node_or_serial) + " is neither a node this CA has signed (" + ca.file("issued.txt") +
+                                             ") nor a serial number in hex" + did_you_mean(node_or_serial, names));
     serials.push_back(std::move(serial));
   }
   std::string text;

@@ -209,7 +209,10 @@ TEST_F(KeysTest, BrokenAuthorities) {
 
 TEST_F(KeysTest, AKeyWithAPassphraseIsRefusedWithoutAsking) {
   ASSERT_TRUE(key_init(ca_, "web"));
-  ASSERT_EQ(system(("cd " + ca_ + " && openssl pkcs8 -topk8 -in ca.key -out locked -passout pass:x 2>/dev/null && mv locked ca.key && chmod 600 ca.key").c_str()), 0);
+  ASSERT_EQ(
+      system(("cd " + ca_ + " && openssl pkcs8 -topk8 -in ca.key -out locked -passout pass:x 2>/dev/null && mv locked ca.key && chmod 600 ca.key")
+                 .c_str()),
+      0);
   const auto locked = key_sign(ca_, "n1", dir_ + "/n1");
   ASSERT_FALSE(locked);
   EXPECT_THAT(locked.error().message, HasSubstr("without passphrase"));

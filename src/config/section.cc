@@ -142,7 +142,8 @@ std::optional<Located<uint32_t>> Section::duration_ms(const char* key, uint32_t 
   }
   const auto ms = scaled(value->get(), {{"ms", 1}, {"s", 1000}, {"m", 60'000}});
   if (!ms) {
-    errors_.add(node->source().begin, std::string("'") + key + "' is " + shown(value->get()) + "; write a whole number and its unit (ms, s, m), for example \"20ms\"");
+    errors_.add(node->source().begin,
+                std::string("'") + key + "' is " + shown(value->get()) + "; write a whole number and its unit (ms, s, m), for example \"20ms\"");
     return {};
   }
   if (*ms < min_ms || *ms > max_ms) {
@@ -165,7 +166,8 @@ std::optional<Located<uint64_t>> Section::size(const char* key, uint64_t min, ui
     return {};
   }
   if (!bytes) {
-    errors_.add(node->source().begin, std::string("'") + key + "' is not a size; write bytes or a whole number and its unit (KiB, MiB, GiB), for example \"64MiB\"");
+    errors_.add(node->source().begin,
+                std::string("'") + key + "' is not a size; write bytes or a whole number and its unit (KiB, MiB, GiB), for example \"64MiB\"");
     return {};
   }
   if (*bytes < min || *bytes > max) {
@@ -215,8 +217,8 @@ std::optional<std::vector<Located<int64_t>>> Section::integers(const char* key, 
     if (value == nullptr)
       errors_.add(element.source().begin, std::string("'") + key + "' must hold integers, not " + type_name(element));
     else if (value->get() < min || value->get() > max)
-      errors_.add(element.source().begin,
-                  std::string("'") + key + "' holds " + std::to_string(value->get()) + "; each must be between " + std::to_string(min) + " and " + std::to_string(max));
+      errors_.add(element.source().begin, std::string("'") + key + "' holds " + std::to_string(value->get()) + "; each must be between " +
+                                              std::to_string(min) + " and " + std::to_string(max));
     else
       out.push_back({value->get(), element.source().begin});
   }

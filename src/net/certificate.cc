@@ -111,7 +111,8 @@ Result<Identity> identity_of(x509_st* certificate) {
   const std::unique_ptr<GENERAL_NAMES, FreeNames> names(
       static_cast<GENERAL_NAMES*>(X509_get_ext_d2i(certificate, NID_subject_alt_name, nullptr, nullptr)));
   ERR_clear_error();
-  if (!names || sk_GENERAL_NAME_num(names.get()) != 1) return make_error(Errc::invalid, "the certificate does not carry exactly one gecko://GROUP/node/NODE name");
+  if (!names || sk_GENERAL_NAME_num(names.get()) != 1)
+    return make_error(Errc::invalid, "the certificate does not carry exactly one gecko://GROUP/node/NODE name");
   const GENERAL_NAME* name = sk_GENERAL_NAME_value(names.get(), 0);
   if (name->type != GEN_URI) return make_error(Errc::invalid, "the certificate's name is not of the form gecko://GROUP/node/NODE");
   const ASN1_IA5STRING* uri = name->d.uniformResourceIdentifier;

@@ -101,7 +101,8 @@ Status Rtnetlink::transact(Request& request, const std::string& doing, std::vect
   std::memcpy(request.bytes.data(), &header, sizeof header);
   sockaddr_nl kernel{};
   kernel.nl_family = AF_NETLINK;
-  if (sendto(socket_.get(), request.bytes.data(), request.bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel) < 0) return os_error(doing);
+  if (sendto(socket_.get(), request.bytes.data(), request.bytes.size(), 0, reinterpret_cast<const sockaddr*>(&kernel), sizeof kernel) < 0)
+    return os_error(doing);
   std::vector<uint8_t> buffer(kAnswerBytes);
   for (;;) {
     sockaddr_nl from{};
@@ -127,7 +128,8 @@ Status Rtnetlink::transact(Request& request, const std::string& doing, std::vect
         if (error.error == -EADDRNOTAVAIL) failed.code = Errc::not_found;
         return failed;
       }
-      if (answers != nullptr) answers->emplace_back(buffer.begin() + static_cast<ptrdiff_t>(begin), buffer.begin() + static_cast<ptrdiff_t>(begin + header.nlmsg_len));
+      if (answers != nullptr)
+        answers->emplace_back(buffer.begin() + static_cast<ptrdiff_t>(begin), buffer.begin() + static_cast<ptrdiff_t>(begin + header.nlmsg_len));
     }
   }
 }

@@ -324,7 +324,9 @@ TEST_F(NamespaceTest, AnnouncementsAreRepeatedThreeTimesAndStopWhenWithdrawn) {
     loop.run_once(milliseconds(20));
     uint8_t frame[2048];
     for (ssize_t n = 0; (n = recv(ears.get(), frame, sizeof frame, 0)) > 0;) {
-      const auto seen = [&](const wire::Bytes& wanted) { return static_cast<size_t>(n) == wanted.size() && std::memcmp(frame, wanted.data(), wanted.size()) == 0; };
+      const auto seen = [&](const wire::Bytes& wanted) {
+        return static_cast<size_t>(n) == wanted.size() && std::memcmp(frame, wanted.data(), wanted.size()) == 0;
+      };
       for (const auto& wanted : announcement(ve0->mac, kept)) advertisements += seen(wanted);
       for (const auto& wanted : announcement(ve0->mac, withdrawn)) arps += seen(wanted);
     }

@@ -102,7 +102,8 @@ Status TlsContext::update(const KeyMaterial& keys) {
   const auto whose_ca = identity_of(authority.get());
   if (!whose_ca || *whose_ca != Identity{group_, ""})
     return make_error(Errc::invalid, where + "/ca.crt is not the CA of group '" + group_ + "'" +
-                                         (whose_ca ? ": it is " + whose_ca->uri() : std::string()) + "; use the directory that 'gecko key sign' made for this node");
+                                         (whose_ca ? ": it is " + whose_ca->uri() : std::string()) +
+                                         "; use the directory that 'gecko key sign' made for this node");
   const auto whose = identity_of(certificate.get());
   if (!whose || *whose != Identity{group_, node_})
     return make_error(Errc::invalid, where + "/node.crt is not the certificate of node '" + node_ + "' of group '" + group_ + "'" +

@@ -517,8 +517,8 @@ class Relay {
     listening_ = Fd(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     sockaddr_storage address{};
     socklen_t size = Endpoint::parse("[::1]:0")->to_sockaddr(address);
-    bind(listening_.get(), reinterpret_cast<sockaddr*>(&address), size);
-    listen(listening_.get(), 1);
+    EXPECT_EQ(bind(listening_.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(listen(listening_.get(), 1), 0);
     size = sizeof address;
     getsockname(listening_.get(), reinterpret_cast<sockaddr*>(&address), &size);
     local = *Endpoint::from_sockaddr(address);

@@ -295,7 +295,8 @@ bool TlsLink::deliver(const std::shared_ptr<Inbound>& in) {
 
 void TlsLink::schedule_flush() {
   if (queued_bytes() > options_.max_queued_bytes)
-    return die(make_error(Errc::limit, "does not read: " + std::to_string(queued_bytes()) + " bytes are queued, the limit is " + std::to_string(options_.max_queued_bytes)));
+    return die(make_error(Errc::limit, "does not read: " + std::to_string(queued_bytes()) + " bytes are queued, the limit is " +
+                                           std::to_string(options_.max_queued_bytes)));
   if (flush_pending_ || blocked_ || phase_ != Phase::up) return;
   flush_pending_ = true;
   loop_.defer([this, in = in_] {

@@ -138,7 +138,8 @@ void TlsListener::begin(Fd socket, const Endpoint& peer) {
     const auto oldest = pending_.begin();
     const Endpoint who = oldest->second->peer_address();
     pending_.erase(oldest);
-    refuse(make_error(Errc::limit, who.str() + ": gave way to a newer connection; at most " + std::to_string(options_.max_handshakes) + " handshakes run at once"));
+    refuse(make_error(
+        Errc::limit, who.str() + ": gave way to a newer connection; at most " + std::to_string(options_.max_handshakes) + " handshakes run at once"));
   }
 }
 

@@ -26,7 +26,8 @@ Error chain_problem(const PeerCheck& check, int error, X509* certificate) {
   const auto no = [](std::string text) { return make_error(Errc::permission, std::move(text)); };
   switch (error) {
     case X509_V_ERR_CERT_HAS_EXPIRED:
-      return no("presented a certificate that expired at " + iso_time(X509_get0_notAfter(certificate)) + "; sign a new one with 'gecko key sign' (or set this machine's clock)");
+      return no("presented a certificate that expired at " + iso_time(X509_get0_notAfter(certificate)) +
+                "; sign a new one with 'gecko key sign' (or set this machine's clock)");
     case X509_V_ERR_CERT_NOT_YET_VALID:
       return no("presented a certificate that is valid only from " + iso_time(X509_get0_notBefore(certificate)) + "; compare the clocks of both machines");
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
@@ -66,7 +67,8 @@ Error identity_problem(PeerCheck& check, X509* certificate, int& verify_error) {
   check.serial = serial_of(certificate);
   if (ours.is_revoked(check.serial)) {
     verify_error = X509_V_ERR_CERT_REVOKED;
-    return no("presented a revoked certificate (node '" + identity->node + "', serial " + check.serial + "); if it is to come back, sign a new one with 'gecko key sign'");
+    return no("presented a revoked certificate (node '" + identity->node + "', serial " + check.serial +
+              "); if it is to come back, sign a new one with 'gecko key sign'");
   }
   if (!check.expected_node.empty() && identity->node != check.expected_node)
     return no("presented the certificate of node '" + identity->node + "', expected '" + check.expected_node +
@@ -96,17 +98,20 @@ int verify_peer(int ok, X509_STORE_CTX* store) {
 
 // What an alert from the peer means here (RFC 8446 section 6.2).
 Error alert_problem(const PeerCheck& check, int alert, bool handshaking) {
-  const std::string ours = check.context ? "our certificate (node '" + check.context->node() + "' of group '" + check.context->group() + "')" : "our certificate";
+  const std::string ours =
+      check.context ? "our certificate (node '" + check.context->node() + "' of group '" + check.context->group() + "')" : "our certificate";
   const auto refused = [](std::string text) { return make_error(Errc::refused, std::move(text)); };
   switch (alert) {
-    case SSL_AD_BAD_CERTIFICATE: return refused("refuses " + ours + ": another group or node was expected there; its log says which");
+    case SSL_AD_BAD_CERTIFICATE: return refused("refuses " + ours + ": another group or node was expected there, or it is not valid yet by its clock; its log says which");
     case SSL_AD_CERTIFICATE_REVOKED: return refused("refuses " + ours + ": it is revoked; sign a new one with 'gecko key sign'");
-    case SSL_AD_CERTIFICATE_EXPIRED: return refused("refuses " + ours + ": it has expired by its clock; sign a new one with 'gecko key sign', compare the clocks");
+    case SSL_AD_CERTIFICATE_EXPIRED:
+      return refused("refuses " + ours + ": it has expired by its clock; sign a new one with 'gecko key sign', compare the clocks");
     case SSL_AD_UNSUPPORTED_CERTIFICATE:
     case SSL_AD_CERTIFICATE_UNKNOWN: return refused("refuses " + ours + ": it is not acceptable; its log says why");
     case SSL_AD_UNKNOWN_CA: return refused("refuses " + ours + ": it was not signed by the CA installed there; compare ca.crt on both machines");
     case SSL_AD_CERTIFICATE_REQUIRED: return refused("wants a certificate and got none");
-    case SSL_AD_UNRECOGNIZED_NAME: return refused("does not serve group '" + (check.context ? check.context->group() : std::string()) + "'; is the group loaded there?");
+    case SSL_AD_UNRECOGNIZED_NAME:
+      return refused("does not serve group '" + (check.context ? check.context->group() : std::string()) + "'; is the group loaded there?");
     case SSL_AD_PROTOCOL_VERSION: return make_error(Errc::version, "does not speak TLS 1.3");
     default:
       return refused(std::string(handshaking ? "refused the handshake" : "ended the link") + " with TLS alert " + std::to_string(alert) + " (" +
@@ -163,8 +168,10 @@ Error tls_problem(const PeerCheck& check, int ssl_error, int saved_errno, bool h
   if (reason >= SSL_AD_REASON_OFFSET) return alert_problem(check, reason - SSL_AD_REASON_OFFSET, handshaking);
   switch (reason) {
     case SSL_R_UNEXPECTED_EOF_WHILE_READING:
-      return make_error(Errc::closed, handshaking ? "closed the connection during the handshake" : "ended without a goodbye (it crashed, or the connection was cut)");
-    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE: return make_error(Errc::permission, "presented no certificate; links are for nodes with a key from 'gecko key sign'");
+      return make_error(Errc::closed, handshaking ? "closed the connection during the handshake"
+                                                  : "ended without a goodbye (it crashed, or the connection was cut)");
+    case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
+      return make_error(Errc::permission, "presented no certificate; links are for nodes with a key from 'gecko key sign'");
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
     case SSL_R_WRONG_SSL_VERSION: return make_error(Errc::version, "speaks only TLS 1.2 or older; links need TLS 1.3");

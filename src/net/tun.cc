@@ -39,13 +39,15 @@ Result<Tun> Tun::create(const TunOptions& options) {
   tun.name_.assign(request.ifr_name, strnlen(request.ifr_name, IFNAMSIZ));
   const unsigned tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6;
   tun.udp_offload_ = ioctl(tun.fd_.get(), TUNSETOFFLOAD, static_cast<unsigned long>(tcp | TUN_F_USO4 | TUN_F_USO6)) == 0;
-  if (!tun.udp_offload_ && ioctl(tun.fd_.get(), TUNSETOFFLOAD, static_cast<unsigned long>(tcp)) != 0) return os_error(doing + ": switch on segmentation offload");
+  if (!tun.udp_offload_ && ioctl(tun.fd_.get(), TUNSETOFFLOAD, static_cast<unsigned long>(tcp)) != 0)
+    return os_error(doing + ": switch on segmentation offload");
 
   GECKO_TRY(Rtnetlink links, Rtnetlink::open());
   GECKO_TRY(const Interface interface, links.by_name(tun.name_));
   tun.index_ = interface.index;
   // Before it is up: a device that comes up gives itself a link-local address and asks for routers.
-  if (auto quiet = links.disable_autoconfiguration(interface); !quiet && quiet.error().code != Errc::not_found) return quiet.error();  // not_found: no IPv6 here
+  if (auto quiet = links.disable_autoconfiguration(interface); !quiet && quiet.error().code != Errc::not_found)
+    return quiet.error();  // not_found: no IPv6 here
   // Packets come back in here from the clients' addresses, which are routed elsewhere: loose (2), since the stricter of this and "all" counts.
   GECKO_CHECK(write_sysctl("net/ipv4/conf/" + tun.name_ + "/rp_filter", "2"));
   GECKO_CHECK(links.set_mtu(tun.index_, options.mtu));
