@@ -33,6 +33,8 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
   auto& connection = it->second;
   if (!connection.movable) return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable");
+  if (target != self_ && !peers_[target].up())
+    return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
   GECKO_TRY(const auto xid, handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now()));
   connection.moving = true;
   giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}});
