@@ -54,7 +54,7 @@ Json describe(const Lab& lab) {
   Json hosts = Json::object();
   for (const auto& host : lab.hosts()) {
     Json one = {{"namespace", host.network_namespace}, {"address", host.address.str()}, {"address4", host.address4.str()}};
-    if (host.name != "client" && host.name != "router") {
+    if (host.is_node) {
       const auto state = lab.state(host.name);
       one["state"] = std::string(state ? to_string(*state) : "unknown");
       one["socket"] = lab.socket(host.name);
@@ -153,6 +153,16 @@ Exit fault(const Context& context, const LabArguments& args, Status (Lab::*what)
   return Exit::ok;
 }
 
+// A daemon that has just been started again answers before the command ends.
+Exit start(const Context& context, const LabArguments& args) {
+  const auto lab = Lab::open(args.name);
+  if (!lab) return context.fail(lab.error());
+  if (const auto started = (*lab)->start(args.host); !started) return context.fail(started.error());
+  if (const auto ready = (*lab)->wait_ready(std::chrono::seconds(10), {args.host}); !ready) return context.fail(ready.error());
+  if (context.json) context.print(describe(**lab));
+  return Exit::ok;
+}
+
 }  // namespace
 
 void add_lab(CLI::App& app, Context& context) {
@@ -184,13 +194,16 @@ void add_lab(CLI::App& app, Context& context) {
     const char *name, *help;
     Status (Lab::*what)(const std::string&);
   };
-  for (const auto& f : {Fault{"kill", "end every process of a node at once (SIGKILL)", &Lab::kill}, Fault{"start", "start geckod on a node again", &Lab::start},
+  for (const auto& f : {Fault{"kill", "end every process of a node at once (SIGKILL)", &Lab::kill},
                         Fault{"cut", "pull a node's cable", &Lab::cut}, Fault{"heal", "plug it in again", &Lab::heal},
                         Fault{"pause", "stop every process of a node (SIGSTOP)", &Lab::pause}, Fault{"resume", "let them go on", &Lab::resume}}) {
     CLI::App* command = lab->add_subcommand(f.name, f.help);
     command->add_option("node", args->host, "n1 to nN")->required()->type_name("");
     add(command, [&context, args, what = f.what] { return fault(context, *args, what); });
   }
+  CLI::App* s = lab->add_subcommand("start", "start geckod on a node again");
+  s->add_option("node", args->host, "n1 to nN")->required()->type_name("");
+  add(s, [&context, args] { return start(context, *args); });
   add(lab->add_subcommand("status", "hosts, addresses, states"), [&context, args] { return status(context, *args); });
   CLI::App* d = lab->add_subcommand("down", "end everything in a lab and remove it; also what a crash left over");
   d->add_flag("--all", args->all, "every lab of this machine");

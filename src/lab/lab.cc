@@ -32,9 +32,29 @@ Status write_file(const std::string& path, std::string_view text) {
   return {};
 }
 
+// Both only when this was the last lab and geckod has nothing there.
+void remove_empty_parents() {
+  rmdir(kLabRoot);
+  rmdir("/run/gecko");
+}
+
 std::string read_file(const std::string& path) {
   std::ifstream file(path);
   return {std::istreambuf_iterator<char>(file), {}};
+}
+
+// Errors: exists.
+Status make_lab_directory(const std::string& directory) {
+  for (;;) {
+    GECKO_CHECK(make_directory("/run/gecko", 0755));
+    if (mkdir(kLabRoot, 0755) == 0) chmod(kLabRoot, 0755);
+    else if (errno != EEXIST && errno != ENOENT) return os_error(std::string("make ") + kLabRoot);
+    if (mkdir(directory.c_str(), 0711) == 0) break;
+    if (errno != ENOENT) return os_error("make " + directory);  // ENOENT: the last other lab has just gone, and its parents with it
+  }
+  // Whatever the umask: geckod gives up root and applications need not have it, but both reach the sockets below.
+  chmod(directory.c_str(), 0711);
+  return {};
 }
 
 // The lab's directory is its lock. Helpers of an `up` (ip, tc) inherit it, so that a `down` after kill -9 of the `up` waits until the
@@ -96,16 +116,13 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
   if (options.daemons) { GECKO_TRY(geckod, find_geckod()); }
 
   std::unique_ptr<Lab> lab(new Lab(options));
-  GECKO_CHECK(make_directory("/run/gecko", 0755));
-  GECKO_CHECK(make_directory(kLabRoot, 0755));
   const std::string directory = lab->directory();
-  if (mkdir(directory.c_str(), 0711) != 0) {
-    if (errno != EEXIST) return os_error("make " + directory);
+  if (const Status made = make_lab_directory(directory); !made) {
+    if (made.error().code != Errc::exists) return made.error();
     const bool whole = Journal::parse(read_file(directory + "/journal")).complete;
     return make_error(Errc::exists, "lab '" + options.name + "' is " + (whole ? "already up" : "half made (an 'up' was interrupted or is still running)") +
                                         "; 'gecko lab down --name " + options.name + "' removes it, --name gives a second lab another name");
   }
-  chmod(directory.c_str(), 0711);  // whatever the umask: geckod gives up root and applications need not have it, but both reach the sockets below
   lab->mine_ = true;  // from here on a failure removes what was made
   const auto stop = [&] { return interrupted && interrupted(); };
   const Error stopped = make_error(Errc::closed, "interrupted; everything made so far was removed");
@@ -114,7 +131,7 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
     auto built = lab->build(locked.get());
     if (built && stop()) built = stopped;
     for (const auto& host : lab->hosts_)
-      if (built && options.daemons && host.name.front() == 'n') built = start_geckod(*lab, host, geckod);
+      if (built && options.daemons && host.is_node) built = start_geckod(*lab, host, geckod);
     if (!built) return std::move(built.error());
   }
   if (options.daemons) GECKO_CHECK(lab->wait_ready(std::chrono::seconds(10), {}, interrupted));
@@ -194,7 +211,10 @@ Status Lab::down(const std::string& name) {
   if (geteuid() != 0) return make_error(Errc::permission, "a lab belongs to root; use sudo");
   const std::string directory = std::string(kLabRoot) + "/" + name;
   auto locked = lock(directory, std::chrono::seconds(5));
-  if (!locked && locked.error().code == Errc::not_found) return {};
+  if (!locked && locked.error().code == Errc::not_found) {
+    remove_empty_parents();
+    return {};
+  }
   if (!locked) return std::move(locked.error());
   const Journal journal = Journal::parse(read_file(directory + "/journal"));
   Status first;
@@ -207,8 +227,7 @@ Status Lab::down(const std::string& name) {
   std::error_code failed;
   std::filesystem::remove_all(directory, failed);
   if (failed) return os_error("remove " + directory, failed.value());
-  rmdir(kLabRoot);  // both only when this was the last lab and geckod has nothing there
-  rmdir("/run/gecko");
+  remove_empty_parents();
   return {};
 }
 
@@ -220,14 +239,14 @@ const Host* Lab::find(const std::string& host) const {
 std::vector<std::string> Lab::nodes() const {
   std::vector<std::string> names;
   for (const auto& host : hosts_)
-    if (host.name != "client" && host.name != "router") names.push_back(host.name);
+    if (host.is_node) names.push_back(host.name);
   return names;
 }
 
 std::vector<std::string> Lab::environment(const std::string& host) const {
   std::vector<std::string> environment = {"GECKO_LAB=" + options_.name, "GECKO_GROUP_FILE=" + group_file(), "GECKO_GROUP_ADDRESS=" + group_address().str(),
                                           "GECKO_GROUP_PORT=" + std::to_string(options_.ports.front())};
-  if (host != "client" && host != "router") {
+  if (const Host* where = find(host); where != nullptr && where->is_node) {
     environment.push_back("GECKO_NODE=" + host);
     environment.push_back("GECKO_SOCKET=" + socket(host));
   }

@@ -52,7 +52,7 @@ std::string_view to_string(NodeState state) {
 
 Result<const Host*> Lab::node(const std::string& name) const {
   const Host* host = find(name);
-  if (host == nullptr || name == "client" || name == "router") {
+  if (host == nullptr || !host->is_node) {
     return make_error(Errc::not_found, "'" + name + "' is no node of lab '" + options_.name + "'; its nodes are n1 to n" + std::to_string(options_.nodes));
   }
   return host;

@@ -49,13 +49,13 @@ Status check_options(const LabOptions& options) {
 
 std::vector<Host> hosts_of(const LabOptions& options) {
   std::vector<Host> hosts = {
-      {"client", namespace_of(options, "client"), address_of(kClientNet6, kClientHost), address_of(kClientNet4, kClientHost)},
-      {"router", namespace_of(options, "router"), address_of(kNodeNet6, kRouterHost), address_of(kNodeNet4, kRouterHost)},
+      {"client", false, namespace_of(options, "client"), address_of(kClientNet6, kClientHost), address_of(kClientNet4, kClientHost)},
+      {"router", false, namespace_of(options, "router"), address_of(kNodeNet6, kRouterHost), address_of(kNodeNet4, kRouterHost)},
   };
   for (int i = 1; i <= options.nodes; ++i) {
     const std::string name = "n" + std::to_string(i);
     const int host = host_of(i);
-    hosts.push_back({name, namespace_of(options, name), address_of(kNodeNet6, host), address_of(kNodeNet4, host)});
+    hosts.push_back({name, true, namespace_of(options, name), address_of(kNodeNet6, host), address_of(kNodeNet4, host)});
   }
   return hosts;
 }
@@ -118,7 +118,7 @@ std::string group_file(const LabOptions& options) {
           "return = \"" + std::string(options.return_path == config::ReturnPath::home ? "home" : "direct") + "\"\n"
           "interface = \"eth0\"\n";
   for (const auto& host : hosts_of(options))
-    if (host.name != "client" && host.name != "router") text += "\n[[node]]\nname = \"" + host.name + "\"\naddress = \"" + host.address.str() + "\"\n";
+    if (host.is_node) text += "\n[[node]]\nname = \"" + host.name + "\"\naddress = \"" + host.address.str() + "\"\n";
   return text;
 }
 

@@ -31,6 +31,7 @@ struct LabOptions {
 
 struct Host {
   std::string name;                     // client, router, n1..nN
+  bool is_node = false;                 // n1..nN
   std::string network_namespace;        // gecko-<lab>-<host>
   Address address, address4;
 };
