@@ -82,6 +82,29 @@ size_t Swarm::open_connections() {
   return open;
 }
 
+std::vector<Endpoint> Swarm::local_endpoints() {
+  std::vector<Endpoint> all;
+  call([&] {
+    for (const auto& client : clients_)
+      if (client->connected()) all.push_back(client->local());
+  });
+  return all;
+}
+
+size_t Swarm::without_progress() {
+  size_t still = 0;
+  call([&] {
+    bytes_before_.resize(clients_.size());
+    for (size_t i = 0; i < clients_.size(); ++i) {
+      const auto totals = clients_[i]->totals();
+      const uint64_t bytes = totals.bytes_sent + totals.bytes_received;
+      if (!clients_[i]->done() && bytes == bytes_before_[i]) ++still;
+      bytes_before_[i] = bytes;
+    }
+  });
+  return still;
+}
+
 template <class Condition>
 bool Swarm::wait_for(Duration at_most, Condition condition) {
   const Time deadline = monotonic_now() + at_most;
