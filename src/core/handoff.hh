@@ -70,7 +70,8 @@ struct Send { NodeIndex to; LinkMessage message; };
 struct AskYield { uint64_t xid; ConnId id; };                        // -> yielded(); an error if the application is gone or refuses
 struct Freeze { uint64_t xid; ConnId id; Flow flow; };               // -> frozen()
 struct Thaw { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; }; // steering back to mine with this epoch, thaw, release held packets -> thawed()
-struct CommitMove { uint64_t xid; ConnId id; Flow flow; NodeIndex to; uint64_t epoch; };  // steering to `to`, release held packets there. Comes BEFORE the Send of commit
+// Steering to `to`, release held packets there. Comes BEFORE the Send of commit.
+struct CommitMove { uint64_t xid; ConnId id; Flow flow; NodeIndex to; uint64_t epoch; };
 struct Retire { uint64_t xid; ConnId id; };                          // close the frozen socket silently
 // The move is over. Ok: `epoch` is the new owner's. Error: this node owns it with `epoch` (higher than before if the move had been committed);
 // if the application had let go, `give_back` it (thawed before this). `lost`: not here any more, and whether it lives at the target is not

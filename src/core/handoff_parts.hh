@@ -43,7 +43,9 @@ class Links {
 // A xid is 24 bits of the donor's incarnation and a number that grows by one: 2^40 moves are 1.7 years at 20,000 a second.
 inline constexpr int kXidNumberBits = 40;
 inline constexpr uint64_t first_xid(uint64_t incarnation) { return (incarnation << kXidNumberBits) | 1; }
-inline constexpr bool of_incarnation(uint64_t xid, uint64_t incarnation) { return (xid >> kXidNumberBits) == (incarnation << kXidNumberBits) >> kXidNumberBits; }
+inline constexpr bool of_incarnation(uint64_t xid, uint64_t incarnation) {
+  return (xid >> kXidNumberBits) == (incarnation << kXidNumberBits) >> kXidNumberBits;
+}
 
 struct Shared {
   const NodeIndex self;

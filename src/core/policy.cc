@@ -17,6 +17,7 @@ uint64_t next_random(uint64_t& state) { return mix(state += 0x9e3779b97f4a7c15u)
 
 std::vector<Load> eligible(std::span<const Load> members, std::span<const NodeIndex> except) {
   std::vector<Load> out;
+  out.reserve(members.size());
   for (const Load& m : members)
     if (m.eligible() && std::find(except.begin(), except.end(), m.node) == except.end()) out.push_back(m);
   std::sort(out.begin(), out.end(), [](const Load& a, const Load& b) { return a.node < b.node; });
@@ -30,6 +31,7 @@ std::vector<double> weights(PolicyKind kind, const std::vector<Load>& nodes) {
   double mean = 0;
   for (const Load& n : nodes) mean += double(n.connections) / double(nodes.size());
   std::vector<double> out;
+  out.reserve(nodes.size());
   for (const Load& n : nodes) out.push_back(1.0 / (double(n.connections) + 1 + mean / 8));
   return out;
 }
@@ -60,6 +62,7 @@ std::vector<uint16_t> preference(NodeIndex node, size_t slots) {
   for (size_t s = 0; s < slots; ++s) keyed.emplace_back(mix(uint64_t{node} << 32 | (s + 1)), static_cast<uint16_t>(s));
   std::sort(keyed.begin(), keyed.end());
   std::vector<uint16_t> out;
+  out.reserve(slots);
   for (const auto& k : keyed) out.push_back(k.second);
   return out;
 }
@@ -107,6 +110,7 @@ std::vector<NodeIndex> syn_slots(PolicyKind kind, std::span<const Load> members,
   if (nodes.empty() || slots == 0) return {};
   const std::vector<size_t> share = shares(weights(kind, nodes), slots);
   std::vector<std::vector<uint16_t>> wish;
+  wish.reserve(nodes.size());
   for (const Load& n : nodes) wish.push_back(preference(n.node, slots));
 
   std::vector<NodeIndex> table(slots);

@@ -113,7 +113,7 @@ void Host::release(ConnNo conn, Entry::State state, uint16_t node, uint64_t epoc
   e.node = node;
   e.epoch = epoch;
   for (const Segment& s : std::exchange(e.held, {})) {
-    if (state == Entry::forward) forward(s, node);
+    if (state == Entry::forward) send_on(s, node);
     else to_socket(s);
   }
 }
@@ -135,14 +135,16 @@ void Host::receive(Segment s) {
     case Entry::hold:
       if (e.held.size() < kMaxHeld) e.held.push_back(s);
       return;
-    case Entry::forward: return forward(s, e.node);
+    case Entry::forward: return send_on(s, e.node);
     case Entry::none:
       if (world_.contact() == self_) ask_for_owner(s.conn);
-      return;   // elsewhere: dropped, the client sends it again
+      // Elsewhere: dropped, the client sends it again. A kernel that answered would reset a connection that lives on.
+      else if (s.hops > 0 && !world_.checker.connection(s.conn).ended) ++world_.counts.strays;
+      return;
   }
 }
 
-void Host::forward(Segment s, uint16_t to) {
+void Host::send_on(Segment s, uint16_t to) {
   if (to == self_ || ++s.hops > kMaxHops) return;
   world_.network.packet(self_, to, [this, s, to] { world_.host(to).receive(s); });
 }

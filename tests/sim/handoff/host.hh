@@ -69,7 +69,7 @@ class Host {
   };
   Entry& entry(ConnNo conn);
   void release(ConnNo conn, Entry::State state, uint16_t node, uint64_t epoch);
-  void forward(Segment segment, uint16_t to);
+  void send_on(Segment segment, uint16_t to);
   void ask_for_owner(ConnNo conn);
   void to_socket(const Segment& segment);
   void transmit(ConnNo conn, Socket& socket, uint64_t from);

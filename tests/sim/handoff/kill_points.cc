@@ -67,7 +67,7 @@ class Scripted {
     world_.settle();
   }
 
-  World& world() { return world_; }
+  const World& world() const { return world_; }
   const std::vector<Step>& steps() const { return steps_; }
   size_t steps_at_end() const { return steps_at_end_; }
   const std::vector<size_t>& sent_at() const { return sent_at_; }   // per message: the step after which it was there
@@ -172,7 +172,8 @@ class Campaign {
   }
   static void repeat(World& w, size_t m) {
     const auto [from, to, message] = w.sent[m];
-    w.machines.after(to, Part::daemon, {}, "repeated", [&w, from = from, to = to, message = message]() mutable { w.node(to).receive(from, std::move(message)); });
+    w.machines.after(to, Part::daemon, {}, "repeated",
+                     [&w, from = from, to = to, message = message]() mutable { w.node(to).receive(from, std::move(message)); });
   }
 
   // `lasts`: the harm; the connection may be silent for that long and what it takes to notice and to connect again.
@@ -180,7 +181,8 @@ class Campaign {
              Scripted::Harm harm_function) {
     if (done()) return;
     const Step& step = base.steps()[k];
-    const std::string name = std::string(script.name) + ", step " + std::to_string(k) + " (node " + std::to_string(step.node) + ": " + step.what + "), " + harm + where;
+    const std::string name =
+        std::string(script.name) + ", step " + std::to_string(k) + " (node " + std::to_string(step.node) + ": " + step.what + "), " + harm + where;
     if (!only_.empty() && name.find(only_) == std::string::npos) return;
     Scripted run(script, k, std::move(harm_function), !only_.empty());
     run.run();
@@ -190,12 +192,13 @@ class Campaign {
     std::string violation = run.world().checker.violations().empty() ? "" : run.world().checker.violations()[0];
     // The run up to here was the same as without harm: else the point was not the one it claims to be.
     if (run.steps().size() <= k || run.steps()[k].node != step.node || run.steps()[k].what != step.what) violation = "the simulation is not repeatable";
-    if (violation.empty() && run.world().checker.connection(0).longest_gap > lasts + kRecovery) violation = "served again, but only long after the harm was over";
+    if (violation.empty() && run.world().checker.connection(0).longest_gap > lasts + kRecovery)
+      violation = "served again, but only long after the harm was over";
     // A repetition may have no effect at all.
-    if (harm.starts_with("repeat") && (run.world().checker.lost() != 0 || run.world().counts.moved != base_moved(base))) violation = "a repeated message had an effect";
+    if (harm.starts_with("repeat") && (run.world().checker.lost() != 0 || run.world().counts.moved != base.world().counts.moved))
+      violation = "a repeated message had an effect";
     if (!violation.empty()) result_.failures.push_back({name, violation});
   }
-  static uint64_t base_moved(const Scripted& base) { return const_cast<Scripted&>(base).world().counts.moved; }
   void count(const std::string& harm) {
     for (auto& c : result_.classes)
       if (c.harm == harm) {

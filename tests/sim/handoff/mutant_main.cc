@@ -15,7 +15,8 @@ int main(int argc, char** argv) {
   const auto points = run_kill_points(true);
   if (!points.failures.empty()) {
     caught = true;
-    std::printf("kill points: caught at point %" PRIu64 ": %s\n    %s\n", points.points, points.failures[0].point.c_str(), points.failures[0].violation.c_str());
+    const auto& first = points.failures[0];
+    std::printf("kill points: caught at point %" PRIu64 ": %s\n    %s\n", points.points, first.point.c_str(), first.violation.c_str());
   } else {
     std::printf("kill points: not caught at %" PRIu64 " points\n", points.points);
   }

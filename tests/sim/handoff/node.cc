@@ -153,7 +153,8 @@ void Node::carry_out(core::Send& a) { world_.send(self_, a.to, std::move(a.messa
 void Node::carry_out(core::AskYield& a) {
   Duration time = world_.settings.api_delay;
   if (world_.random.chance(world_.settings.command_is_slow)) time += world_.settings.limits.step_timeout * 5 / 4;
-  world_.machines.after(self_, Part::kernel, time, "yield", [this, xid = a.xid, conn = conn_no(a.id), refuses = fails("yield", 2), life = world_.machines.life(self_, Part::daemon)] {
+  const uint32_t life = world_.machines.life(self_, Part::daemon);
+  world_.machines.after(self_, Part::kernel, time, "yield", [this, xid = a.xid, conn = conn_no(a.id), refuses = fails("yield", 2), life] {
     if (life != world_.machines.life(self_, Part::daemon)) return;   // the session is gone: the application keeps it
     Host& host = world_.host(self_);
     Result<wire::Bytes> blob = make_error(Errc::closed, "not now");

@@ -39,7 +39,8 @@ void World::to_client(uint16_t, const Segment& segment) {
 
 void World::send(uint16_t from, uint16_t to, core::LinkMessage message) {
   if (record) sent.push_back({from, to, message});
-  network.send(from, to, name_of(message), [this, from, to, m = std::make_unique<core::LinkMessage>(std::move(message))] { node(to).receive(from, std::move(*m)); });
+  const char* name = name_of(message);
+  network.send(from, to, name, [this, from, to, m = std::make_unique<core::LinkMessage>(std::move(message))] { node(to).receive(from, std::move(*m)); });
 }
 
 // The first machine of the order that is up; a change takes a moment, then every daemon tells the new one what it owns.
