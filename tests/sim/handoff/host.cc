@@ -28,7 +28,7 @@ bool Host::is_frozen(ConnNo conn) const {
 
 void Host::hold(ConnNo conn) {
   Entry& e = entry(conn);
-  e.state = Entry::hold;
+  e.state = Entry::holding;
   e.node = self_;
 }
 
@@ -102,7 +102,7 @@ void Host::retire(ConnNo conn) {
 
 void Host::hint(ConnNo conn, uint16_t owner, uint64_t epoch) {
   Entry& e = entry(conn);
-  if (owner == self_ || e.state == Entry::mine || e.state == Entry::hold) return;
+  if (owner == self_ || e.state == Entry::mine || e.state == Entry::holding) return;
   if (e.state == Entry::forward && e.epoch >= epoch) return;
   e = {Entry::forward, owner, epoch, {}};
 }
@@ -132,7 +132,7 @@ void Host::receive(Segment s) {
   Entry& e = entry(s.conn);
   switch (e.state) {
     case Entry::mine: return to_socket(s);
-    case Entry::hold:
+    case Entry::holding:
       if (e.held.size() < kMaxHeld) e.held.push_back(s);
       return;
     case Entry::forward: return send_on(s, e.node);
@@ -301,7 +301,7 @@ void Host::daemon_died() {
     }
   }
   for (ConnNo conn = 0; conn < entries_.size(); ++conn) {
-    if (entries_[conn].state != Entry::hold) continue;
+    if (entries_[conn].state != Entry::holding) continue;
     if (is_live(conn)) release(conn, Entry::mine, self_, entries_[conn].epoch);   // the freeze had not come yet
     else entries_[conn] = {};
   }

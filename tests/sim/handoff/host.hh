@@ -62,7 +62,7 @@ class Host {
     AppState state;
   };
   struct Entry {
-    enum State : uint8_t { none, mine, forward, hold } state = none;
+    enum State : uint8_t { none, mine, forward, holding } state = none;
     uint16_t node = 0;
     uint64_t epoch = 0;
     std::vector<Segment> held;
