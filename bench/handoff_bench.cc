@@ -41,8 +41,8 @@ std::vector<Row> rows(const Arguments& args) {
 }
 
 void print(const std::vector<Row>& all, const char* family) {
-  kit::Table table({std::string(family) + ", microseconds", "n", "gap p50", "p99", "max", "same without: p50", "p99", "max", "difference p50", "p99", "single step p50",
-                    "Mbit/s"});
+  kit::Table table({std::string(family) + ", microseconds", "n", "gap p50", "p99", "max", "same without: p50", "p99", "max", "difference p50", "p99",
+                    "single step p50", "Mbit/s"});
   for (const auto& row : all) {
     const auto& r = row.result;
     table.row({row.name, std::to_string(r.handoffs), number(r.gap_us.median()), number(r.gap_us.percentile(99)), number(r.gap_us.max()),
@@ -55,8 +55,8 @@ void print(const std::vector<Row>& all, const char* family) {
   for (const auto& row : all) {
     const auto& r = row.result;
     faults.row({row.name, std::to_string(r.retransmits) + " / " + std::to_string(r.baseline_retransmits),
-                std::to_string(r.server_retransmits) + " / " + std::to_string(r.server_baseline_retransmits), std::to_string(r.refused), std::to_string(r.resets),
-                std::to_string(r.lost)});
+                std::to_string(r.server_retransmits) + " / " + std::to_string(r.server_baseline_retransmits), std::to_string(r.refused),
+                std::to_string(r.resets), std::to_string(r.lost)});
   }
   std::printf("\n%s", faults.str().c_str());
   for (const auto& row : all)
@@ -106,12 +106,14 @@ Status run(const Arguments& args) {
       const auto& r = row.result;
       const std::string name = row.name;
       if (row.options.shape == bench::Shape::echo && !row.options.local) {
-        goals.check("echo: gap p50 over baseline, us", r.gap_us.median() - r.baseline_gap_us.median(), "<= 150", r.gap_us.median() - r.baseline_gap_us.median() <= 150);
+        goals.check("echo: gap p50 over baseline, us", r.gap_us.median() - r.baseline_gap_us.median(), "<= 150",
+                    r.gap_us.median() - r.baseline_gap_us.median() <= 150);
         goals.check("echo: gap p50 over a single round trip, us", r.gap_us.median() - r.baseline_step_us.median(), "(for information)", true);
         goals.check("echo: gap p99 over baseline, us", r.gap_us.percentile(99) - r.baseline_gap_us.percentile(99), "<= 1000",
                     r.gap_us.percentile(99) - r.baseline_gap_us.percentile(99) <= 1000);
       }
-      goals.check(name + ": client retransmissions per handoff, above baseline", r.caused_retransmits_per_handoff(), "0", r.retransmits <= r.baseline_retransmits);
+      goals.check(name + ": client retransmissions per handoff, above baseline", r.caused_retransmits_per_handoff(), "0",
+                  r.retransmits <= r.baseline_retransmits);
       goals.check(name + ": resets and losses", static_cast<double>(r.resets + r.lost), "0", r.resets + r.lost == 0);
       goals.check(name + ": handoffs refused", static_cast<double>(r.refused), "0", r.refused == 0);
     }
@@ -124,11 +126,12 @@ Status run(const Arguments& args) {
     out["handoffs_per_s_per_core"] = cost.per_s_per_core();
     out["handoffs_per_s"] = cost.per_s();
     out["cost_n"] = cost.handoffs;
-    std::printf("\n  %zu idle connections of one client, %d hops: %lu handoffs, %lu failed; CPU per handoff: donor %s us, acceptor %s us, third node %s us; "
-                "%s handoffs/s per core, %s/s by the clock\n",
-                args.connections, args.hops, cost.handoffs, cost.failed, number(cost.per_handoff_us(cost.donor_cpu)).c_str(),
-                number(cost.per_handoff_us(cost.acceptor_cpu)).c_str(), number(cost.per_handoff_us(cost.other_cpu)).c_str(), number(cost.per_s_per_core()).c_str(),
-                number(cost.per_s()).c_str());
+    std::printf(
+        "\n  %zu idle connections of one client, %d hops: %lu handoffs, %lu failed; CPU per handoff: donor %s us, acceptor %s us, third node %s us; "
+        "%s handoffs/s per core, %s/s by the clock\n",
+        args.connections, args.hops, cost.handoffs, cost.failed, number(cost.per_handoff_us(cost.donor_cpu)).c_str(),
+        number(cost.per_handoff_us(cost.acceptor_cpu)).c_str(), number(cost.per_handoff_us(cost.other_cpu)).c_str(),
+        number(cost.per_s_per_core()).c_str(), number(cost.per_s()).c_str());
     if (!cost.first_failure.empty()) std::printf("  first failure: %s\n", cost.first_failure.c_str());
     goals.check("whole handoffs per second and core, idle connections", cost.per_s_per_core(), ">= 10000", cost.per_s_per_core() >= 10000);
   }
@@ -148,12 +151,15 @@ int main(int argc, char** argv) {
   Arguments args;
   CLI::App app("What a handoff costs a client (the gap it sees) and the nodes (CPU), against the same connections without handoffs.");
   app.add_option("--json", args.json_file, "write the results there (schema gecko.bench.handoff/1)");
-  app.add_option("--rounds", args.rounds, "rounds, each with a block without and a block with handoffs")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--rounds", args.rounds, "rounds, each with a block without and a block with handoffs")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_option("--per-block", args.per_block, "handoffs of a block (bulk shapes: half)")->check(CLI::Range(2, 100000))->capture_default_str();
   app.add_option("--connections", args.connections, "idle connections of the cost measurement")->check(CLI::Range(1, 4000))->capture_default_str();
   app.add_option("--hops", args.hops, "how often they all move")->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_flag("--ipv6", args.only_ipv6, "no IPv4 run");
-  app.add_option("--only", args.only, "one of echo, download, upload, local, cost")->check(CLI::IsMember({"echo", "download", "upload", "local", "cost"}));
+  app.add_option("--only", args.only, "one of echo, download, upload, local, cost")
+      ->check(CLI::IsMember({"echo", "download", "upload", "local", "cost"}));
   CLI11_PARSE(app, argc, argv);
   kit::catch_interrupts();
   (void)kit::raise_descriptor_limit();

@@ -36,7 +36,9 @@ Result<CostResult> measure_cost(kit::Scene& scene, size_t connections, int hops)
       if (totals.lost() > 0) return make_error(Errc::closed, totals.first_failure);
       if (totals.exchanges == exchanges) return {};
       if (kit::interrupted()) return make_error(Errc::closed, "interrupted");
-      if (monotonic_now() > deadline) return make_error(Errc::timeout, std::to_string(exchanges - totals.exchanges) + " of " + std::to_string(connections) + " connections do not answer");
+      if (monotonic_now() > deadline)
+        return make_error(Errc::timeout,
+                          std::to_string(exchanges - totals.exchanges) + " of " + std::to_string(connections) + " connections do not answer");
       std::this_thread::sleep_for(5ms);
     }
   };
@@ -63,7 +65,8 @@ Result<CostResult> measure_cost(kit::Scene& scene, size_t connections, int hops)
       GECKO_TRY(const auto t, cpu(node));
       after.push_back(t);
     }
-    for (size_t i = 0; i < nodes.size(); ++i) (nodes[i] == owner ? result.donor_cpu : nodes[i] == target ? result.acceptor_cpu : result.other_cpu) += after[i] - before[i];
+    for (size_t i = 0; i < nodes.size(); ++i)
+      (nodes[i] == owner ? result.donor_cpu : nodes[i] == target ? result.acceptor_cpu : result.other_cpu) += after[i] - before[i];
     result.handoffs += moved.moved;
     result.failed += connections - moved.moved;
     result.wall += moved.took();

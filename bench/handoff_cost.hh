@@ -8,7 +8,7 @@ namespace gecko::bench {
 
 struct CostResult {
   uint64_t handoffs = 0, failed = 0;
-  Duration donor_cpu{}, acceptor_cpu{}, other_cpu{};   // other: the third node, which hears that flows have moved
+  Duration donor_cpu{}, acceptor_cpu{}, other_cpu{};  // other: the third node, which hears that flows have moved
   Duration wall{};
   std::string first_failure;
 

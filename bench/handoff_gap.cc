@@ -52,7 +52,7 @@ class Probe {
         kit::UploadOptions o;
         o.server = scene.stream();
         o.size = kBody;
-        o.hash = false;    // the body never ends; contents are compared by the other shapes and the storm
+        o.hash = false;  // the body never ends; contents are compared by the other shapes and the storm
         o.look = 50us;
         o.keep_timeline = true;
         probe->client_ = &probe->swarm_->add<kit::UploadClient>(o);
@@ -151,7 +151,8 @@ Status measure_round(kit::Scene& scene, const GapOptions& options, GapResult& re
       owner = target;
     } else if (handoff.moved != 1) {
       ++result.refused;
-      if (result.first_failure.empty()) result.first_failure = handoff.first_refusal.empty() ? "the connection was not found at " + owner : handoff.first_refusal;
+      if (result.first_failure.empty())
+        result.first_failure = handoff.first_refusal.empty() ? "the connection was not found at " + owner : handoff.first_refusal;
       if (auto now = scene.owner(probe->local())) owner = *now;
     }
     std::this_thread::sleep_for(kBetween);

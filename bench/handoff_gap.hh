@@ -15,15 +15,15 @@ std::string name_of(Shape shape);
 
 struct GapOptions {
   Shape shape = Shape::echo;
-  bool local = false;        // the papers' host-local handoff: the target is the owner itself
-  int per_block = 60;        // handoffs, and windows without one
+  bool local = false;  // the papers' host-local handoff: the target is the owner itself
+  int per_block = 60;  // handoffs, and windows without one
 };
 
 struct GapResult {
-  kit::Samples gap_us;               // one per handoff
-  kit::Samples baseline_gap_us;      // one per window without
-  kit::Samples baseline_step_us;     // single round trips (echo), intervals between arrivals (download), between acknowledgements (upload)
-  kit::Samples command_us;           // how long the handoff command took: asked to answered
+  kit::Samples gap_us;            // one per handoff
+  kit::Samples baseline_gap_us;   // one per window without
+  kit::Samples baseline_step_us;  // single round trips (echo), intervals between arrivals (download), between acknowledgements (upload)
+  kit::Samples command_us;        // how long the handoff command took: asked to answered
   uint64_t handoffs = 0, refused = 0, resets = 0, lost = 0;
   uint64_t retransmits = 0, baseline_retransmits = 0;                // of the client, in the blocks with and without handoffs
   uint64_t server_retransmits = 0, server_baseline_retransmits = 0;  // of all nodes

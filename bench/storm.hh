@@ -20,17 +20,17 @@ struct StormOptions {
 
 struct StormResult {
   kit::Totals clients;
-  uint64_t handoffs = 0;                         // of single connections, however they were asked for
+  uint64_t handoffs = 0;  // of single connections, however they were asked for
   uint64_t refused = 0, batches = 0, contact_changes = 0;
   std::string first_refusal;
-  double seconds = 0;                            // of the storm itself
-  double quiet_mb_per_s = 0, storm_mb_per_s = 0; // verified bytes, both directions, before and during the storm
-  uint64_t client_resets = 0;                    // the kernel's count in the client's namespace
+  double seconds = 0;                             // of the storm itself
+  double quiet_mb_per_s = 0, storm_mb_per_s = 0;  // verified bytes, both directions, before and during the storm
+  uint64_t client_resets = 0;                     // the kernel's count in the client's namespace
   uint64_t node_resets_sent = 0;
-  size_t left_behind = 0;                        // connections that the nodes still know after all have ended
-  size_t without_progress = 0;                   // connections that moved no byte during the whole storm
-  std::vector<std::string> faults;               // why it failed
-  std::vector<std::string> invalid;              // why it shows nothing
+  size_t left_behind = 0;            // connections that the nodes still know after all have ended
+  size_t without_progress = 0;       // connections that moved no byte during the whole storm
+  std::vector<std::string> faults;   // why it failed
+  std::vector<std::string> invalid;  // why it shows nothing
 
   bool passed() const { return faults.empty() && invalid.empty(); }
   nlohmann::json json() const;

@@ -25,11 +25,14 @@ struct Arguments {
 };
 
 void print(const char* family, const bench::StormResult& r) {
-  std::printf("storm: %s: %lu handoffs in %s s (%s/s), %lu of them refused first, %lu of whole clients, %lu contact changes\n", family, r.handoffs, number(r.seconds).c_str(),
-              number(static_cast<double>(r.handoffs) / r.seconds).c_str(), r.refused, r.batches, r.contact_changes);
-  std::printf("storm: %s: %lu connections, %s MB verified, %s MB/s (%s without handoffs), %lu client retransmits, longest stall %s ms, %lu resets, %lu lost\n", family,
-              r.clients.connections, number(static_cast<double>(r.clients.bytes_sent + r.clients.bytes_received) / 1e6).c_str(), number(r.storm_mb_per_s).c_str(),
-              number(r.quiet_mb_per_s).c_str(), r.clients.retransmits, number(kit::us(r.clients.longest_stall) / 1000).c_str(), r.clients.resets, r.clients.lost());
+  std::printf("storm: %s: %lu handoffs in %s s (%s/s), %lu of them refused first, %lu of whole clients, %lu contact changes\n", family, r.handoffs,
+              number(r.seconds).c_str(), number(static_cast<double>(r.handoffs) / r.seconds).c_str(), r.refused, r.batches, r.contact_changes);
+  std::printf(
+      "storm: %s: %lu connections, %s MB verified, %s MB/s (%s without handoffs), %lu client retransmits, longest stall %s ms, %lu resets, %lu "
+      "lost\n",
+      family, r.clients.connections, number(static_cast<double>(r.clients.bytes_sent + r.clients.bytes_received) / 1e6).c_str(),
+      number(r.storm_mb_per_s).c_str(), number(r.quiet_mb_per_s).c_str(), r.clients.retransmits,
+      number(kit::us(r.clients.longest_stall) / 1000).c_str(), r.clients.resets, r.clients.lost());
   if (!r.first_refusal.empty()) std::printf("storm: %s: the first refusal: %s\n", family, r.first_refusal.c_str());
   for (const auto& fault : r.faults) std::printf("storm: %s: FAILED: %s\n", family, fault.c_str());
   for (const auto& why : r.invalid) std::printf("storm: %s: INVALID: %s\n", family, why.c_str());
@@ -75,7 +78,9 @@ int main(int argc, char** argv) {
   CLI::App app("Live connections under load, moved at random between three nodes; every byte is compared.");
   app.add_option("--handoffs", args.handoffs, "how many, of both families together")->check(CLI::Range(1, 100'000'000))->capture_default_str();
   app.add_option("--connections", args.connections, "at a time")->check(CLI::Range(5, 15'000))->capture_default_str();
-  app.add_option("--seconds", args.seconds, "at most, for the handoffs of both families together")->check(CLI::Range(1.0, 1e6))->capture_default_str();
+  app.add_option("--seconds", args.seconds, "at most, for the handoffs of both families together")
+      ->check(CLI::Range(1.0, 1e6))
+      ->capture_default_str();
   app.add_option("--seed", args.seed, "of all random choices")->capture_default_str();
   app.add_option("--family", args.family, "ipv6, ipv4 or both")->check(CLI::IsMember({"ipv6", "ipv4", "both"}))->capture_default_str();
   app.add_option("--json", args.json_file, "write the results there (schema gecko.bench.storm/1)");

@@ -21,11 +21,11 @@ struct CurlOptions {
 
 struct CurlEnd {
   int exit_code = 0;
-  uint64_t bytes = 0;         // that arrived: here (download), or at the server by its own count (upload)
-  uint64_t wrong = 0;         // bytes of a download that are not the right ones; of an upload: all, when the hash differs
-  std::string sha256;         // of what arrived
+  uint64_t bytes = 0;  // that arrived: here (download), or at the server by its own count (upload)
+  uint64_t wrong = 0;  // bytes of a download that are not the right ones; of an upload: all, when the hash differs
+  std::string sha256;  // of what arrived
   std::string expected_sha256;
-  std::string message;        // curl's own words when it failed
+  std::string message;  // curl's own words when it failed
 };
 
 class Curl {
@@ -33,17 +33,17 @@ class Curl {
   static Result<std::unique_ptr<Curl>> start(const kit::Scene& scene, const CurlOptions& options);
   ~Curl();
   bool running() const { return running_; }
-  double progress() const;    // 0..1
-  CurlEnd end();              // once running() is false, or to stop it early
+  double progress() const;  // 0..1
+  CurlEnd end();            // once running() is false, or to stop it early
 
  private:
   Curl() = default;
-  void watch();               // on thread_
+  void watch();  // on thread_
   void check(const uint8_t* bytes, size_t size);
 
   CurlOptions options_;
   lab::Process process_;
-  Fd source_;                 // an upload's bytes: a memory file
+  Fd source_;  // an upload's bytes: a memory file
   std::thread thread_;
   std::atomic<bool> running_{true};
   std::atomic<uint64_t> received_{0}, wrong_{0};

@@ -23,23 +23,27 @@ struct Arguments {
 std::string millis(double us) { return kit::number(us / 1000); }
 
 std::string table(const std::vector<demo::Act>& acts) {
-  kit::Table t({"", "bytes", "SHA-256", "handoffs", "contacts", "gap ms p50", "p99", "max", "alone p50", "p99", "max", "client retransmits", "alone", "resets"});
+  kit::Table t({"", "bytes", "SHA-256", "handoffs", "contacts", "gap ms p50", "p99", "max", "alone p50", "p99", "max", "client retransmits", "alone",
+                "resets"});
   for (const auto& a : acts)
-    t.row({a.name, std::to_string(a.bytes), a.hash_equal ? "equal" : "DIFFERS", std::to_string(a.handoffs), std::to_string(a.contact_changes), millis(a.gap_us.median()),
-           millis(a.gap_us.percentile(99)), millis(a.gap_us.max()), millis(a.alone_gap_us.median()), millis(a.alone_gap_us.percentile(99)), millis(a.alone_gap_us.max()),
-           std::to_string(a.retransmits), kit::number(a.alone_retransmits), std::to_string(a.resets)});
+    t.row({a.name, std::to_string(a.bytes), a.hash_equal ? "equal" : "DIFFERS", std::to_string(a.handoffs), std::to_string(a.contact_changes),
+           millis(a.gap_us.median()), millis(a.gap_us.percentile(99)), millis(a.gap_us.max()), millis(a.alone_gap_us.median()),
+           millis(a.alone_gap_us.percentile(99)), millis(a.alone_gap_us.max()), std::to_string(a.retransmits), kit::number(a.alone_retransmits),
+           std::to_string(a.resets)});
   return t.str();
 }
 
 std::string many(uint64_t n, const char* one, const char* more) { return std::to_string(n) + " " + (n == 1 ? one : more); }
 
 std::string sentence(uint64_t connections, uint64_t owners, uint64_t resets, uint64_t wrong) {
-  return many(connections, "connection", "connections") + ", " + many(owners, "owner", "owners") + ", " + many(resets, "reset", "resets") + ", " + many(wrong, "byte", "bytes") + " wrong";
+  return many(connections, "connection", "connections") + ", " + many(owners, "owner", "owners") + ", " + many(resets, "reset", "resets") + ", " +
+         many(wrong, "byte", "bytes") + " wrong";
 }
 
 Result<bool> run(const Arguments& args) {
   demo::Screen screen;
-  screen.say(screen.strong("gecko demo") + ": three nodes behind one address, real curl, live connections that move\n\n"
+  screen.say(screen.strong("gecko demo") +
+             ": three nodes behind one address, real curl, live connections that move\n\n"
              "  client ─── router ──┬── n1\n"
              "                      ├── n2    geckod, gecko-stream (HTTP) and gecko-echo on each\n"
              "                      └── n3\n");
@@ -55,9 +59,12 @@ Result<bool> run(const Arguments& args) {
       plan.seed = acts.size() + 1;
       GECKO_TRY(auto act, demo::perform(*scene, plan, screen));
       const std::string said = sentence(1, act.handoffs + 1, act.resets, act.wrong_bytes);
-      screen.say("    " + (act.well() ? screen.good(said) : screen.bad(said + (act.whole() ? "; too few handoffs to show anything" : "; " + act.problem))));
+      screen.say("    " +
+                 (act.well() ? screen.good(said) : screen.bad(said + (act.whole() ? "; too few handoffs to show anything" : "; " + act.problem))));
       if (!act.well()) screen.say("    the nodes' logs are kept in " + scene->keep_logs());
-      if (act.refused > 0) screen.say(screen.faint("    " + std::to_string(act.refused) + " handoffs were refused, which harms nobody; the first: " + act.first_refusal));
+      if (act.refused > 0)
+        screen.say(
+            screen.faint("    " + std::to_string(act.refused) + " handoffs were refused, which harms nobody; the first: " + act.first_refusal));
       acts.push_back(std::move(act));
     }
   }
@@ -73,7 +80,8 @@ Result<bool> run(const Arguments& args) {
     json["transfers"].push_back(a.json());
   }
   screen.say("\n" + table(acts));
-  screen.say(screen.faint("  gap: longest round trip of a 64-byte ping-pong connection around its own handoff, beside curl; alone: the same without handoffs"));
+  screen.say(screen.faint(
+      "  gap: longest round trip of a 64-byte ping-pong connection around its own handoff, beside curl; alone: the same without handoffs"));
   const std::string result = sentence(acts.size(), owners, resets, wrong);
   screen.say("  " + (well ? screen.good(result) : screen.bad(result + "; NOT well, see above")));
   json["connections"] = acts.size();

@@ -9,8 +9,8 @@
 namespace gecko::demo {
 namespace {
 using namespace std::chrono_literals;
-constexpr Duration kRedraw = 100ms;   // a terminal: fast enough to look alive
-constexpr Duration kPlain = 2s;       // a log: enough to see that it goes on
+constexpr Duration kRedraw = 100ms;  // a terminal: fast enough to look alive
+constexpr Duration kPlain = 2s;      // a log: enough to see that it goes on
 constexpr int kBar = 24;
 }  // namespace
 

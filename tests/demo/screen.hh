@@ -11,8 +11,8 @@ namespace gecko::demo {
 class Screen {
  public:
   Screen();
-  void say(const std::string& line);                          // stays
-  void live(double progress, const std::string& text);        // replaces the last live line
+  void say(const std::string& line);                    // stays
+  void live(double progress, const std::string& text);  // replaces the last live line
   std::string good(const std::string& text) const { return paint("32", text); }
   std::string bad(const std::string& text) const { return paint("31;1", text); }
   std::string strong(const std::string& text) const { return paint("1", text); }

@@ -39,7 +39,8 @@ class Performance {
 
   Result<Act> run() {
     act_.name = std::string(scene_.lab().options().ipv4 ? "IPv4" : "IPv6") + (plan_.upload ? " upload" : " download");
-    screen_.say("  " + screen_.strong(act_.name) + ": curl " + (plan_.upload ? "PUT http://" : "GET http://") + scene_.stream().str() + (plan_.upload ? "/sink" : "/bytes/...") + ", first left alone, then moved");
+    screen_.say("  " + screen_.strong(act_.name) + ": curl " + (plan_.upload ? "PUT http://" : "GET http://") + scene_.stream().str() +
+                (plan_.upload ? "/sink" : "/bytes/...") + ", first left alone, then moved");
     GECKO_TRY(swarm_, kit::Swarm::start(scene_.in_client()));
     kit::PingOptions ping;
     ping.server = scene_.echo();
@@ -138,8 +139,8 @@ class Performance {
         next_contact = monotonic_now() + kContactEvery;
         GECKO_CHECK(change_contact());
       }
-      screen_.live(curl->progress(), "on " + screen_.strong(owner) + "   handoffs " + decimal(static_cast<double>(act_.handoffs), "%4.0f") + "   contact " + contact_ +
-                                         (gap ? "   last gap " + decimal(kit::us(*gap) / 1000, "%.2f ms") : ""));
+      screen_.live(curl->progress(), "on " + screen_.strong(owner) + "   handoffs " + decimal(static_cast<double>(act_.handoffs), "%4.0f") +
+                                         "   contact " + contact_ + (gap ? "   last gap " + decimal(kit::us(*gap) / 1000, "%.2f ms") : ""));
       std::this_thread::sleep_for(kBetween);
     }
     GECKO_CHECK(judge(*curl));

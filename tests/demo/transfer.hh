@@ -19,22 +19,22 @@ struct Plan {
 };
 
 struct Act {
-  std::string name;                      // "IPv6 download"
+  std::string name;  // "IPv6 download"
   uint64_t bytes = 0, expected_bytes = 0, wrong_bytes = 0;
   bool hash_equal = false;
   std::string sha256;
-  uint64_t handoffs = 0;                 // of curl's connection
+  uint64_t handoffs = 0;  // of curl's connection
   uint64_t refused = 0, contact_changes = 0;
-  uint64_t probe_handoffs = 0;           // of the measuring connection
-  kit::Samples gap_us, alone_gap_us;     // longest round trip of the measuring connection around a handoff / in as long a window without
-  uint64_t retransmits = 0;              // segments that the client's machine sent again while connections moved
-  double alone_retransmits = 0;          // the same without, scaled to the same time
+  uint64_t probe_handoffs = 0;        // of the measuring connection
+  kit::Samples gap_us, alone_gap_us;  // longest round trip of the measuring connection around a handoff / in as long a window without
+  uint64_t retransmits = 0;           // segments that the client's machine sent again while connections moved
+  double alone_retransmits = 0;       // the same without, scaled to the same time
   uint64_t resets = 0;
   int curl_exit = 0;
   std::string problem, first_refusal;
 
-  bool whole() const;                    // every byte right, no reset
-  bool well() const;                     // and it moved often enough to have shown something
+  bool whole() const;  // every byte right, no reset
+  bool well() const;   // and it moved often enough to have shown something
   nlohmann::json json() const;
 };
 

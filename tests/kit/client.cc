@@ -108,10 +108,18 @@ void Client::finish() {
 void Client::fail(Failure kind, const std::string& why) {
   if (done()) return;
   switch (kind) {
-    case Failure::reset: ++totals_.resets; break;
-    case Failure::closed_early: ++totals_.closed_early; break;
-    case Failure::wrong: ++totals_.wrong; break;
-    case Failure::failed: ++totals_.failed; break;
+    case Failure::reset:
+      ++totals_.resets;
+      break;
+    case Failure::closed_early:
+      ++totals_.closed_early;
+      break;
+    case Failure::wrong:
+      ++totals_.wrong;
+      break;
+    case Failure::failed:
+      ++totals_.failed;
+      break;
   }
   if (totals_.first_failure.empty())
     totals_.first_failure = local_.str() + " -> " + server_.str() + ": " + why + " (" + std::to_string(totals_.bytes_sent) + " bytes sent, " +
@@ -123,7 +131,8 @@ void Client::give_up() {
   if (done()) return;
   ++totals_.stuck;
   const auto silent = std::chrono::duration_cast<std::chrono::milliseconds>(monotonic_now() - timeline_.last_end()).count();
-  totals_.first_failure = local_.str() + " -> " + server_.str() + ": stuck, " + (connected() ? "no progress for " + std::to_string(silent) + " ms" : "not connected") + " (" +
+  totals_.first_failure = local_.str() + " -> " + server_.str() + ": stuck, " +
+                          (connected() ? "no progress for " + std::to_string(silent) + " ms" : "not connected") + " (" +
                           std::to_string(totals_.bytes_sent) + " bytes sent, " + std::to_string(totals_.bytes_received) + " received)";
   close();
 }

@@ -23,7 +23,7 @@ struct Totals {
   uint64_t failed = 0;        // could not be opened, timed out, other errors
   uint64_t stuck = 0;         // still not done when the swarm's patience ended
   uint64_t bytes_sent = 0, bytes_received = 0, exchanges = 0;
-  uint64_t retransmits = 0;   // segments this side sent again (tcpi_total_retrans)
+  uint64_t retransmits = 0;  // segments this side sent again (tcpi_total_retrans)
   Duration longest_stall{};
   std::string first_failure;  // with the connection's addresses
 
@@ -43,26 +43,26 @@ class Client {
   virtual void wind_down() = 0;
   bool done() const { return state_ == State::done; }
   bool connected() const { return state_ == State::connected; }
-  void give_up();                              // counts as stuck
-  Totals totals() const;                       // with the open connection's
+  void give_up();         // counts as stuck
+  Totals totals() const;  // with the open connection's
   uint64_t retransmits() const { return totals_.retransmits + open_retransmits(); }
-  Endpoint local() const { return local_; }    // our side, once connected
+  Endpoint local() const { return local_; }  // our side, once connected
   Timeline& timeline() { return timeline_; }
 
  protected:
   enum class Failure { reset, closed_early, wrong, failed };
-  virtual void opened() = 0;                   // connected
+  virtual void opened() = 0;  // connected
   virtual void readable() = 0;
   virtual void writable() {}
   virtual void ended() { fail(Failure::closed_early, "the server closed the connection"); }
-  virtual void closing() {}                    // timers and what else belongs to one connection
+  virtual void closing() {}  // timers and what else belongs to one connection
 
   // Bytes moved, 0 when nothing can be moved now or the connection just ended (then done()).
   size_t read_some(std::span<uint8_t> into);
   size_t write_some(std::span<const uint8_t> from);
   void want(bool read, bool write);
   void shut_output();
-  void finish();                               // as it should be: closes
+  void finish();  // as it should be: closes
   void fail(Failure kind, const std::string& why);
   int fd() const { return socket_.get(); }
 

@@ -7,6 +7,10 @@
 #include "kit/pattern.hh"
 
 namespace gecko::kit {
+namespace {
+// A slow client moves a few milliseconds' worth at a time: thousands of timers per second would be all that a storm's thread does.
+constexpr std::chrono::milliseconds kPace{4};
+}  // namespace
 
 DownloadClient::DownloadClient(net::Loop& loop, const DownloadOptions& options) : Client(loop, options.server, options.from), options_(options) {
   if (options.keep_timeline) timeline_.keep_all();
@@ -34,9 +38,9 @@ void DownloadClient::readable() {
     if (room == 0) {
       want(false, !out_.empty());
       if (timer_ == 0)
-        timer_ = loop_.at(loop_.now() + std::chrono::milliseconds(1), [this] {
+        timer_ = loop_.at(loop_.now() + kPace, [this] {
           timer_ = 0;
-          allowance_ = options_.bytes_per_ms;
+          allowance_ = options_.bytes_per_ms * static_cast<size_t>(kPace.count());
           want(true, !out_.empty());
         });
       return;
@@ -59,7 +63,8 @@ void DownloadClient::take(std::span<const uint8_t> bytes) {
     if (!head) return fail(Failure::wrong, head.error().message);
     if (!*head) return;
     if ((*head)->status != 200 || (*head)->content_length != options_.size)
-      return fail(Failure::wrong, "answer with status " + std::to_string((*head)->status) + " and " + std::to_string((*head)->content_length) + " bytes");
+      return fail(Failure::wrong,
+                  "answer with status " + std::to_string((*head)->status) + " and " + std::to_string((*head)->content_length) + " bytes");
     in_body_ = true;
     bytes = bytes.subspan((*head)->size - before);
   }
@@ -78,7 +83,9 @@ void DownloadClient::complete() {
   open();
 }
 
-void DownloadClient::ended() { fail(Failure::closed_early, "the download ended after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes"); }
+void DownloadClient::ended() {
+  fail(Failure::closed_early, "the download ended after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes");
+}
 
 void DownloadClient::closing() {
   loop_.cancel(timer_);

@@ -9,10 +9,10 @@ namespace gecko::kit {
 struct DownloadOptions {
   Endpoint server;
   Address from{};
-  uint64_t size = 1 << 20;           // of one body
+  uint64_t size = 1 << 20;  // of one body
   uint64_t seed = 1;
   enum class Then { finish, same_connection, new_connection } then = Then::finish;
-  // How much is read per millisecond, at most (0: as it comes): a slow reader, by TCP's own flow control.
+  // Read per millisecond, on average and at most (0: as it comes): a slow reader, by TCP's own flow control.
   size_t bytes_per_ms = 0;
   bool keep_timeline = false;
 };
@@ -20,7 +20,7 @@ struct DownloadOptions {
 class DownloadClient : public Client {
  public:
   DownloadClient(net::Loop& loop, const DownloadOptions& options);
-  void wind_down() override { winding_down_ = true; }   // after this body
+  void wind_down() override { winding_down_ = true; }  // after this body
 
  private:
   void opened() override { request(); }
@@ -34,7 +34,7 @@ class DownloadClient : public Client {
 
   DownloadOptions options_;
   std::string out_, head_;
-  uint64_t body_ = 0;                // bytes of this body that have arrived
+  uint64_t body_ = 0;  // bytes of this body that have arrived
   bool in_body_ = false, winding_down_ = false;
   size_t allowance_ = 0;
   Time last_arrival_{};

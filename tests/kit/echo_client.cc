@@ -7,7 +7,8 @@
 
 namespace gecko::kit {
 
-EchoClient::EchoClient(net::Loop& loop, const EchoOptions& options) : Client(loop, options.server, options.from), options_(options), random_(options.seed) {
+EchoClient::EchoClient(net::Loop& loop, const EchoOptions& options)
+    : Client(loop, options.server, options.from), options_(options), random_(options.seed) {
   if (options.keep_timeline) timeline_.keep_all();
 }
 
@@ -27,8 +28,9 @@ void EchoClient::schedule() {
 void EchoClient::writable() {
   std::array<uint8_t, 64 * 1024> piece;
   while (sent_ < to_send_) {
-    const size_t n = std::min({piece.size(), static_cast<size_t>(to_send_ - sent_), options_.window - std::min<size_t>(options_.window, sent_ - echoed_)});
-    if (n == 0) return want(true, false);  // goes on when something has come back
+    const size_t n =
+        std::min({piece.size(), static_cast<size_t>(to_send_ - sent_), options_.window - std::min<size_t>(options_.window, sent_ - echoed_)});
+    if (n == 0) return want(true, false);                // goes on when something has come back
     if (sent_ == echoed_) last_sign_ = monotonic_now();  // nothing was due before
     fill_pattern(Pattern::echo, options_.seed, sent_, std::span(piece).first(n));
     const size_t gone = write_some(std::span(piece).first(n));

@@ -12,8 +12,8 @@ struct EchoOptions {
   Endpoint server;
   Address from{};
   size_t largest_write = 32 * 1024;
-  size_t window = 256 * 1024;   // sent and not yet echoed, at most: below both ends' buffers, else an echo server and its client wait for each other
-  Duration pause{};             // between writes; 0: as fast as it goes
+  size_t window = 256 * 1024;  // sent and not yet echoed, at most: below both ends' buffers, else an echo server and its client wait for each other
+  Duration pause{};            // between writes; 0: as fast as it goes
   uint64_t seed = 1;
   bool keep_timeline = false;
 };

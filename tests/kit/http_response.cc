@@ -28,7 +28,8 @@ Result<std::optional<HttpHead>> parse_head(std::string_view bytes) {
     auto value = line.substr(kName.size());
     while (!value.empty() && value.front() == ' ') value.remove_prefix(1);
     const auto [stop, ec] = std::from_chars(value.data(), value.data() + value.size(), head.content_length);
-    if (ec != std::errc() || stop != value.data() + value.size() || found) return make_error(Errc::invalid, "unusable Content-Length '" + std::string(value) + "'");
+    if (ec != std::errc() || stop != value.data() + value.size() || found)
+      return make_error(Errc::invalid, "unusable Content-Length '" + std::string(value) + "'");
     found = true;
   }
   if (!found) return make_error(Errc::invalid, "the HTTP response has no Content-Length");

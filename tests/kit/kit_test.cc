@@ -311,7 +311,8 @@ TEST(Kit, UploadsAreVerified) {
   const Server server(stream());
   using Then = UploadOptions::Then;
   for (const auto then : {Then::finish, Then::same_connection, Then::new_connection}) {
-    const auto t = run<UploadClient>(UploadOptions{.server = server.endpoint, .size = 777'777, .seed = 9, .then = then, .look = 200us, .keep_timeline = true}, 150ms);
+    const auto t = run<UploadClient>(
+        UploadOptions{.server = server.endpoint, .size = 777'777, .seed = 9, .then = then, .look = 200us, .keep_timeline = true}, 150ms);
     EXPECT_EQ(t.lost(), 0u) << t.first_failure;
     EXPECT_GE(t.exchanges, then == Then::finish ? 1u : 2u);
     EXPECT_EQ(t.connections, then == Then::new_connection ? t.exchanges : 1u);

@@ -69,7 +69,8 @@ Status Operator::wait_applications(size_t per_node, Duration at_most) {
       if (!status) return status.error();
       for (const auto& group : (*status).value("groups", nlohmann::json::array()))
         for (const auto& row : group.value("nodes", nlohmann::json::array()))
-          if (row.value("applications", size_t{0}) < per_node) missing = node + " sees " + std::to_string(row.value("applications", size_t{0})) + " applications on " + row.value("name", "?");
+          if (row.value("applications", size_t{0}) < per_node)
+            missing = node + " sees " + std::to_string(row.value("applications", size_t{0})) + " applications on " + row.value("name", "?");
     }
     if (missing.empty()) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(20));

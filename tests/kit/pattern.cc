@@ -39,7 +39,10 @@ size_t match_pattern(Pattern kind, uint64_t seed, uint64_t offset, std::span<con
     const size_t n = std::min(right.size(), bytes.size() - at);
     fill_pattern(kind, seed, offset + at, std::span(right).first(n));
     if (std::memcmp(right.data(), bytes.data() + at, n) != 0)
-      return at + static_cast<size_t>(std::mismatch(right.begin(), right.begin() + static_cast<std::ptrdiff_t>(n), bytes.begin() + static_cast<std::ptrdiff_t>(at)).first - right.begin());
+      return at +
+             static_cast<size_t>(
+                 std::mismatch(right.begin(), right.begin() + static_cast<std::ptrdiff_t>(n), bytes.begin() + static_cast<std::ptrdiff_t>(at)).first -
+                 right.begin());
     at += n;
   }
   return bytes.size();

@@ -122,10 +122,13 @@ Result<std::string> Scene::owner(const Endpoint& client) {
 
 Status Scene::still_well() const {
   for (const auto& [node, name, pid] : programs_)
-    if (::kill(pid, 0) != 0) return make_error(Errc::unavailable, name + " on " + node + " has ended; the end of its log:\n" + last_lines(lab_->directory() + "/" + node + "/" + name + ".log"));
+    if (::kill(pid, 0) != 0)
+      return make_error(Errc::unavailable, name + " on " + node + " has ended; the end of its log:\n" +
+                                               last_lines(lab_->directory() + "/" + node + "/" + name + ".log"));
   for (const auto& node : nodes())
     if (auto state = lab_->state(node); !state || *state != lab::NodeState::up)
-      return make_error(Errc::unavailable, "geckod on " + node + " is " + (state ? std::string(lab::to_string(*state)) : "?") + "; the end of its log:\n" + last_lines(lab_->log(node)));
+      return make_error(Errc::unavailable, "geckod on " + node + " is " + (state ? std::string(lab::to_string(*state)) : "?") +
+                                               "; the end of its log:\n" + last_lines(lab_->log(node)));
   return {};
 }
 

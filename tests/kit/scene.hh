@@ -15,10 +15,10 @@
 namespace gecko::kit {
 
 struct SceneOptions {
-  std::string name;       // of the lab; a process id is appended
+  std::string name;  // of the lab; a process id is appended
   bool ipv4 = false;
   int nodes = 3;
-  uint32_t mbit = 0;      // rate of every router port; 0: unshaped
+  uint32_t mbit = 0;  // rate of every router port; 0: unshaped
   int client_addresses = 1;
 };
 
@@ -32,9 +32,9 @@ class Scene {
   Endpoint stream() const { return {lab_->group_address(), kStreamPort}; }
   Endpoint echo() const { return {lab_->group_address(), kEchoPort}; }
   std::vector<std::string> nodes() const { return lab_->nodes(); }
-  const std::vector<Address>& clients() const { return clients_; }        // addresses in the client's namespace, of the group's family
-  std::function<Status()> in_client() const;                              // for Swarm::start
-  std::vector<pid_t> processes(const std::string& node) const;            // geckod, all of it, and the applications
+  const std::vector<Address>& clients() const { return clients_; }  // addresses in the client's namespace, of the group's family
+  std::function<Status()> in_client() const;                        // for Swarm::start
+  std::vector<pid_t> processes(const std::string& node) const;      // geckod, all of it, and the applications
   // The node that has this connection now. Errors: not_found.
   Result<std::string> owner(const Endpoint& client);
   Status still_well() const;  // every process that was started still runs
@@ -49,7 +49,10 @@ class Scene {
   std::unique_ptr<lab::Lab> lab_;
   std::unique_ptr<Operator> operator_;
   std::vector<Address> clients_;
-  struct Program { std::string node, name; pid_t pid; };                  // the lab ends them with its namespaces
+  struct Program {
+    std::string node, name;
+    pid_t pid;
+  };  // the lab ends them with its namespaces
   std::vector<Program> programs_;
 };
 

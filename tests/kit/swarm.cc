@@ -14,7 +14,8 @@ Result<std::unique_ptr<Swarm>> Swarm::start(std::function<Status()> enter) {
   if (!swarm->wake_) return os_error("eventfd");
   std::promise<Status> started;
   auto ready = started.get_future();
-  swarm->thread_ = std::thread([s = swarm.get(), enter = std::move(enter), started = std::move(started)]() mutable { s->run(enter, std::move(started)); });
+  swarm->thread_ =
+      std::thread([s = swarm.get(), enter = std::move(enter), started = std::move(started)]() mutable { s->run(enter, std::move(started)); });
   GECKO_CHECK(ready.get());
   return swarm;
 }

@@ -44,7 +44,7 @@ class Swarm {
   void call(const std::function<void()>& work);
   Totals totals();
   size_t open_connections();
-  std::vector<Endpoint> local_endpoints();      // of those that are connected
+  std::vector<Endpoint> local_endpoints();  // of those that are connected
   // How many of the connections that are open have moved no byte since the last call.
   size_t without_progress();
   // Errors: timeout (some are not connected by then), or what the first failed one says.
@@ -63,9 +63,9 @@ class Swarm {
   std::mutex mutex_;
   std::vector<std::packaged_task<void()>> tasks_;
   bool stop_ = false;
-  std::unique_ptr<net::Loop> loop_;                 // from here on: the swarm's thread only
+  std::unique_ptr<net::Loop> loop_;  // from here on: the swarm's thread only
   std::vector<std::unique_ptr<Client>> clients_;
-  std::vector<uint64_t> bytes_before_;              // by client, for without_progress
+  std::vector<uint64_t> bytes_before_;  // by client, for without_progress
 };
 
 }  // namespace gecko::kit

@@ -11,6 +11,10 @@
 #include "kit/pattern.hh"
 
 namespace gecko::kit {
+namespace {
+// A slow client moves a few milliseconds' worth at a time: thousands of timers per second would be all that a storm's thread does.
+constexpr std::chrono::milliseconds kPace{4};
+}  // namespace
 
 UploadClient::UploadClient(net::Loop& loop, const UploadOptions& options) : Client(loop, options.server, options.from), options_(options) {
   if (options.keep_timeline) timeline_.keep_all();
@@ -64,9 +68,9 @@ void UploadClient::writable() {
       n = std::min(n, allowance_);
       if (n == 0) {
         if (pace_timer_ == 0)
-          pace_timer_ = loop_.at(loop_.now() + std::chrono::milliseconds(1), [this] {
+          pace_timer_ = loop_.at(loop_.now() + kPace, [this] {
             pace_timer_ = 0;
-            allowance_ = options_.bytes_per_ms;
+            allowance_ = options_.bytes_per_ms * static_cast<size_t>(kPace.count());
             writable();
           });
         return want(true, false);
@@ -95,7 +99,8 @@ void UploadClient::readable() {
   if ((*head)->status == 100) return answer_.erase(0, (*head)->size), void();
   if ((*head)->status != 200 || (*head)->content_length > 4096) return fail(Failure::wrong, "answer with status " + std::to_string((*head)->status));
   if (answer_.size() < (*head)->size + (*head)->content_length) return;
-  if (body_ < options_.size) return fail(Failure::wrong, "answered after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes");
+  if (body_ < options_.size)
+    return fail(Failure::wrong, "answered after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes");
   complete(std::string_view(answer_).substr((*head)->size));
 }
 
@@ -106,7 +111,8 @@ void UploadClient::complete(std::string_view json) {
     return fail(Failure::wrong, "the answer to the upload is '" + std::string(json.substr(0, 200)) + "'");
   if (const auto bytes = answer["bytes"].get<uint64_t>(); bytes != options_.size)
     return fail(Failure::wrong, "the server got " + std::to_string(bytes) + " of " + std::to_string(options_.size) + " bytes");
-  if (options_.hash && answer.value("sha256", "") != sha_.hex()) return fail(Failure::wrong, "the server got other bytes than were sent (SHA-256 differs)");
+  if (options_.hash && answer.value("sha256", "") != sha_.hex())
+    return fail(Failure::wrong, "the server got other bytes than were sent (SHA-256 differs)");
   ++totals_.exchanges;
   if (winding_down_ || options_.then == UploadOptions::Then::finish) return finish();
   if (options_.then == UploadOptions::Then::same_connection) return request();
@@ -114,7 +120,9 @@ void UploadClient::complete(std::string_view json) {
   open();
 }
 
-void UploadClient::ended() { fail(Failure::closed_early, "the server closed after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes"); }
+void UploadClient::ended() {
+  fail(Failure::closed_early, "the server closed after " + std::to_string(body_) + " of " + std::to_string(options_.size) + " bytes");
+}
 
 void UploadClient::wind_down() { winding_down_ = true; }
 

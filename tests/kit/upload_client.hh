@@ -13,7 +13,7 @@ struct UploadOptions {
   uint64_t size = 1 << 20;
   uint64_t seed = 1;
   enum class Then { finish, same_connection, new_connection } then = Then::finish;
-  size_t bytes_per_ms = 0;           // written, at most; 0: as fast as it goes
+  size_t bytes_per_ms = 0;  // written, on average and at most; 0: as fast as it goes
   // Acknowledgements are not events for a sender: how often to look. 0: only when the socket has become writable.
   Duration look{};
   // Hashing costs CPU that a measurement may not want to share: without it only the count is compared.
@@ -24,7 +24,7 @@ struct UploadOptions {
 class UploadClient : public Client {
  public:
   UploadClient(net::Loop& loop, const UploadOptions& options);
-  void wind_down() override;         // stops at the end of this body
+  void wind_down() override;  // stops at the end of this body
 
  private:
   void opened() override { request(); }
@@ -40,7 +40,7 @@ class UploadClient : public Client {
   UploadOptions options_;
   std::string head_, answer_;
   size_t head_sent_ = 0;
-  uint64_t body_ = 0;                // bytes of this body handed to the kernel
+  uint64_t body_ = 0;                        // bytes of this body handed to the kernel
   uint64_t acknowledged_ = 0, written_ = 0;  // of the connection
   size_t allowance_ = 0;
   Sha256 sha_;
