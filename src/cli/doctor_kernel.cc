@@ -1,9 +1,14 @@
 // What this kernel can do, tried and not guessed from its version.
 #include <fcntl.h>
+#include <linux/if.h>
+#include <linux/if_tun.h>
 #include <linux/tcp.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#include <cstring>
 
 #include "base/fd.hh"
 #include "bpf/steering.hh"
@@ -32,13 +37,24 @@ Status try_tun() {
   return {};
 }
 
-// Loads the real programs and hangs them on a real interface: the verifier of this kernel decides.
+// An Ethernet interface that goes with its descriptor.
+Result<Fd> make_tap(const char* name) {
+  Fd fd(open("/dev/net/tun", O_RDWR | O_CLOEXEC));
+  ifreq request{};
+  std::strncpy(request.ifr_name, name, sizeof request.ifr_name - 1);
+  request.ifr_flags = IFF_TAP | IFF_NO_PI;
+  if (!fd || ioctl(fd.get(), TUNSETIFF, &request) != 0) return os_error("make a TAP device to try on");
+  return fd;
+}
+
+// Loads the real programs and hangs them on an interface: the verifier of this kernel decides.
 Status try_steering() {
   GECKO_TRY(const auto tun, net::Tun::create());
   GECKO_TRY(auto steering, bpf::Steering::load());
   GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
-  GECKO_TRY(const auto lo, rtnetlink.by_name("lo"));
-  return steering.attach(lo.index, tun.index());
+  GECKO_TRY(const Fd tap, make_tap("gecko-try"));
+  GECKO_TRY(const auto ethernet, rtnetlink.by_name("gecko-try"));
+  return steering.attach(ethernet.index, tun.index());
 }
 
 // geckod's unprivileged half writes the flow table by its descriptor alone.
