@@ -1,4 +1,8 @@
 // Rules about flows: mine, forward, hold, kernel, unknown, encapsulated arrivals.
+#include <grp.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <thread>
@@ -264,6 +268,27 @@ TEST_P(SteerFlow, SwitchingLosesNoNoteOfAPassedPacket) {
   EXPECT_EQ(lost, 0u) << "of " << passed << " passed, " << held << " held, " << switches << " switches";
   EXPECT_GT(passed, 0u);
   EXPECT_GT(held, 0u);
+}
+
+// geckod's unprivileged half has the two descriptors and nothing else.
+TEST(FlowTable, NeedsNothingButItsDescriptors) {
+  Result<Steering> s = Steering::load();
+  if (!s) GTEST_SKIP() << s.error().message;
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    if (setgroups(0, nullptr) != 0 || setgid(65534) != 0 || setuid(65534) != 0) _exit(2);
+    FlowTable& table = s->flows();
+    const Flow flow = kV4.flow();
+    size_t listed = 0;
+    const bool ok = table.set(flow, GECKO_FLOW_MINE, 0, 3) && table.set(flow, GECKO_FLOW_HOLD, 1, 4) && table.get(flow) && (**table.get(flow)).epoch == 4 &&
+                    table.for_each([&](const Flow&, const gecko_flow&) { ++listed; }) && listed == 1 && table.put(flow, gecko_flow{}) && table.erase(flow) && s->counters();
+    _exit(ok ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(FlowTable, SetKeepsWhatTheProgramWroteAndListsEverything) {

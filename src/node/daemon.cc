@@ -54,7 +54,7 @@ bool is_listed(const std::vector<std::string>& users, uint32_t uid) {
 
 Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors)
     : options_(options), loop_(loop), numbers_(options.groups), incarnation_(random_incarnation()), started_(monotonic_now()),
-      flows_(std::move(descriptors.flow_map)), counter_map_(std::move(descriptors.counter_map)), api_listener_(std::move(descriptors.api_listener)),
+      flows_(std::move(descriptors.flow_map), std::move(descriptors.flow_setter)), counter_map_(std::move(descriptors.counter_map)), api_listener_(std::move(descriptors.api_listener)),
       privileged_(loop, std::move(descriptors.privileged),
                   [this](const Error& e) {
                     log_error("the privileged half is gone (" + e.message + "); ending. Connections of applications go on; start geckod again");

@@ -11,7 +11,7 @@ namespace gecko::node {
 class Daemon {
  public:
   struct Descriptors {         // made while still root
-    Fd privileged, api_listener, hold_device, flow_map, counter_map;
+    Fd privileged, api_listener, hold_device, flow_map, flow_setter, counter_map;
   };
   Daemon(const Options& options, net::Loop& loop, Descriptors descriptors);
   ~Daemon();

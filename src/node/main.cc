@@ -74,10 +74,13 @@ int run(const Options& options) {
   descriptors.api_listener = std::move(*api);
   descriptors.hold_device.reset(::fcntl(kernel->hold_device.fd(), F_DUPFD_CLOEXEC, 0));
   auto flow_map = kernel->steering.dup_flow_map();
+  auto flow_setter = kernel->steering.dup_flow_setter();
   auto counter_map = kernel->steering.dup_counter_map();
   if (!flow_map) return fail(flow_map.error());
+  if (!flow_setter) return fail(flow_setter.error());
   if (!counter_map) return fail(counter_map.error());
   descriptors.flow_map = std::move(*flow_map);
+  descriptors.flow_setter = std::move(*flow_setter);
   descriptors.counter_map = std::move(*counter_map);
 
   if (options.cpu >= 0) {
