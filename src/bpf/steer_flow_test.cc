@@ -245,6 +245,7 @@ TEST_P(SteerFlow, OutboundPortsGoToTheirNode) {
 }
 
 // The freeze barrier's ground: whatever passed is in max_end_seq, although another thread switches the entry at the same time.
+// (A table without the setter fails here every few runs.)
 TEST_P(SteerFlow, SwitchingLosesNoNoteOfAPassedPacket) {
   const Flow flow = family().flow();
   ASSERT_TRUE(flows().set(flow, GECKO_FLOW_MINE, 0, 1));
@@ -255,7 +256,7 @@ TEST_P(SteerFlow, SwitchingLosesNoNoteOfAPassedPacket) {
       if (!flows().set(flow, switches % 2 == 0 ? GECKO_FLOW_HOLD : GECKO_FLOW_MINE, 0, switches)) return;
   });
   uint32_t last_passed = 0, passed = 0, held = 0, lost = 0;
-  for (uint32_t seq = 1; seq <= 20000 || (seq < 1000000 && (passed == 0 || held == 0)); ++seq) {
+  for (uint32_t seq = 1; seq <= 60000 || (seq < 1000000 && (passed == 0 || held == 0)); ++seq) {
     if (run_verdict(ethernet(tcp(flow, {kAck, seq}))) == Verdict::pass)
       last_passed = seq, ++passed;
     else

@@ -20,7 +20,9 @@ Error failed(const TcpState& s, const char* doing, int err = errno) {
 }
 
 uint32_t rcv_nxt(const TcpState& s) { return s.recv_seq + (s.fin_received ? 1 : 0); }
-uint32_t snd_una(const TcpState& s) { return s.send_seq - static_cast<uint32_t>(s.send_queue.size()); }
+// An acknowledged FIN of ours (FIN_WAIT2) takes a position too.
+uint32_t snd_nxt(const TcpState& s) { return s.send_seq - s.unsent + (s.fin_acked ? 1 : 0); }
+uint32_t snd_una(const TcpState& s) { return s.send_seq - static_cast<uint32_t>(s.send_queue.size()) + (s.fin_acked ? 1 : 0); }
 
 Nudge nudge_for(const TcpState& s) {
   Nudge n;
@@ -50,7 +52,7 @@ bool speak_up(const TcpState& s, Injector& injector) {
   const bool owes = s.rcv_wup != rcv_nxt(s);
   bool ok = true;
   if (nudge) ok = bool(injector.to_peer(build_nudge(nudge_for(s))));
-  if (owes && (outstanding || !nudge)) ok = injector.to_peer(build_acknowledgement(nudge_for(s), s.send_seq - s.unsent)) && ok;
+  if (owes && (outstanding || !nudge)) ok = injector.to_peer(build_acknowledgement(nudge_for(s), snd_nxt(s))) && ok;
   return ok;
 }
 
@@ -125,7 +127,7 @@ Result<Activation> activate(int fd, const TcpState& s, Injector& injector) {
   if (s.phase == TcpPhase::closing) GECKO_CHECK(receive_fin(fd, s, injector));
   // FIN_WAIT2: restore has put a FIN into the queue that counts as sent. Should this get lost, the kernel repeats that FIN
   // and the peer acknowledges it once more.
-  if (s.fin_acked) GECKO_CHECK(injector.to_local(from_peer(s, Segment::kAck, s.send_seq + 1)));
+  if (s.fin_acked) GECKO_CHECK(injector.to_local(from_peer(s, Segment::kAck, snd_nxt(s))));
   return result;
 }
 

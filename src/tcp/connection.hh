@@ -5,7 +5,8 @@
 // and before it, if wanted, drain. A frozen or restored socket is silent: it neither takes packets (socket filter
 // "return 0") nor sends any (repair mode, send window 0). While frozen nobody may read or write the descriptor.
 //
-// Needs CAP_NET_ADMIN in the network namespace's user namespace. No function blocks, except drain (bounded).
+// Needs CAP_NET_ADMIN in the network namespace's user namespace. No function blocks, except drain (bounded) and activate
+// when a FIN it has re-created does not arrive (200 ms, then an error).
 // IPv6 and IPv4 (also IPv4 on an AF_INET6 socket). Errors name the connection. Threads: none of its own.
 // Facts behind every step: docs/design notes in docs/tcp-repair.md.
 #pragma once

@@ -82,15 +82,10 @@ Status thaw(int fd, const Frozen& frozen, Injector* injector) {
   window.max_window = std::max(window.max_window, window.snd_wnd);
   if (!set_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, &window, sizeof window)) return socket_error(fd, "opening its send window again");
 
-  bool nudged = false;
-  std::optional<Nudge> nudge;
-  if (injector) {
-    auto read = read_nudge(fd, window);
-    if (!read) return std::move(read.error());
-    nudge = *std::move(read);
-  }
+  // Without a nudge it goes on as well, only slower: no reason to leave it frozen.
+  const auto nudge = injector ? read_nudge(fd, window) : Result<Nudge>(Error{});
   if (!make_hearing(fd)) return socket_error(fd, "detaching the filter that stops its input");
-  if (nudge) nudged = bool(injector->to_peer(build_nudge(*nudge)));
+  const bool nudged = nudge && injector->to_peer(build_nudge(*nudge));
   if (!set_int(fd, kSolTcp, TCP_REPAIR, nudged ? TCP_REPAIR_OFF_NO_WP : TCP_REPAIR_OFF)) return socket_error(fd, "leaving repair mode");
   // Leaving repair mode sets "no reuse", and no new listener could bind this port.
   set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);

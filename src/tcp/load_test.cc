@@ -1,6 +1,7 @@
 // Moves between two machines (network namespaces) while data flows. Packets that arrive during a freeze are lost here, as
 // without geckod's hold queue; TCP must recover all of it by itself.
 #include <gtest/gtest.h>
+#include <net/if.h>
 
 #include <thread>
 
@@ -335,6 +336,43 @@ TEST_P(Load, HalfClosedConnectionsTravel) {
     EXPECT_TRUE(read_exactly(t.server(), 1, &error).empty());
     EXPECT_TRUE(reaches(t.server(), kClose));
     t.bury();
+  }
+}
+
+// A link-local address cannot move, and the refused connection must go on, nudge or not.
+TEST(LinkLocal, IsRefusedAndThawed) {
+  const Lab lab;
+  ip(nullptr, "addr add fe80::a/64 dev to0 nodad\n");
+  ip(&lab.server[0], "addr add fe80::b/64 dev eth0 nodad\nneigh replace fe80::a lladdr 02:00:00:00:00:01 dev eth0\n");
+  ip(nullptr, "neigh replace fe80::b lladdr 02:00:00:00:00:02 dev to0\n");
+  const auto scoped = [](const char* address, const char* device, uint16_t port) {
+    sockaddr_storage storage{};
+    at(address, port).to_sockaddr(storage);
+    reinterpret_cast<sockaddr_in6&>(storage).sin6_scope_id = ::if_nametoindex(device);
+    return storage;
+  };
+  Fd listener;
+  {
+    const Inside inside(&lab.server[0]);
+    listener = Fd(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    const auto where = scoped("fe80::b", "eth0", 4000);
+    ASSERT_EQ(::bind(listener.get(), reinterpret_cast<const sockaddr*>(&where), sizeof(sockaddr_in6)), 0) << std::strerror(errno);
+    ASSERT_EQ(::listen(listener.get(), 1), 0);
+  }
+  const Fd client(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto where = scoped("fe80::b", "to0", 4000);
+  ASSERT_EQ(::connect(client.get(), reinterpret_cast<const sockaddr*>(&where), sizeof(sockaddr_in6)), 0) << std::strerror(errno);
+  const Fd server(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  for (const bool with_injector : {false, true}) {
+    const auto frozen = freeze(server.get());
+    ASSERT_TRUE(frozen) << frozen.error().message;
+    const auto state = capture(server.get(), *frozen);
+    ASSERT_FALSE(state);
+    EXPECT_EQ(state.error().code, Errc::unsupported) << state.error().message;
+    const auto raw = injector();
+    ASSERT_TRUE(thaw(server.get(), *frozen, with_injector ? raw.get() : nullptr));
+    ASSERT_TRUE(write_all(client.get(), pattern(100)));
+    EXPECT_EQ(read_exactly(server.get(), 100), pattern(100));
   }
 }
 

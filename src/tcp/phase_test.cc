@@ -95,6 +95,26 @@ TEST_P(Phase, FinWait2) {
   expect_clean_end();
 }
 
+// Our acknowledged FIN takes a sequence number, and an acknowledgement that forgets it lies outside the client's window.
+TEST_P(Phase, FinWait2OwesAnAcknowledgement) {
+  ASSERT_TRUE(write_all(client_, pattern(1000)));
+  EXPECT_EQ(read_exactly(server(), 1000), pattern(1000));
+  ASSERT_TRUE(write_all(server(), pattern(1000)));  // interactive: acknowledgements are delayed from now on
+  EXPECT_EQ(read_exactly(client_, 1000), pattern(1000));
+  ASSERT_EQ(::shutdown(server(), SHUT_WR), 0);
+  ASSERT_TRUE(reaches(server(), kFinWait2));
+  ASSERT_TRUE(write_all(client_, pattern(10)));
+  ASSERT_TRUE(eventually([&] { return unread(server()) == 10; }));
+  wire::TcpState state;
+  ASSERT_TRUE(move_here(pair_.server, &state));
+  ASSERT_NE(state.rcv_wup, state.recv_seq) << "the acknowledgement was not pending: this tests nothing";
+  EXPECT_TRUE(eventually([&] { return unacked(client_) == 0; }));
+  tcp_info info{};
+  ASSERT_TRUE(get_raw(client_, kSolTcp, TCP_INFO, info));
+  EXPECT_EQ(info.tcpi_total_retrans, 0u);
+  EXPECT_EQ(read_exactly(server(), 10), pattern(10));
+}
+
 TEST_P(Phase, FinWait1WithTheFinLost) {
   Deaf deaf(client_);
   ASSERT_TRUE(write_all(server(), pattern(100)));

@@ -41,6 +41,7 @@ Status validate(const TcpState& s) {
   if (s.mss == 0) return bad("its maximum segment size is 0");
   // The kernel's own ranges (MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL, MAX_TCP_KEEPCNT); 0 means not set.
   if (s.keepidle_s > 32767 || s.keepintvl_s > 32767 || s.keepcnt > 127) return bad("a keepalive parameter is out of range");
+  if (s.sndbuf > kMaxInt || s.rcvbuf > kMaxInt) return bad("a buffer is larger than a kernel can make it");
   if (s.user_timeout_ms > kMaxInt || s.rcvlowat > kMaxInt || s.linger_s > kMaxInt) return bad("a socket option is out of range");
   if (s.congestion.find('\0') != std::string::npos) return bad("its congestion control name holds a NUL");
   return {};

@@ -151,6 +151,8 @@ TEST(TcpStateFormat, NonsenseIsRefusedWithAReason) {
       {"keepalive", est, [](auto& s) { s.keepidle_s = 32768; }},
       {"keepalive", est, [](auto& s) { s.keepintvl_s = 32768; }},
       {"keepalive", est, [](auto& s) { s.keepcnt = 128; }},
+      {"buffer is larger", est, [](auto& s) { s.sndbuf = 0x80000000; }},
+      {"buffer is larger", est, [](auto& s) { s.rcvbuf = 0x80000000; }},
       {"option is out of range", est, [](auto& s) { s.user_timeout_ms = 0x80000000; }},
       {"option is out of range", est, [](auto& s) { s.rcvlowat = 0x80000000; }},
       {"option is out of range", est, [](auto& s) { s.linger_s = 0x80000000; }},

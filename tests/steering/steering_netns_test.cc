@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <atomic>
 #include <functional>
 #include <future>
@@ -15,6 +16,7 @@
 
 #include "bpf/steering.hh"
 #include "bpf/test_config.hh"
+#include "bpf/test_packet.hh"
 #include "held_packet.hh"
 #include "net_lab.hh"
 #include "traffic.hh"
@@ -443,31 +445,58 @@ TEST_P(SteeringNet, EchoInFragmentsIsAnsweredByTheContact) {
   EXPECT_OK(NetLab::run(lab_->client(), "ping -c 2 -i 0.2 -W 5 -s 4000 " + NetLab::group(v4()).str()));
 }
 
+// Sends frames of its own making from n1's NIC to n0's.
+class FrameSender {
+ public:
+  FrameSender(const Node& from, const Node& to) : raw_(NetLab::socket_in(from.ns, AF_PACKET, SOCK_RAW, htons(ETH_P_ALL))) {
+    to_.sll_family = AF_PACKET, to_.sll_ifindex = from.nic, to_.sll_halen = 6;
+    NetLab::in(to.ns, [&] {
+      FILE* f = popen("ip -o link show eth0 | sed 's/.*ether //;s/ .*//'", "re");
+      char line[64] = {};
+      EXPECT_NE(fgets(line, sizeof line, f), nullptr);
+      pclose(f);
+      EXPECT_EQ(std::sscanf(line, "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &mac_[0], &mac_[1], &mac_[2], &mac_[3], &mac_[4], &mac_[5]), 6);
+    });
+  }
+  void send(const Bytes& rest) {  // what follows the two addresses
+    Bytes b(mac_.begin(), mac_.end());
+    b.insert(b.end(), {2, 0, 0, 0, 0, 1});
+    b.insert(b.end(), rest.begin(), rest.end());
+    ASSERT_EQ(sendto(raw_.get(), b.data(), b.size(), 0, reinterpret_cast<const sockaddr*>(&to_), sizeof to_), static_cast<ssize_t>(b.size())) << strerror(errno);
+  }
+
+ private:
+  Fd raw_;
+  sockaddr_ll to_{};
+  std::array<uint8_t, 6> mac_{};
+};
+
 TEST_P(SteeringNet, RuntFramesOnARealInterface) {
-  // Shorter than BPF_PROG_RUN allows. Sent by n1 to n0's NIC.
-  const Fd raw = NetLab::socket_in(n1().ns, AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
-  std::string mac;
-  NetLab::in(n0().ns, [&] {
-    FILE* f = popen("ip -o link show eth0 | sed 's/.*ether //;s/ .*//'", "re");
-    char line[64] = {};
-    ASSERT_NE(fgets(line, sizeof line, f), nullptr);
-    pclose(f);
-    mac = line;
-  });
-  Bytes frame(14);
-  ASSERT_EQ(std::sscanf(mac.c_str(), "%hhx:%hhx:%hhx:%hhx:%hhx:%hhx", &frame[0], &frame[1], &frame[2], &frame[3], &frame[4], &frame[5]), 6);
-  frame[6] = 2;
-  frame[12] = v4() ? 0x08 : 0x86, frame[13] = v4() ? 0x00 : 0xdd;
-  sockaddr_ll to{};
-  to.sll_family = AF_PACKET, to.sll_ifindex = n1().nic, to.sll_halen = 6;
+  // Shorter than BPF_PROG_RUN allows.
+  FrameSender sender(n1(), n0());
   uint64_t expected = n0().count(GECKO_C_MALFORMED);
-  for (size_t size = 0; size < (v4() ? 20 : 40); ++size) {
-    Bytes b = frame;
-    b.resize(14 + size, v4() ? 0x45 : 0x60);
-    ASSERT_EQ(sendto(raw.get(), b.data(), b.size(), 0, reinterpret_cast<sockaddr*>(&to), sizeof to), static_cast<ssize_t>(b.size())) << size << " " << strerror(errno);
-    ++expected;
+  const Bytes type = v4() ? Bytes{0x08, 0x00} : Bytes{0x86, 0xdd};
+  for (size_t size = 0; size < (v4() ? 20 : 40); ++size, ++expected) {
+    Bytes frame = type;
+    frame.resize(type.size() + size, v4() ? 0x45 : 0x60);
+    sender.send(frame);
   }
   EXPECT_TRUE(eventually([&] { return n0().count(GECKO_C_MALFORMED) >= expected; })) << n0().count(GECKO_C_MALFORMED) << " of " << expected;
+}
+
+TEST_P(SteeringNet, TaggedFramesAreAnotherInterfacesBusiness) {
+  FrameSender sender(n1(), n0());
+  const Flow f = flow(40013);
+  ASSERT_OK(n0().steering->flows().set(f, GECKO_FLOW_FORWARD, 1, 1));
+  Bytes packet = bpf::test::tcp(f);
+  Bytes tagged = {0x81, 0x00, 0x00, 0x05}, plain = v4() ? Bytes{0x08, 0x00} : Bytes{0x86, 0xdd};
+  tagged.insert(tagged.end(), plain.begin(), plain.end());
+  tagged.insert(tagged.end(), packet.begin(), packet.end());
+  plain.insert(plain.end(), packet.begin(), packet.end());
+  sender.send(tagged);
+  sender.send(plain);
+  EXPECT_TRUE(eventually([&] { return n0().count(GECKO_C_FORWARDED) != 0; }));
+  EXPECT_EQ(n0().count(GECKO_C_FORWARDED), 1u);
 }
 
 }  // namespace
