@@ -23,7 +23,7 @@ Result<uint64_t> Donor::start(Move move, Time now) {
     return make_error(Errc::limit, std::to_string(donations_.size()) + " connections are being moved away already; try again when some have arrived");
   const bool local = move.target == shared_.self;
   if (!local && !shared_.links.is_up(move.target))
-    return make_error(Errc::unavailable, "no link to node " + std::to_string(move.target));
+    return make_error(Errc::unavailable, "it is not connected to this node; see 'gecko status'");
 
   const uint64_t xid = next_xid_++;
   moving_.emplace(move.id, xid);
@@ -124,8 +124,8 @@ void Donor::on(NodeIndex from, const wire::Unknown& message) {
   // Only the life that restored it can say that it never lived there. Its successor does not know: the connection may have taken and
   // acknowledged bytes before that node died, and to go on from the old state would garble the client's stream.
   if (shared_.links.incarnation(from) != d->acceptor_incarnation && !planted(7))
-    return lose(message.xid, *d, "node " + std::to_string(from) + " restarted before it confirmed that the connection lives there, and does not have it");
-  d->failure = make_error(Errc::refused, "node " + std::to_string(from) + " could not bring the connection to life");
+    return lose(message.xid, *d, "it restarted before it confirmed that the connection lives there, and does not have it");
+  d->failure = make_error(Errc::refused, "it could not bring the connection to life");
   thaw(message.xid, *d, d->back_epoch);
 }
 
@@ -205,7 +205,7 @@ void Donor::link_down(NodeIndex node) {
       thaw(xid, d, d.back_epoch);
     }
     if (d.step == Step::committed || d.step == Step::thawing || d.failure) continue;
-    fail(xid, d, make_error(Errc::unavailable, "the link to node " + std::to_string(node) + " broke"), false);
+    fail(xid, d, make_error(Errc::unavailable, "the link to it broke"), false);
   }
 }
 
@@ -213,12 +213,12 @@ void Donor::expire(Time now) {
   while (deadlines_.next() <= now) {
     const uint64_t xid = deadlines_.first();
     Donation& d = donations_.at(xid);
-    const std::string node = "node " + std::to_string(d.move.target), within = " within " + in_ms(shared_.limits.step_timeout);
+    const std::string within = " within " + in_ms(shared_.limits.step_timeout);
     switch (d.step) {
-      case Step::preparing: fail(xid, d, make_error(Errc::timeout, node + " did not say whether it takes the connection" + within), true); break;
+      case Step::preparing: fail(xid, d, make_error(Errc::timeout, "it did not say whether it takes the connection" + within), true); break;
       case Step::yielding: fail(xid, d, make_error(Errc::timeout, "the application did not let go of the connection" + within), true); break;
       case Step::freezing: fail(xid, d, make_error(Errc::timeout, "the connection could not be frozen" + within), true); break;
-      case Step::sent: fail(xid, d, make_error(Errc::timeout, node + " did not restore the connection" + within), true); break;
+      case Step::sent: fail(xid, d, make_error(Errc::timeout, "it did not restore the connection" + within), true); break;
       case Step::committed:
         // One last call: if this node was the one that was away (stopped), the answer is a round trip away, or already in the link.
         if (!d.last_call) {
@@ -227,7 +227,7 @@ void Donor::expire(Time now) {
           shared_.send(d.move.target, wire::Commit{xid, d.move.id, d.move.epoch + 1});
           break;
         }
-        lose(xid, d, node + " did not confirm within " + in_ms(shared_.limits.give_up) + " that the connection lives there; it does, or it is lost");
+        lose(xid, d, "it did not confirm within " + in_ms(shared_.limits.give_up) + " that the connection lives there; it does, or it is lost");
         break;
       case Step::thawing: GECKO_ASSERT(false);  // has no deadline
     }

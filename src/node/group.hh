@@ -94,6 +94,7 @@ class Group {
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
+  Error about(uint16_t target, const Error& error) const;
   Result<uint16_t> choose_target();
   void run_actions();
   void carry_out(core::Send& a);
@@ -179,6 +180,7 @@ class Group {
   };
   std::map<uint64_t, Batch> batches_;
   uint64_t next_batch_ = 1;
+  std::unordered_map<ConnId, uint64_t>::iterator yield_asked_of(const ApiSession& session, const ConnId& id);
   void batch_part(uint64_t batch, uint16_t node, std::vector<wire::MoveOutcome> outcomes);
 
   struct Question { std::set<uint16_t> waiting; Time since{}; };

@@ -28,6 +28,9 @@ Result<uint16_t> Group::choose_target() {
   return make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
 }
 
+// The protocol's engine knows no names: its texts call the target "it".
+Error Group::about(uint16_t target, const Error& error) const { return make_error(error.code, "to " + config_.nodes[target].name + ": " + error.message); }
+
 Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
@@ -35,7 +38,9 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   if (!connection.movable) return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable");
   if (target != self_ && !peers_[target].up())
     return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
-  GECKO_TRY(const auto xid, handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now()));
+  const auto started = handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now());
+  if (!started) return about(target, started.error());
+  const uint64_t xid = *started;
   connection.moving = true;
   giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}});
   return xid;
@@ -59,8 +64,14 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
   run_actions();
 }
 
+// Only the application that has a connection can let go of it.
+std::unordered_map<ConnId, uint64_t>::iterator Group::yield_asked_of(const ApiSession& session, const ConnId& id) {
+  const auto connection = connections_.find(id);
+  return connection != connections_.end() && connection->second.session == &session ? yields_.find(id) : yields_.end();
+}
+
 void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
-  const auto it = yields_.find(m.id);
+  const auto it = yield_asked_of(session, m.id);
   if (it == yields_.end()) {   // too late: the move has been given up meanwhile
     session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout), "the handoff was given up before the application answered", "", true});
     return;
@@ -73,12 +84,13 @@ void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
   run_actions();
 }
 
-void Group::app_not_yielded(ApiSession&, const wire::NotYielded& m) {
-  const auto it = yields_.find(m.id);
+void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
+  const auto it = yield_asked_of(session, m.id);
   if (it == yields_.end()) return;
   const uint64_t xid = it->second;
   yields_.erase(it);
-  handoff_.yielded(xid, make_error(static_cast<Errc>(m.code), "the application keeps it: " + m.reason), daemon_.loop().now());
+  const bool known = m.code >= static_cast<int>(Errc::internal) && m.code <= static_cast<int>(Errc::again);   // 0 would read as success
+  handoff_.yielded(xid, make_error(known ? static_cast<Errc>(m.code) : Errc::refused, "the application keeps it: " + m.reason), daemon_.loop().now());
   run_actions();
 }
 
@@ -307,6 +319,7 @@ void Group::carry_out(core::Report& a) {
   if (it == giving_.end()) return;
   Giving giving = std::move(it->second);
   giving_.erase(it);
+  if (!a.status) a.status = about(a.target, a.status.error());
   if (const auto y = yields_.find(a.id); y != yields_.end() && y->second == a.xid) yields_.erase(y);
   if (a.status) ++counters_.out_ok;
   else ++counters_.out_failed;

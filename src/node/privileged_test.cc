@@ -1,0 +1,251 @@
+// The privileged half trusts nothing it is told (S4): wrong descriptors, foreign connections, unknown tokens and nonsense, in a network
+// namespace of its own. Needs root.
+#include "node/privileged.hh"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/socket.h>
+
+#include <atomic>
+#include <filesystem>
+#include <optional>
+#include <random>
+#include <thread>
+
+#include "node/kernel_setup.hh"
+#include "node/privileged_client.hh"
+
+namespace gecko::node {
+namespace {
+
+using namespace std::chrono_literals;
+using wire::IpcType;
+
+constexpr const char* kNode = "2001:db8:1::11";
+constexpr const char* kGroup = "2001:db8:1::80";
+
+Fd stream_socket(int type = SOCK_STREAM) { return Fd(::socket(AF_INET6, type | SOCK_CLOEXEC, 0)); }
+bool on(const Fd& fd, const Endpoint& at, int (*call)(int, const sockaddr*, socklen_t)) {
+  sockaddr_storage address{};
+  const socklen_t size = at.to_sockaddr(address);
+  return call(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) == 0;
+}
+Endpoint at(const std::string& address, uint16_t port) { return {*Address::parse(address), port}; }
+
+// A client with its server's socket; `flow` as the server sees it.
+struct Pair {
+  Fd client, server;
+  Flow flow;
+  bool speaks() const {   // both ways, at once
+    char byte = 'x';
+    const timeval patience{1, 0};
+    ::setsockopt(client.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    ::setsockopt(server.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    return ::send(client.get(), &byte, 1, MSG_NOSIGNAL) == 1 && ::recv(server.get(), &byte, 1, 0) == 1 && ::send(server.get(), &byte, 1, MSG_NOSIGNAL) == 1 &&
+           ::recv(client.get(), &byte, 1, 0) == 1;
+  }
+};
+Pair connected(const Endpoint& where) {
+  const Fd listener = stream_socket();
+  const int yes = 1;
+  ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
+  Pair pair;
+  pair.client = stream_socket();
+  if (!on(listener, where, ::bind) || ::listen(listener.get(), 8) != 0 || !on(pair.client, at(kNode, 0), ::bind) || !on(pair.client, where, ::connect)) return {};
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  pair.server.reset(::accept4(listener.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+  pair.flow = {where, *Endpoint::from_sockaddr(peer)};
+  return pair;
+}
+
+class PrivilegedHalf : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root";
+    ASSERT_EQ(::unshare(CLONE_NEWNET), 0);   // this thread, and those it starts: the privileged half's
+    ASSERT_EQ(std::system("ip link set lo up && sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 && ip link add eth0 type veth peer name eth1 && "
+                          "ip link set eth1 up && ip link set eth0 up && ip addr add 2001:db8:1::11/64 dev eth0 nodad"), 0);
+    char directory[] = "/tmp/gecko-privileged-XXXXXX";
+    ASSERT_NE(::mkdtemp(directory), nullptr);
+    options_.runtime_dir = directory;
+    options_.node = "n1";
+    options_.user = "nobody";
+    auto group = config::parse_group(std::string("[group]\nname = \"lab\"\naddress = \"") + kGroup + "\"\nports = [8080]\n[[node]]\nname = \"n1\"\naddress = \"" + kNode +
+                                     "\"\n[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n", "test.toml");
+    ASSERT_TRUE(group) << group.error().message;
+    options_.groups.push_back(std::move(*group));
+    auto kernel = set_up_kernel(options_);
+    ASSERT_TRUE(kernel) << kernel.error().message;
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    command_.reset(pair[0]);
+    other_half_ = std::thread([this, k = std::move(*kernel), fd = pair[1]]() mutable {
+      code_ = Privileged(options_, std::move(k), Fd(fd)).run();
+      ended_ = true;
+    });
+  }
+  void TearDown() override {
+    client_.reset();
+    command_.reset();
+    if (other_half_.joinable()) other_half_.join();   // it ends when nobody commands it
+    std::error_code ignored;
+    if (!options_.runtime_dir.empty()) std::filesystem::remove_all(options_.runtime_dir, ignored);
+  }
+  PrivilegedClient& client() {
+    if (!client_) client_ = std::make_unique<PrivilegedClient>(loop_, std::move(command_), [this](const Error&) { dead_ = true; });
+    return *client_;
+  }
+  template <class T>
+  const T& wait(std::optional<T>& answer) {
+    const Time deadline = monotonic_now() + 5s;
+    while (!answer && monotonic_now() < deadline) loop_.run_once(5ms);
+    GECKO_ASSERT(answer);
+    return *answer;
+  }
+  Result<wire::Bytes> freeze(const Flow& flow, Fd fd, uint64_t* token = nullptr) {
+    std::optional<Result<wire::Bytes>> answer;
+    const auto t = client().freeze(0, flow, std::move(fd), true, [&](Result<wire::Bytes> tcp) { answer = std::move(tcp); });
+    if (token != nullptr) *token = t;
+    return wait(answer);
+  }
+  static Fd copy(const Fd& fd) { return Fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 0)); }
+  bool ends_within(Duration at_most) {
+    const Time deadline = monotonic_now() + at_most;
+    while (!ended_ && monotonic_now() < deadline) std::this_thread::sleep_for(1ms);
+    return ended_;
+  }
+  // A frame of our own making instead of PrivilegedClient's.
+  void say(uint16_t type, const wire::Bytes& body) {
+    wire::Bytes out;
+    wire::put_frame(out, type, 0, body);
+    (void)!::write(command_.get(), out.data(), out.size());
+  }
+
+  Options options_;
+  net::Loop loop_;
+  Fd command_;
+  std::unique_ptr<PrivilegedClient> client_;
+  std::thread other_half_;
+  std::atomic<bool> ended_{false};
+  int code_ = -1;
+  bool dead_ = false;
+};
+
+TEST_F(PrivilegedHalf, FreezesAndThawsAConnectionOfItsGroup) {
+  const Pair own = connected(at(kGroup, 8080));
+  ASSERT_TRUE(own.server);
+  uint64_t token = 0;
+  const auto captured = freeze(own.flow, copy(own.server), &token);
+  ASSERT_TRUE(captured) << captured.error().message;
+  std::optional<Status> thawed;
+  client().thaw(token, [&](Status s) { thawed = std::move(s); });
+  EXPECT_TRUE(wait(thawed));
+  EXPECT_TRUE(own.speaks());
+}
+
+TEST_F(PrivilegedHalf, RefusesDescriptorsThatAreNoConnection) {
+  const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
+  int pipes[2];
+  ASSERT_EQ(::pipe2(pipes, O_CLOEXEC), 0);
+  const Fd writing(pipes[1]);
+  EXPECT_FALSE(freeze(flow, Fd(pipes[0])));
+  EXPECT_FALSE(freeze(flow, Fd(::open("/dev/null", O_RDWR | O_CLOEXEC))));
+  Fd udp = stream_socket(SOCK_DGRAM);
+  ASSERT_TRUE(on(udp, flow.local, ::bind) && on(udp, flow.peer, ::connect));
+  const auto datagrams = freeze(flow, std::move(udp));   // its addresses are even the right ones
+  ASSERT_FALSE(datagrams);
+  EXPECT_NE(datagrams.error().message.find("TCP"), std::string::npos) << datagrams.error().message;
+  Fd listening = stream_socket();
+  ASSERT_TRUE(on(listening, flow.local, ::bind) && ::listen(listening.get(), 1) == 0);
+  EXPECT_FALSE(freeze(flow, std::move(listening)));
+  EXPECT_FALSE(freeze(flow, stream_socket()));
+  EXPECT_FALSE(ended_);
+}
+
+TEST_F(PrivilegedHalf, NeverTouchesAConnectionOutsideItsGroup) {
+  const Pair foreign = connected(at(kNode, 8080)), other_port = connected(at(kGroup, 2222)), own = connected(at(kGroup, 8080));
+  ASSERT_TRUE(foreign.server && other_port.server && own.server);
+  for (const auto* pair : {&foreign, &other_port}) {
+    const auto openly = freeze(pair->flow, copy(pair->server));
+    ASSERT_FALSE(openly);
+    EXPECT_EQ(openly.error().code, Errc::permission);
+    const auto in_disguise = freeze(own.flow, copy(pair->server));   // announced as one of the group's
+    ASSERT_FALSE(in_disguise);
+    EXPECT_EQ(in_disguise.error().code, Errc::permission) << in_disguise.error().message;
+    // A filter would remain visible: it was never attached.
+    EXPECT_NE(::setsockopt(pair->server.get(), SOL_SOCKET, SO_DETACH_FILTER, nullptr, 0), 0);
+    EXPECT_TRUE(pair->speaks());
+  }
+  const auto mixed_up = freeze(Flow{own.flow.local, at(kNode, 1)}, copy(own.server));
+  EXPECT_FALSE(mixed_up);
+  EXPECT_TRUE(own.speaks());
+}
+
+TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
+  std::optional<Status> thawed, restored, contact;
+  std::optional<Result<Fd>> activated, listening, socket;
+  client().thaw(4711, [&](Status s) { thawed = std::move(s); });
+  EXPECT_EQ(wait(thawed).error().code, Errc::not_found);
+  client().activate(4711, [&](Result<Fd> fd) { activated = std::move(fd); });
+  EXPECT_EQ(wait(activated).error().code, Errc::not_found);
+  client().committing(4711);
+  client().retire(4711);
+  client().listen(0, 22, 1, [&](Result<Fd> fd) { listening = std::move(fd); });
+  EXPECT_EQ(wait(listening).error().code, Errc::invalid);
+  listening.reset();
+  client().listen(7, 8080, 1, [&](Result<Fd> fd) { listening = std::move(fd); });
+  EXPECT_EQ(wait(listening).error().code, Errc::not_found);
+  client().socket(7, [&](Result<Fd> fd) { socket = std::move(fd); });
+  EXPECT_EQ(wait(socket).error().code, Errc::not_found);
+  client().contact(7, 0, true, [&](Status s) { contact = std::move(s); });
+  EXPECT_EQ(wait(contact).error().code, Errc::not_found);
+  client().syn_slots(7, {0, 1});
+  client().syn_slots(0, {65535});
+  client().restore(0, Flow{at(kNode, 8080), at(kNode, 1)}, {}, [&](Status s) { restored = std::move(s); });
+  EXPECT_EQ(wait(restored).error().code, Errc::permission);
+  restored.reset();
+  client().restore(0, Flow{at(kGroup, 8080), at(kNode, 1)}, {1, 2, 3}, [&](Status s) { restored = std::move(s); });
+  EXPECT_FALSE(wait(restored));
+  EXPECT_FALSE(ended_);
+}
+
+TEST_F(PrivilegedHalf, ThawsWhatItHoldsWhenTheOtherHalfVanishes) {
+  const Pair own = connected(at(kGroup, 8080));
+  ASSERT_TRUE(freeze(own.flow, copy(own.server)));
+  client_.reset();
+  ASSERT_TRUE(ends_within(5s));
+  EXPECT_EQ(code_, 0);
+  EXPECT_TRUE(own.speaks());
+}
+
+TEST_F(PrivilegedHalf, EndsTheSessionOverACommandThatMakesNoSense) {
+  say(999, {1, 2, 3});
+  EXPECT_TRUE(ends_within(5s));
+}
+
+TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
+  std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
+  const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
+  const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
+      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::committing, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcToken{1})},
+      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
+      {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true})}};
+  // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
+  for (int i = 0; i < 4000 && !ended_; ++i) {
+    auto [type, body] = commands[random() % (commands.size() - 1)];
+    for (size_t n = random() % 3; n > 0; --n) body[random() % body.size()] ^= static_cast<uint8_t>(1u << random() % 8);
+    say(static_cast<uint16_t>(type), body);
+    char answers[4096];
+    while (::recv(command_.get(), answers, sizeof answers, MSG_DONTWAIT) > 0) {
+    }
+  }
+  say(static_cast<uint16_t>(IpcType::freeze), commands.back().second);   // without its descriptor: the end at the latest
+  EXPECT_TRUE(ends_within(5s));
+  EXPECT_EQ(code_, 0) << "ended by itself, in order";
+}
+
+}  // namespace
+}  // namespace gecko::node

@@ -1,0 +1,9 @@
+// Every message on geckod's UNIX socket (api.hh).
+#include "wire/api.hh"
+#include "wire/fuzz_decode.hh"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace gecko::wire;
+  return fuzz_one_of<ApiHello, Welcome, Join, Joined, Leave, ApiError, Done, Listen, Listens, Listening, Opened, AppClosed, AppHandoff, Yield, Yielded, NotYielded,
+                     AppOutcome, Arrive, HandoffClient, ClientResult, SetContact, Socket, SocketIs, Admin, AdminReply, Members>(data, size);
+}

@@ -1,0 +1,9 @@
+// Every message between nodes (link.hh).
+#include "wire/fuzz_decode.hh"
+#include "wire/link.hh"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace gecko::wire;
+  return fuzz_one_of<Hello, Ping, Prepare, Ready, Refuse, State, Restored, Commit, Active, Abort, Unknown, Hints, Closed, AskOwner, OwnerIs, Contact,
+                     MoveRequest, MoveResult>(data, size);
+}
