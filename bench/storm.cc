@@ -127,13 +127,14 @@ void mover(const kit::Scene& scene, uint64_t seed, Shared& shared) {
   }
 }
 
-Result<size_t> known_connections(kit::Scene& scene) {
-  size_t count = 0;
+// What the nodes think they have: "NODE: ROW" each.
+Result<std::vector<std::string>> known_connections(kit::Scene& scene) {
+  std::vector<std::string> known;
   for (const auto& node : scene.nodes()) {
     GECKO_TRY(const auto answer, scene.ask().ask(node, {{"op", "connections"}}));
-    count += answer.value("connections", nlohmann::json::array()).size();
+    for (const auto& row : answer.value("connections", nlohmann::json::array())) known.push_back(node + ": " + row.dump());
   }
-  return count;
+  return known;
 }
 
 }  // namespace
@@ -196,6 +197,7 @@ Result<StormResult> storm(kit::Scene& scene, const StormOptions& options) {
   result.client_resets = resets_after - resets_before;
   result.node_resets_sent = sent_after - sent_before;
   // The last applications close a moment after their clients.
+  std::vector<std::string> left_behind;
   const Time deadline = monotonic_now() + 5s;
   do {
     const auto known = known_connections(scene);
@@ -203,7 +205,8 @@ Result<StormResult> storm(kit::Scene& scene, const StormOptions& options) {
       broken = known.error();
       break;
     }
-    result.left_behind = *known;
+    result.left_behind = known->size();
+    left_behind = *known;
     std::this_thread::sleep_for(20ms);
   } while (result.left_behind > 0 && monotonic_now() < deadline);
 
@@ -218,7 +221,7 @@ Result<StormResult> storm(kit::Scene& scene, const StormOptions& options) {
     result.faults.push_back("of " + std::to_string(c.connections) + " connections only " + std::to_string(c.finished) + " ended as they should");
   if (result.client_resets > 0) result.faults.push_back("the client's kernel counts " + std::to_string(result.client_resets) + " resets");
   if (result.left_behind > 0)
-    result.faults.push_back(std::to_string(result.left_behind) + " connections are still known to nodes after all have ended");
+    result.faults.push_back(std::to_string(result.left_behind) + " connections are still known to nodes after all have ended; the first: " + left_behind.front());
   if (result.without_progress > 0) result.faults.push_back(std::to_string(result.without_progress) + " connections moved no byte during the storm");
   if (result.handoffs < options.handoffs)
     result.invalid.push_back("only " + std::to_string(result.handoffs) + " of " + std::to_string(options.handoffs) + " handoffs happened in time");

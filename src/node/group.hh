@@ -29,6 +29,7 @@ struct Connection {
   bool movable = true;
   bool moving = false;
   Time since{};
+  bool closed = false;              // by its application while a move was being prepared: nothing to let go of, forgotten when the move has failed
 };
 
 struct GroupCounters {

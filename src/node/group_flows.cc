@@ -27,12 +27,17 @@ constexpr Duration kSilentPatience = std::chrono::seconds(3);
 Status Group::opened(ApiSession& session, const wire::Opened& m) {
   if (!belongs(config_, m.flow))
     return make_error(Errc::invalid, m.flow.str() + " is not on the address and ports of group '" + config_.name + "'; listen through the group, or adopt only such connections");
-  if (connections_.contains(m.id)) return make_error(Errc::exists, "connection " + m.id.str() + " is registered already");
+  if (const auto known = connections_.find(m.id); known != connections_.end()) {
+    if (known->second.session != &session || known->second.flow != m.flow)
+      return make_error(Errc::exists, "connection " + m.id.str() + " is registered already, by another application or for another flow");
+    known->second.movable = m.movable;   // said again: it became movable, or no longer is
+    return {};
+  }
   if (connections_.size() >= config_.max_connections)
     return make_error(Errc::limit, "this node has its " + std::to_string(config_.max_connections) + " connections (limits.connections): " + m.flow.str() + " cannot be moved");
   if (const auto old = by_flow_.find(m.flow); old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
   GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch));
-  remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now()});
+  remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now(), false});
   // After a restart of this daemon the contact may have forgotten, or be another one.
   if (m.epoch > 1 && !is_contact()) tell_contact(m.flow, self_, m.epoch);
   return {};
@@ -43,6 +48,7 @@ void Group::closed(ApiSession& session, const ConnId& id) {
   if (it == connections_.end() || it->second.session != &session) return;
   if (it->second.moving) {
     // Closed while an operator's handoff waits for the application to let go: the application wins.
+    it->second.closed = true;   // not asked yet: it will be told instead (carry_out AskYield)
     const auto y = yields_.find(id);
     if (y == yields_.end()) return;
     const uint64_t xid = y->second;

@@ -225,7 +225,7 @@ void Group::carry_out(core::Send& a) {
 
 void Group::carry_out(core::AskYield& a) {
   const auto it = connections_.find(a.id);
-  if (it == connections_.end() || it->second.session == nullptr) {
+  if (it == connections_.end() || it->second.session == nullptr || it->second.closed) {
     handoff_.yielded(a.xid, make_error(Errc::closed, "the connection has ended"), daemon_.loop().now());
     return;
   }
@@ -336,8 +336,8 @@ void Group::carry_out(core::Report& a) {
       by_flow_.erase(connection->second.flow);
       connections_.erase(connection);   // the flow entry stays: it forwards stragglers
     }
-  } else if (connection != connections_.end() && connection->second.session == nullptr) {
-    forget(a.id, true);   // came back, but its application is gone: the descriptor was the last one, the kernel has closed it
+  } else if (connection != connections_.end() && (connection->second.session == nullptr || connection->second.closed)) {
+    forget(a.id, true);   // came back, but its application is gone or has closed it: the descriptor was the last one, the kernel has closed it
   }
   if (a.status && a.target == self_) deliver(a.id, a.flow, a.epoch, self_, std::move(giving.local_blob), std::move(giving.fd));
 }
@@ -442,7 +442,7 @@ void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t
     (void)daemon_.flows().erase(flow);
     return;
   }
-  remember(Connection{id, flow, epoch, session, true, false, daemon_.loop().now()});
+  remember(Connection{id, flow, epoch, session, true, false, daemon_.loop().now(), false});
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
   session->send(ApiType::arrive, wire::Arrive{id, epoch, flow, config_.nodes[from].name, std::move(blob)}, std::move(fds));
