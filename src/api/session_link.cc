@@ -11,9 +11,10 @@
 namespace gecko::api {
 namespace {
 
-// The first attempt after a loss comes at once (an upgrade takes some 100 ms), then twice as long each time.
+// The first attempt after a loss comes at once (an upgrade takes some 100 ms), then twice as long each time. A handoff to this node cannot
+// succeed before we are back; ten failing connect() calls a second cost nothing.
 constexpr Duration kFirstRetry = std::chrono::milliseconds(10);
-constexpr Duration kLastRetry = std::chrono::seconds(1);
+constexpr Duration kLastRetry = std::chrono::milliseconds(100);
 // geckod's privileged half thaws what was on its way as soon as it notices that the other half has gone. We look every kThawStep, first
 // after that time too: a freeze that was under way must not meet a connection already given back.
 constexpr Duration kThawStep = std::chrono::milliseconds(20);

@@ -163,11 +163,15 @@ void TlsLink::start(Phase phase, SSL_CTX* context, bool accept) {
   }
   watched_ = phase == Phase::connecting ? EPOLLOUT : EPOLLIN;
   if (auto watched = loop_.watch(socket_.get(), watched_, [this](uint32_t events) { ready(events); }); !watched) return die(watched.error());
-  handshake_timer_ = loop_.at(monotonic_now() + options_.handshake_timeout, [this, in_copy = in_] {
+  limit_time(phase == Phase::connecting ? std::min(options_.connect_timeout, options_.handshake_timeout) : options_.handshake_timeout);
+}
+
+void TlsLink::limit_time(Duration at_most) {
+  loop_.cancel(std::exchange(handshake_timer_, 0));
+  handshake_timer_ = loop_.at(monotonic_now() + at_most, [this, at_most, in_copy = in_] {
     if (!in_copy->alive) return;
     handshake_timer_ = 0;
-    const auto ms = std::chrono::duration_cast<std::chrono::milliseconds>(options_.handshake_timeout).count();
-    const std::string limit = std::to_string(ms) + " ms";
+    const std::string limit = std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(at_most).count()) + " ms";
     die(phase_ == Phase::connecting ? make_error(Errc::timeout, "does not answer (tried for " + limit + "); is the machine up, and TCP to this port allowed?")
                                     : make_error(Errc::timeout, "did not finish the handshake within " + limit));
   });
@@ -194,6 +198,7 @@ void TlsLink::connected() {
     return die(std::move(problem));
   }
   phase_ = Phase::handshaking;
+  limit_time(options_.handshake_timeout);
 }
 
 void TlsLink::advance() {

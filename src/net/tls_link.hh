@@ -23,7 +23,10 @@ namespace gecko::net {
 struct PeerCheck;
 
 struct TlsOptions {
-  Duration handshake_timeout = std::chrono::seconds(3);  // from connect or accept to up
+  // A SYN that was sent into a cut cable is repeated by the kernel after one second; a new dial is there sooner. Twice the longest way
+  // round the Earth.
+  Duration connect_timeout = std::chrono::milliseconds(500);
+  Duration handshake_timeout = std::chrono::seconds(3);  // from connected or accepted to up
   size_t max_handshakes = 64;                            // of a listener at once; the oldest gives way to a new one
   // Two of the largest frames: while one is being sent another may be queued.
   size_t max_queued_bytes = 2 * wire::kMaxFrameBody;
@@ -71,6 +74,7 @@ class TlsLink {
   void start(Phase phase, ssl_ctx_st* context, bool accept);
   void ready(uint32_t events);
   void connected();
+  void limit_time(Duration at_most);
   void advance();
   bool handshake();
   void become_up();

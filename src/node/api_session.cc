@@ -1,5 +1,7 @@
 #include "node/api_session.hh"
 
+#include <algorithm>
+
 #include "node/admin.hh"
 #include "node/daemon.hh"
 #include "node/group.hh"
@@ -88,10 +90,19 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       });
       return {};
     }
+    case ApiType::listens: {
+      GECKO_TRY(const auto m, wire::decode<wire::Listens>(f.body));
+      GECKO_CHECK(joined_group());
+      const auto& ports = group_->config().ports;
+      if (std::find(ports.begin(), ports.end(), m.port) == ports.end())
+        return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name + "'; add it to 'ports' in " + group_->config().file);
+      ports_.insert(m.port);
+      group_->membership_changed();
+      return {};
+    }
     case ApiType::opened: {
       GECKO_TRY(const auto m, wire::decode<wire::Opened>(f.body));
       GECKO_CHECK(joined_group());
-      if (belongs(group_->config(), m.flow)) ports_.insert(m.flow.local.port);   // a restarted geckod learns it this way
       return group_->opened(*this, m);
     }
     case ApiType::closed: {

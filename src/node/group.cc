@@ -10,9 +10,11 @@ namespace gecko::node {
 using wire::LinkType;
 
 namespace {
-constexpr Duration kHeartbeat = std::chrono::milliseconds(250);
-constexpr Duration kSilence = std::chrono::seconds(2);         // no word for so long: the link is given up
-constexpr Duration kFirstBackoff = std::chrono::milliseconds(50), kLastBackoff = std::chrono::seconds(1);
+constexpr Duration kHeartbeat = std::chrono::milliseconds(200);
+// No word for so long: the link is given up. What waits for a word of that node goes on as soon as a new link stands, so a false alarm costs
+// a handshake; a late one costs the clients of every connection in the middle of a move.
+constexpr Duration kSilence = std::chrono::seconds(1);
+constexpr Duration kFirstBackoff = std::chrono::milliseconds(50), kLastBackoff = std::chrono::milliseconds(200);
 constexpr Duration kSettle = std::chrono::seconds(2);          // how long a starting node waits for the others before it takes the contact role
 uint16_t raw(LinkType type) { return static_cast<uint16_t>(type); }
 
@@ -209,15 +211,19 @@ wire::Ping Group::load() const {
 void Group::heartbeat() {
   const Time now = daemon_.loop().now();
   const auto ping = load();
+  // A process that was stopped or starved has not listened either: its own lateness is nobody's silence.
+  const Duration late = heartbeat_due_ == Time{} ? Duration{} : now - heartbeat_due_;
   for (auto& peer : peers_) {
     if (!peer.link || !peer.up() || peer.index == self_) continue;
+    if (late > kHeartbeat) peer.last_heard += late;
     if (now - peer.last_heard > kSilence) {
-      link_down(peer, make_error(Errc::timeout, "nothing heard for 2 s"));
+      link_down(peer, make_error(Errc::timeout, "nothing heard for 1 s"));
       continue;
     }
     peer.send(LinkType::ping, ping);
   }
-  daemon_.loop().at(now + kHeartbeat, [this] { heartbeat(); });
+  heartbeat_due_ = now + kHeartbeat;
+  daemon_.loop().at(heartbeat_due_, [this] { heartbeat(); });
 }
 
 void Group::keys_changed() {

@@ -195,6 +195,7 @@ class Group {
   core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
   uint16_t former_contact_ = UINT16_MAX;
+  Time heartbeat_due_{};
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   std::vector<uint16_t> slots_;
   GroupCounters counters_;
