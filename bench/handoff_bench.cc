@@ -20,7 +20,7 @@ struct Arguments {
   int per_block = 60;
   size_t connections = 2000;
   int hops = 6;
-  bool only_ipv6 = false;
+  bool only_ipv6 = false, only_ipv4 = false;
   std::string only;
 };
 
@@ -90,12 +90,12 @@ Status run(const Arguments& args) {
   json out = {{"schema", "gecko.bench.handoff/1"}};
   Goals goals;
   for (const bool ipv4 : {false, true}) {
-    if (ipv4 && args.only_ipv6) break;
+    if (ipv4 ? args.only_ipv6 : args.only_ipv4) continue;
     const char* family = ipv4 ? "IPv4" : "IPv6";
     GECKO_TRY(const auto scene, kit::Scene::up({.name = "bench", .ipv4 = ipv4, .nodes = 3, .mbit = 0, .client_addresses = 1}, kit::interrupted));
-    GECKO_TRY(const auto all, measure(*scene, args, ipv4 ? std::max(1, args.rounds / 2) : args.rounds, family));
+    GECKO_TRY(const auto all, measure(*scene, args, ipv4 && !args.only_ipv4 ? std::max(1, args.rounds / 2) : args.rounds, family));
     print(all, family);
-    json families;
+    json families = json::object();
     for (const auto& row : all) families[row.name] = row.result.json();
     if (ipv4) {
       out["ipv4"] = families;
@@ -158,6 +158,7 @@ int main(int argc, char** argv) {
   app.add_option("--connections", args.connections, "idle connections of the cost measurement")->check(CLI::Range(1, 4000))->capture_default_str();
   app.add_option("--hops", args.hops, "how often they all move")->check(CLI::Range(1, 1000))->capture_default_str();
   app.add_flag("--ipv6", args.only_ipv6, "no IPv4 run");
+  app.add_flag("--ipv4", args.only_ipv4, "no IPv6 run (and no goals: they are stated for IPv6)")->excludes("--ipv6");
   app.add_option("--only", args.only, "one of echo, download, upload, local, cost")
       ->check(CLI::IsMember({"echo", "download", "upload", "local", "cost"}));
   CLI11_PARSE(app, argc, argv);

@@ -108,6 +108,7 @@ Time Handoff::next_deadline() const { return std::min(impl_->donor.next_deadline
 std::vector<Action> Handoff::take_actions() { return std::exchange(impl_->shared.out, {}); }
 
 bool Handoff::is_moving(const ConnId& id) const { return impl_->donor.is_moving(id); }
+bool Handoff::expects_state(const AcceptKey& key) const { return impl_->acceptor.expects_state(key); }
 size_t Handoff::donating() const { return impl_->donor.size(); }
 size_t Handoff::accepting() const { return impl_->acceptor.size(); }
 size_t Handoff::remembered() const { return impl_->acceptor.remembered(); }

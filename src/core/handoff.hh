@@ -116,6 +116,7 @@ class Handoff {
   std::vector<Action> take_actions();                       // in the order in which they must be carried out
 
   bool is_moving(const ConnId& id) const;                   // being donated
+  bool expects_state(const AcceptKey& key) const;           // a place is reserved, its state has not come yet
   size_t donating() const;
   size_t accepting() const;
   size_t remembered() const;                                // answers kept for donors that may still ask (bounded by the limits)

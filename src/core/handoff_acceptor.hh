@@ -28,6 +28,10 @@ class Acceptor {
 
   Time next_deadline() const;
   bool is_arriving(const ConnId& id) const { return arriving_.contains(id); }
+  bool expects_state(const AcceptKey& key) const {
+    const auto it = acceptances_.find(key);
+    return it != acceptances_.end() && it->second.step == Step::reserved;
+  }
   size_t size() const { return acceptances_.size(); }
   size_t remembered() const { return withdrawn_.size() + deferred_.size(); }
 

@@ -120,6 +120,7 @@ void Group::link_down(Peer& peer, const Error& error) {
     if (question->second.waiting.erase(peer.index) != 0 && question->second.waiting.empty()) answered_by_nobody(question->first);
   }
   run_actions();
+  drop_stale_ahead();
   membership_changed();
   elect();
 }
@@ -194,6 +195,8 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::active: return with(wire::Active{}, [&](wire::Active& m) { handoff_message(peer, m); });
     case LinkType::abort: return with(wire::Abort{}, [&](wire::Abort& m) { handoff_message(peer, m); });
     case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) { handoff_message(peer, m); });
+    case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
+    case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
     case LinkType::hello: break;
   }
   bad(make_error(Errc::invalid, "a message it should not send"));
@@ -202,6 +205,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
 void Group::handoff_message(Peer& peer, core::LinkMessage message) {
   handoff_.message(peer.index, std::move(message), daemon_.loop().now());
   run_actions();
+  if (!coming_.empty()) drop_stale_ahead();
 }
 
 wire::Ping Group::load() const {

@@ -1,5 +1,5 @@
 // One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
-// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_flows.cc (who owns
+// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns
 // which flow), group_contact.cc (contact and new connections).
 #pragma once
 
@@ -120,6 +120,18 @@ class Group {
   void handoff_message(Peer& peer, core::LinkMessage message);
   void on_move_request(Peer& peer, const wire::MoveRequest& m);
   void on_move_result(Peer& peer, const wire::MoveResult& m);
+  // group_ahead.cc
+  struct Giving;
+  struct TakenAhead {
+    uint64_t token = 0;      // 0: none
+    uint32_t bytes = 0;
+  };
+  void send_ahead(uint64_t xid);
+  void end_ahead(uint64_t xid, Giving& giving);
+  void on_ahead(Peer& peer, wire::Ahead& m);
+  void on_ahead_taken(Peer& peer, const wire::AheadTaken& m);
+  Result<TakenAhead> take_ahead(const core::AcceptKey& key);
+  void drop_stale_ahead();
   // group_flows.cc
   void remember(Connection connection);
   void forget(const ConnId& id, bool tell);
@@ -151,6 +163,12 @@ class Group {
   mutable size_t next_session_ = 0;
 
   core::Handoff handoff_;
+  struct SendingAhead {      // unread bytes that travel before the freeze
+    uint32_t sent = 0, taken = 0;
+    uint64_t consumed = 0;   // tcp::consumed when it began
+    bool ended = false;
+    net::Loop::TimerId timer = 0;
+  };
   struct Giving {            // donor's side of one move
     ConnId id;
     Flow flow;
@@ -160,12 +178,20 @@ class Group {
     uint64_t token = 0;
     MoveDone done;
     wire::Bytes local_blob;  // target is this node: what to deliver with
+    std::optional<SendingAhead> ahead;
   };
   struct Taking {            // acceptor's side
     uint64_t token = 0;
     Fd fd;                   // active, until delivered
     bool held = false;       // steering was turned to hold for it
   };
+  struct ComingAhead {       // acceptor's side, until the state is here
+    uint64_t token = 0;
+    uint32_t bytes = 0, relied_on = 0;
+    bool broken = false;
+  };
+  std::map<core::AcceptKey, ComingAhead> coming_;
+  size_t coming_bytes_ = 0;
   std::unordered_map<uint64_t, Giving> giving_;
   std::map<core::AcceptKey, Taking> taking_;
   std::unordered_map<ConnId, uint64_t> yields_;   // asked of an application

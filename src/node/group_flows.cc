@@ -213,6 +213,7 @@ void Group::answered_by_nobody(const Flow& flow) {
 }
 
 void Group::sweep() {
+  drop_stale_ahead();
   const auto now = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
   std::vector<Flow> old;
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {

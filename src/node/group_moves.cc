@@ -42,7 +42,7 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   if (!started) return about(target, started.error());
   const uint64_t xid = *started;
   connection.moving = true;
-  giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}});
+  giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}, {}});
   return xid;
 }
 
@@ -249,7 +249,7 @@ void Group::drain_then_freeze(uint64_t xid, Time give_up) {
     });
     return;
   }
-  freeze(xid, 0);
+  send_ahead(xid);
 }
 
 void Group::freeze(uint64_t xid, int attempt) {
@@ -270,11 +270,16 @@ void Group::freeze(uint64_t xid, int attempt) {
     handoff_.frozen(xid, ok.error(), daemon_.loop().now());
     return run_actions();
   }
-  giving.token = daemon_.privileged().freeze(index_, giving.flow, std::move(fd), insist, [this, xid, attempt, epoch](Result<wire::Bytes> tcp) {
+  wire::IpcFreeze command{0, index_, giving.flow, insist, 0, 0};
+  if (giving.ahead) {
+    command.ahead = giving.ahead->sent;
+    command.consumed = giving.ahead->consumed;
+  }
+  giving.token = daemon_.privileged().freeze(command, std::move(fd), [this, xid, attempt, epoch](Result<PrivilegedClient::Captured> captured) {
     const auto at = giving_.find(xid);
     if (at == giving_.end()) return;
-    if (!tcp) (void)daemon_.hold().release(at->second.flow, GECKO_FLOW_MINE, number(self_), epoch);
-    if (!tcp && tcp.error().code == Errc::busy && attempt < kHoleAttempts) {
+    if (!captured) (void)daemon_.hold().release(at->second.flow, GECKO_FLOW_MINE, number(self_), epoch);
+    if (!captured && captured.error().code == Errc::busy && attempt < kHoleAttempts) {
       ++counters_.holes_waited;
       if (attempt + 1 == kHoleAttempts) ++counters_.holes_accepted;
       const std::weak_ptr<bool> alive = alive_;
@@ -284,7 +289,9 @@ void Group::freeze(uint64_t xid, int attempt) {
       return;
     }
     if (at->second.target != self_) at->second.fd.reset();
-    handoff_.frozen(xid, std::move(tcp), daemon_.loop().now());
+    if (captured && at->second.ahead) peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
+    if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now());
+    else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();
   });
   daemon_.privileged().flush();
@@ -354,12 +361,15 @@ void Group::carry_out(core::Check& a) {
 }
 
 void Group::carry_out(core::Restore& a) {
+  const auto ahead = take_ahead(a.key);
+  if (!ahead) return handoff_.restored(a.key, ahead.error(), daemon_.loop().now());
   auto& taking = taking_[a.key];
   // From now on nothing of this flow may reach the silent socket: its filter would drop it and the client would have to send it again.
   taking.held = true;
   daemon_.hold().expect(a.flow);
   Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
   if (!held) {
+    if (ahead->token != 0) daemon_.privileged().retire(ahead->token);
     handoff_.restored(a.key, std::move(held), daemon_.loop().now());
     return;
   }
@@ -370,7 +380,7 @@ void Group::carry_out(core::Restore& a) {
     }
     handoff_.restored(key, std::move(status), daemon_.loop().now());
     run_actions();
-  });
+  }, ahead->token, ahead->bytes);
   daemon_.privileged().flush();
 }
 

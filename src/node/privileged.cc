@@ -5,6 +5,7 @@
 #include "base/log.hh"
 #include "net/interface.hh"
 #include "node/key_copies.hh"
+#include "tcp/ahead.hh"
 #include "tcp/socket_names.hh"
 
 namespace gecko::node {
@@ -16,6 +17,7 @@ namespace {
 // takes single microseconds, a virtual CPU may be interrupted on it. Only flows with traffic in this very moment wait.
 constexpr Duration kBarrier = std::chrono::microseconds(50);
 constexpr size_t kMaxTokens = 16384;   // two engines' limits (core/handoff.hh), both roles
+constexpr size_t kMaxAheadBytes = 512u << 20;   // sent ahead of their states, of all connections; beyond, states come whole
 }  // namespace
 
 class Privileged::HoldInjector : public tcp::Injector {
@@ -96,8 +98,10 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
           (void)tcp::retire(it->second.fd.get());
           held_.erase(it);
         }
+        forget_ahead(m.token);
       });
       break;
+    case IpcType::ahead: ok = handle(wire::IpcAhead{}, [&](auto& m) { on_ahead(std::move(m)); }); break;
     case IpcType::restore: ok = handle(wire::IpcRestore{}, [&](auto& m) { on_restore(m); }); break;
     case IpcType::activate: ok = handle(wire::IpcToken{}, [&](auto& m) { on_activate(m); }); break;
     case IpcType::listen: ok = handle(wire::IpcListen{}, [&](auto& m) { on_listen(m); }); break;
@@ -126,7 +130,7 @@ Status Privileged::barrier(const Flow& flow) {
 void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   const auto answer = [&](const Error& e) {
     channel_->send(static_cast<uint16_t>(IpcType::captured),
-                   wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), {}});
+                   wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), 0, {}});
   };
   if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
     return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
@@ -139,7 +143,13 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   if (auto ok = barrier(m.flow); !ok) return answer(ok.error());
   auto frozen = tcp::freeze(fd.get());
   if (!frozen) return answer(frozen.error());
-  auto state = tcp::capture(fd.get(), *frozen);
+  uint32_t ahead = m.ahead;
+  if (ahead != 0) {
+    // Whoever read meanwhile has taken bytes that went ahead: they must not come twice.
+    const auto consumed = tcp::consumed(fd.get());
+    if (!consumed || *consumed != m.consumed) ahead = 0;
+  }
+  auto state = tcp::capture(fd.get(), *frozen, ahead);
   const auto give_up = [&](const Error& error) {
     if (auto thawed = tcp::thaw(fd.get(), *frozen, injector_.get()); !thawed) log_error("undoing a freeze: " + thawed.error().message);
     answer(error);
@@ -152,7 +162,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     if (entry && *entry && (*entry)->packets != 0 && static_cast<int32_t>((*entry)->max_end_seq - next) > 0)
       return give_up(make_error(Errc::busy, "a hole in the received sequence of " + m.flow.str()));
   }
-  wire::IpcCaptured captured{m.token, 0, {}, wire::encode(*state)};
+  wire::IpcCaptured captured{m.token, 0, {}, ahead, wire::encode(*state)};
   channel_->send(static_cast<uint16_t>(IpcType::captured), captured);
   // The queues are not needed to thaw; what thaw looks at is small.
   state->send_queue.clear();
@@ -169,7 +179,37 @@ void Privileged::on_thaw(const wire::IpcToken& m) {
   held_.erase(it);
 }
 
+void Privileged::forget_ahead(uint64_t token) {
+  const auto it = ahead_.find(token);
+  if (it == ahead_.end()) return;
+  ahead_bytes_ -= it->second.size();
+  ahead_.erase(it);
+}
+
+void Privileged::on_ahead(wire::IpcAhead&& m) {
+  const auto no = [&](const Error& e) {
+    forget_ahead(m.token);
+    refuse(IpcType::ahead_kept, m.token, e);
+  };
+  if (m.offset == 0) forget_ahead(m.token);
+  const auto it = ahead_.find(m.token);
+  const size_t here = it == ahead_.end() ? 0 : it->second.size();
+  if (m.offset != here) return no(make_error(Errc::invalid, "bytes sent ahead leave a gap"));
+  if (ahead_.size() >= kMaxTokens || here + m.bytes.size() > wire::kMaxQueueBytes || ahead_bytes_ + m.bytes.size() > kMaxAheadBytes)
+    return no(make_error(Errc::limit, "too many bytes are sent ahead of their connections at once"));
+  ahead_bytes_ += m.bytes.size();
+  if (it == ahead_.end()) ahead_.emplace(m.token, std::move(m.bytes));
+  else it->second.insert(it->second.end(), m.bytes.begin(), m.bytes.end());
+  refuse(IpcType::ahead_kept, m.token, Error{Errc{}, ""});
+}
+
 void Privileged::on_restore(const wire::IpcRestore& m) {
+  wire::Bytes ahead;
+  if (const auto it = ahead_.find(m.token); it != ahead_.end()) {
+    ahead = std::move(it->second);
+    ahead_bytes_ -= ahead.size();
+    ahead_.erase(it);
+  }
   const auto no = [&](const Error& e) { refuse(IpcType::restored, m.token, e); };
   if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
     return no(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
@@ -178,7 +218,8 @@ void Privileged::on_restore(const wire::IpcRestore& m) {
   if (!state) return no(state.error());
   if (auto valid = wire::validate(*state); !valid) return no(valid.error());
   if (state->flow != m.flow) return no(make_error(Errc::invalid, "the state is of connection " + state->flow.str() + ", announced was " + m.flow.str()));
-  auto fd = tcp::restore(*state);
+  if (m.ahead != 0 && m.ahead != ahead.size()) return no(make_error(Errc::invalid, "bytes that were sent ahead of " + m.flow.str() + " are missing"));
+  auto fd = tcp::restore(*state, {.freebind = false, .ahead = wire::ByteView(ahead).first(m.ahead)});
   if (!fd) return no(fd.error());
   state->recv_queue.clear();   // activate needs the unsent bytes only
   held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, false});

@@ -43,6 +43,7 @@ class Privileged {
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);
   void on_freeze(const wire::IpcFreeze& m, Fd fd);
   void on_thaw(const wire::IpcToken& m);
+  void on_ahead(wire::IpcAhead&& m);
   void on_restore(const wire::IpcRestore& m);
   void on_activate(const wire::IpcToken& m);
   void on_listen(const wire::IpcListen& m);
@@ -62,6 +63,9 @@ class Privileged {
   std::unique_ptr<net::Announcer> announcer_;
   std::unique_ptr<net::Channel> channel_;
   std::unordered_map<uint64_t, Held> held_;
+  std::unordered_map<uint64_t, wire::Bytes> ahead_;   // received bytes that came before their state
+  size_t ahead_bytes_ = 0;
+  void forget_ahead(uint64_t token);
   uint16_t next_outbound_ = 0;
 };
 

@@ -19,13 +19,14 @@ PrivilegedClient::PrivilegedClient(net::Loop& loop, Fd socket, std::function<voi
       channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
                [this](const Error& e) { on_dead_(e); }) {}
 
-uint64_t PrivilegedClient::freeze(uint16_t group, const Flow& flow, Fd fd, bool accept_hole, CaptureCallback done) {
-  const uint64_t token = next_token_++;
-  captures_.emplace(token, std::move(done));
+uint64_t PrivilegedClient::freeze(const wire::IpcFreeze& command, Fd fd, CaptureCallback done) {
+  wire::IpcFreeze named = command;
+  named.token = next_token_++;
+  captures_.emplace(named.token, std::move(done));
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
-  channel_.send(raw(IpcType::freeze), wire::IpcFreeze{token, group, flow, accept_hole}, std::move(fds));
-  return token;
+  channel_.send(raw(IpcType::freeze), named, std::move(fds));
+  return named.token;
 }
 
 void PrivilegedClient::thaw(uint64_t token, StatusCallback done) {
@@ -40,10 +41,17 @@ void PrivilegedClient::committing(uint64_t token) {
 
 void PrivilegedClient::retire(uint64_t token) { channel_.send(raw(IpcType::retire), wire::IpcToken{token}); }
 
-uint64_t PrivilegedClient::restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done) {
-  const uint64_t token = next_token_++;
+uint64_t PrivilegedClient::ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done) {
+  if (token == 0) token = next_token_++;
+  keeping_[token].push_back(std::move(done));
+  channel_.send(raw(IpcType::ahead), wire::IpcAhead{token, offset, std::move(bytes)});
+  return token;
+}
+
+uint64_t PrivilegedClient::restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done, uint64_t token, uint32_t ahead) {
+  if (token == 0) token = next_token_++;
   waiting_.emplace(token, without_fd(std::move(done)));
-  channel_.send(raw(IpcType::restore), wire::IpcRestore{token, group, flow, std::move(tcp)});
+  channel_.send(raw(IpcType::restore), wire::IpcRestore{token, group, flow, ahead, std::move(tcp)});
   return token;
 }
 
@@ -97,11 +105,19 @@ void PrivilegedClient::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     const auto done = std::move(it->second);
     captures_.erase(it);
     if (m->code != 0) done(error_of(m->code, std::move(m->message)));
-    else done(std::move(m->tcp));
+    else done(Captured{std::move(m->tcp), m->ahead});
     return;
   }
   auto m = wire::decode<wire::IpcStatus>(f.body);
   if (!m) return on_dead_(m.error());
+  if (static_cast<IpcType>(f.type) == IpcType::ahead_kept) {
+    const auto it = keeping_.find(m->token);
+    if (it == keeping_.end()) return;
+    const auto done = std::move(it->second.front());
+    it->second.pop_front();
+    if (it->second.empty()) keeping_.erase(it);
+    return done(m->code != 0 ? Status(error_of(m->code, std::move(m->message))) : Status{});
+  }
   if (m->code != 0) answer(m->token, error_of(m->code, std::move(m->message)));
   else answer(m->token, fds.empty() ? Fd() : std::move(fds.front()));
 }

@@ -1,6 +1,7 @@
 // The unprivileged half's side of wire/ipc.hh: commands out, answers to the callbacks that were given with them.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <unordered_map>
 
@@ -13,17 +14,24 @@ class PrivilegedClient {
  public:
   using StatusCallback = std::function<void(Status)>;
   using FdCallback = std::function<void(Result<Fd>)>;
-  using CaptureCallback = std::function<void(Result<wire::Bytes>)>;
+  struct Captured {
+    wire::Bytes tcp;
+    uint32_t ahead = 0;       // bytes left out of it: as many as were sent ahead, or none
+  };
+  using CaptureCallback = std::function<void(Result<Captured>)>;
 
   // `on_dead`: the privileged half is gone; nothing works any more.
   PrivilegedClient(net::Loop& loop, Fd socket, std::function<void(const Error&)> on_dead);
 
   // Returns the token that names the frozen connection from now on.
-  uint64_t freeze(uint16_t group, const Flow& flow, Fd fd, bool accept_hole, CaptureCallback done);
+  uint64_t freeze(const wire::IpcFreeze& command, Fd fd, CaptureCallback done);   // its token is given here
   void thaw(uint64_t token, StatusCallback done);
   void committing(uint64_t token);   // sent at once
   void retire(uint64_t token);
-  uint64_t restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done);
+  // Bytes of a connection that is going to be restored with this token; 0: its first ones. Returns the token. retire() forgets them.
+  uint64_t ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done);
+  // `token` 0: nothing was sent ahead.
+  uint64_t restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done, uint64_t token = 0, uint32_t ahead = 0);
   void activate(uint64_t token, FdCallback done);
   void listen(uint16_t group, uint16_t port, uint32_t backlog, FdCallback done);
   void socket(uint16_t group, FdCallback done);
@@ -39,6 +47,7 @@ class PrivilegedClient {
   std::function<void(const Error&)> on_dead_;
   std::unordered_map<uint64_t, CaptureCallback> captures_;
   std::unordered_map<uint64_t, FdCallback> waiting_;
+  std::unordered_map<uint64_t, std::deque<StatusCallback>> keeping_;   // parts sent ahead, answered in order
   net::Channel channel_;
 };
 

@@ -106,7 +106,9 @@ class PrivilegedHalf : public ::testing::Test {
   }
   Result<wire::Bytes> freeze(const Flow& flow, Fd fd, uint64_t* token = nullptr) {
     std::optional<Result<wire::Bytes>> answer;
-    const auto t = client().freeze(0, flow, std::move(fd), true, [&](Result<wire::Bytes> tcp) { answer = std::move(tcp); });
+    const auto t = client().freeze({0, 0, flow, true, 0, 0}, std::move(fd), [&](Result<PrivilegedClient::Captured> captured) {
+      answer = captured ? Result<wire::Bytes>(std::move(captured->tcp)) : Result<wire::Bytes>(captured.error());
+    });
     if (token != nullptr) *token = t;
     return wait(answer);
   }
@@ -230,9 +232,9 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
   const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
   const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
       {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::committing, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcToken{1})},
-      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
-      {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true})}};
+      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
+      {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})}, {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0})}};
   // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
   for (int i = 0; i < 4000 && !ended_; ++i) {
     auto [type, body] = commands[random() % (commands.size() - 1)];

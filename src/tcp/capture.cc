@@ -58,26 +58,31 @@ Result<Peek> peek_send_queue(int fd, size_t length, Bytes& out) {
   return Peek::done;
 }
 
-Result<Peek> peek_receive_queue(int fd, size_t length, Bytes& out) {
+Result<Peek> peek_receive_queue(int fd, size_t length, uint32_t ahead, Bytes& out) {
   const auto urgent = [fd] {
     return make_error(Errc::busy, describe(fd) + " has unread urgent data (MSG_OOB), which cannot be taken out of the kernel; "
                                                  "it can move once the application has read it");
   };
   uint8_t byte = 0;
   if (::recv(fd, &byte, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) == 1) return urgent();
+  if (ahead > length)
+    return make_error(Errc::invalid, describe(fd) + ": " + std::to_string(ahead) + " bytes were sent ahead, but only " + std::to_string(length) + " are unread");
+  length -= ahead;
   out.resize(length);
   if (length == 0) return Peek::done;
+  if (ahead != 0 && !set_int(fd, SOL_SOCKET, SO_PEEK_OFF, static_cast<int>(ahead))) return socket_error(fd, "passing over what was sent ahead");
   const ssize_t got = ::recv(fd, out.data(), length, MSG_PEEK | MSG_DONTWAIT);
+  if (ahead != 0) set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1);
   if (got < 0) return socket_error(fd, "reading its receive queue");
   if (static_cast<size_t>(got) == length) return Peek::done;
   int at_mark = 0;
   // In-line urgent data: a read stops in front of the mark.
-  if (::ioctl(fd, SIOCINQ, &at_mark) == 0 && static_cast<size_t>(at_mark) == length) return urgent();
+  if (::ioctl(fd, SIOCINQ, &at_mark) == 0 && static_cast<size_t>(at_mark) == ahead + length) return urgent();
   return Peek::changed;
 }
 
 // Fills phase, FIN flags, positions and queues. `base` is the look before; Peek::changed: look again and repeat.
-Result<Peek> read_queues(int fd, const Look& base, bool receive_queue_may_hold, TcpState& s) {
+Result<Peek> read_queues(int fd, const Look& base, bool receive_queue_may_hold, uint32_t ahead, TcpState& s) {
   if (!phase_of(base.state, s.phase))
     return make_error(Errc::closed, describe(fd) + " went to state " + to_string(static_cast<KernelState>(base.state)) + " while it was frozen");
   s.fin_received = s.phase == TcpPhase::close_wait || s.phase == TcpPhase::last_ack || s.phase == TcpPhase::closing;
@@ -112,11 +117,11 @@ Result<Peek> read_queues(int fd, const Look& base, bool receive_queue_may_hold, 
 
   if (!select_queue(fd, TCP_RECV_QUEUE, s.recv_seq)) return socket_error(fd, "reading its receive position");
   if (s.fin_received) --s.recv_seq;
-  if (receive_queue_may_hold) {
+  if (receive_queue_may_hold || ahead != 0) {
     int unread = 0;  // without the FIN: the kernel subtracts it here itself
     if (::ioctl(fd, SIOCINQ, &unread) != 0) return socket_error(fd, "SIOCINQ");
     if (static_cast<size_t>(unread) > wire::kMaxQueueBytes) return too_long(fd, "receive", static_cast<size_t>(unread));
-    return peek_receive_queue(fd, static_cast<size_t>(unread), s.recv_queue);
+    return peek_receive_queue(fd, static_cast<size_t>(unread), ahead, s.recv_queue);
   }
   return Peek::done;
 }
@@ -164,7 +169,7 @@ bool read_behaviour(int fd, TcpState& s) {
 
 }  // namespace
 
-Result<TcpState> capture(int fd, const Frozen& frozen) {
+Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead) {
   TcpState s;
   GECKO_TRY(const SocketNames names, read_names(fd));
   s.flow = names.flow;
@@ -193,7 +198,7 @@ Result<TcpState> capture(int fd, const Frozen& frozen) {
   constexpr int kTries = 16;  // each needs another such packet; one is rare
   for (int i = 0;; ++i) {
     if (!get_raw(fd, SOL_SOCKET, SO_MEMINFO, memory)) return socket_error(fd, "SO_MEMINFO");
-    auto peek = read_queues(fd, base, memory[kRmemAlloc] != 0, s);
+    auto peek = read_queues(fd, base, memory[kRmemAlloc] != 0, ahead, s);
     if (!get_raw(fd, kSolTcp, TCP_INFO, info)) return socket_error(fd, "TCP_INFO");
     const bool same = look_of(info) == base;
     if (same && !peek) return std::move(peek.error());

@@ -50,7 +50,9 @@ Result<Frozen> freeze(int fd);
 
 // Reads the whole state of a frozen socket. Errors: limit (a queue over kMaxQueueBytes), closed (it died meanwhile),
 // busy (unread urgent data: movable once the application has read it), unsupported (link-local address).
-Result<wire::TcpState> capture(int fd, const Frozen& frozen);
+// `ahead`: so many of the oldest unread bytes are at the acceptor already (tcp/ahead.hh) and are left out of recv_queue; more than there
+// are: invalid.
+Result<wire::TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead = 0);
 
 // Undoes a freeze: the connection goes on here, with nothing lost. With an injector the peer is nudged to say at once
 // what it sent and acknowledged meanwhile; without, a kernel window probe asks (the answer may take 500 ms).
@@ -62,6 +64,8 @@ Status retire(int fd);
 struct RestoreOptions {
   // Bind even if the address is not (yet) local: IPV6_FREEBIND / IP_FREEBIND.
   bool freebind = false;
+  // Unread bytes that come before those of the state's recv_queue: they were sent ahead of it. Borrowed for the call.
+  wire::ByteView ahead = {};
 };
 // A new blocking, close-on-exec socket with this state, silent (repair mode and filter). Errors: exists (this 4-tuple lives here already),
 // unsupported (e.g. congestion control not available is NOT an error: the default is used), permission, invalid, limit.

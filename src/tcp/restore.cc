@@ -96,14 +96,14 @@ bool fill_queue(int fd, ByteView bytes, Grow grow, bool& grown) {
 
 // Sent bytes only; the send queue is the one selected after the positions have been set. The receive queue before the FIN:
 // after a shutdown nothing can be written any more.
-Status fill_queues(int fd, const TcpState& s) {
+Status fill_queues(int fd, const TcpState& s, ByteView ahead) {
   const ByteView sent(s.send_queue.data(), s.send_queue.size() - s.unsent);
-  const ByteView received(s.recv_queue);
   bool send_grown = false, receive_grown = false;
   if (!fill_queue(fd, sent, [&](size_t left) { grow_send_buffer(fd, s, left); }, send_grown)) return failed(s, "filling its send queue");
-  if (!received.empty()) {
+  if (!ahead.empty() || !s.recv_queue.empty()) {
     if (!set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, TCP_RECV_QUEUE)) return failed(s, "selecting its receive queue");
-    if (!fill_queue(fd, received, [&](size_t left) { grow_receive_buffer(fd, s, left); }, receive_grown)) return failed(s, "filling its receive queue");
+    const auto grow = [&](size_t left) { grow_receive_buffer(fd, s, left + s.recv_queue.size()); };
+    if (!fill_queue(fd, ahead, grow, receive_grown) || !fill_queue(fd, s.recv_queue, grow, receive_grown)) return failed(s, "filling its receive queue");
   }
   if (send_grown || receive_grown) put_back_buffers(fd, s);
   // In repair mode with the send queue selected: a FIN that counts as sent. Activate tells that it was acknowledged.
@@ -126,6 +126,8 @@ bool set_windows(int fd, const TcpState& s) {
 
 Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
   GECKO_CHECK(wire::validate(s));
+  if (options.ahead.size() + s.recv_queue.size() > wire::kMaxQueueBytes)
+    return make_error(Errc::limit, "restoring TCP connection " + s.flow.str() + ": its receive queue is over the limit of " + std::to_string(wire::kMaxQueueBytes) + " bytes");
   const bool v4 = s.flow.local.address.is_v4();
   const bool v6_socket = !v4 || s.v4_mapped;
   Fd socket(::socket(v6_socket ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));
@@ -165,7 +167,7 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
     return error;
   }
   // Positions are those of the queues' starts; filling the queues moves them on.
-  if (!set_position(fd, TCP_RECV_QUEUE, s.recv_seq - static_cast<uint32_t>(s.recv_queue.size())) ||
+  if (!set_position(fd, TCP_RECV_QUEUE, s.recv_seq - static_cast<uint32_t>(s.recv_queue.size() + options.ahead.size())) ||
       !set_position(fd, TCP_SEND_QUEUE, s.send_seq - static_cast<uint32_t>(s.send_queue.size())))
     return failed(s, "setting its positions");
   size = fill(s.flow.peer, address);
@@ -181,7 +183,7 @@ Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
   if (foreign_v4 && !set_int(fd, IPPROTO_IP, IP_TRANSPARENT, 0)) return failed(s, "making it an ordinary socket again");
   if (!set_negotiated(fd, s)) return failed(s, "setting its negotiated options");
 
-  GECKO_CHECK(fill_queues(fd, s));
+  GECKO_CHECK(fill_queues(fd, s, options.ahead));
   if (!set_windows(fd, s)) return failed(s, "setting its windows");
   if (s.cork && !set_int(fd, kSolTcp, TCP_CORK, 1)) return failed(s, "corking it");
   // After connect and the queues: it may enlarge the receive buffer, and may wake the reader.

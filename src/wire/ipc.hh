@@ -13,23 +13,32 @@ enum class IpcType : uint16_t {
   thaw = 2,          // -> thawed
   committing = 3,    // ownership is about to leave: if the other half dies now, stay silent
   retire = 4,        // end a frozen or restored socket without a packet. No answer
-  restore = 5,       // -> restored
+  restore = 5,       // -> restored; same token as `ahead` if there was one
   activate = 6,      // -> activated (+fd)
   listen = 7,        // -> listening (+fd)
   socket = 8,        // -> socket_is (+fd)
   contact = 9,       // take or give up the group address on the segment, re-program steering -> done
   syn_slots = 10,    // where new connections go. No answer
   reload_keys = 11,  // copy the key directories again -> done
+  ahead = 12,        // received bytes of a connection that is going to be restored -> ahead_kept
   // answers
-  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59,
+  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60,
 };
 
-struct IpcFreeze { uint64_t token = 0; uint16_t group = 0; Flow flow; bool accept_hole = false; GECKO_FIELDS(token, group, flow, accept_hole) };
+struct IpcFreeze { uint64_t token = 0; uint16_t group = 0; Flow flow; bool accept_hole = false;
+  uint32_t ahead = 0;      // so many of the oldest unread bytes need not be captured,
+  uint64_t consumed = 0;   // unless somebody has read since (tcp::consumed)
+  GECKO_FIELDS(token, group, flow, accept_hole, ahead, consumed) };
 // code 0, or Errc; busy: a hole is in the received sequence, try again or insist
-struct IpcCaptured { uint64_t token = 0; uint16_t code = 0; std::string message; Bytes tcp;
-  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), wire::limited<kMaxStateBytes>(tcp)) };
+// `ahead`: so many bytes have been left out of the state's receive queue: as asked, or 0.
+struct IpcCaptured { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t ahead = 0; Bytes tcp;
+  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), ahead, wire::limited<kMaxStateBytes>(tcp)) };
 struct IpcToken { uint64_t token = 0; GECKO_FIELDS(token) };
-struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; Bytes tcp; GECKO_FIELDS(token, group, flow, wire::limited<kMaxStateBytes>(tcp)) };
+// `ahead`: so many bytes were sent ahead with this token.
+struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; uint32_t ahead = 0; Bytes tcp;
+  GECKO_FIELDS(token, group, flow, ahead, wire::limited<kMaxStateBytes>(tcp)) };
+// Appended to what is here of this token, where it must end at `offset`; offset 0 begins anew.
+struct IpcAhead { uint64_t token = 0; uint32_t offset = 0; Bytes bytes; GECKO_FIELDS(token, offset, wire::limited<kMaxAheadPart>(bytes)) };
 struct IpcStatus { uint64_t token = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(token, code, wire::limited<kMaxText>(message)) };
 struct IpcListen { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(token, group, port, backlog) };
 struct IpcSocket { uint64_t token = 0; uint16_t group = 0; GECKO_FIELDS(token, group) };

@@ -7,13 +7,14 @@
 namespace gecko::wire {
 
 // A node speaks its own version and the one before.
-inline constexpr uint16_t kLinkVersion = 1;
+inline constexpr uint16_t kLinkVersion = 2;          // 2: ahead, ahead_taken
 inline constexpr uint16_t kLinkVersionMin = 1;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
 inline constexpr size_t kMaxHints = 4096;        // flow hints per message
 inline constexpr size_t kMaxStateBytes = 66u << 20;
+inline constexpr size_t kMaxAheadPart = 256u << 10;   // of received bytes that go ahead of a state: one read, one frame
 
 enum class LinkType : uint16_t {
   // session
@@ -29,6 +30,8 @@ enum class LinkType : uint16_t {
   active = 16,          // A->D  it lives here now
   abort = 17,           // D->A  forget it (before commit only)
   unknown = 18,         // A->D  answer to commit: I do not have it and never will
+  ahead = 19,           // D->A  between ready and state: unread bytes, while the connection still lives (version 2)
+  ahead_taken = 20,     // A->D  so many of them are here (version 2)
   // who owns which flow
   hints = 30,           // flows and their owners (to a new contact; on a change)
   closed = 31,          // owner -> contact and former owners
@@ -92,6 +95,22 @@ struct Commit {
 struct Active { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Abort { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Unknown { uint64_t xid = 0; GECKO_FIELDS(xid) };
+
+// The oldest unread bytes of the connection, in order. `offset`: how many came before; 0 begins anew. `last`: nothing more comes, and the
+// state relies on exactly offset + |bytes| of them (0: on none).
+struct Ahead {
+  uint64_t xid = 0;
+  uint32_t offset = 0;
+  bool last = false;
+  Bytes bytes;
+  GECKO_FIELDS(xid, offset, last, wire::limited<kMaxAheadPart>(bytes))
+};
+struct AheadTaken {
+  uint64_t xid = 0;
+  uint32_t bytes = 0;               // in all
+  bool refused = false;             // no room or no place reserved: send the state whole
+  GECKO_FIELDS(xid, bytes, refused)
+};
 
 struct Hint {
   Flow flow;

@@ -1,0 +1,40 @@
+#include "tcp/ahead.hh"
+
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
+#include "tcp/socket_option.hh"
+
+namespace gecko::tcp {
+
+Result<uint64_t> consumed(int fd) {
+  constexpr int kTries = 64;  // each fails only if a packet arrives within that microsecond
+  tcp_info before{}, after{};
+  if (!get_raw(fd, kSolTcp, TCP_INFO, before)) return socket_error(fd, "TCP_INFO");
+  for (int i = 0; i < kTries; ++i) {
+    int unread = 0;
+    if (::ioctl(fd, SIOCINQ, &unread) != 0 || !get_raw(fd, kSolTcp, TCP_INFO, after)) return socket_error(fd, "reading its positions");
+    if (after.tcpi_bytes_received == before.tcpi_bytes_received) {
+      // A received FIN counts as received, but is never read.
+      const bool fin = after.tcpi_state == kCloseWait || after.tcpi_state == kLastAck || after.tcpi_state == kClosing;
+      return after.tcpi_bytes_received - (fin ? 1 : 0) - static_cast<uint64_t>(unread);
+    }
+    before = after;
+  }
+  return make_error(Errc::busy, describe(fd) + " receives faster than its position can be read");
+}
+
+Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to) {
+  int set = -1;
+  if (offset == 0 && get_raw(fd, SOL_SOCKET, SO_PEEK_OFF, set) && set >= 0)
+    return make_error(Errc::unsupported, describe(fd) + " is read with SO_PEEK_OFF by its application");
+  if (!set_int(fd, SOL_SOCKET, SO_PEEK_OFF, static_cast<int>(offset))) return make_error(Errc::unsupported, "this kernel cannot look into the middle of a TCP receive queue (Linux 6.9 can)");
+  const ssize_t got = ::recv(fd, to.data(), to.size(), MSG_PEEK | MSG_DONTWAIT);
+  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return size_t{0};
+  if (got < 0) return socket_error(fd, "looking at its receive queue");
+  return static_cast<size_t>(got);
+}
+
+void end_ahead(int fd) { (void)set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1); }
+
+}  // namespace gecko::tcp
