@@ -111,6 +111,7 @@ Result<Activation> activate(int fd, const TcpState& s, Injector& injector) {
   const bool told = speak_up(s, injector);
   if (!set_int(fd, kSolTcp, TCP_REPAIR, told ? TCP_REPAIR_OFF_NO_WP : TCP_REPAIR_OFF) && !set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_OFF))
     return failed(s, "leaving repair mode");
+  if (s.keepalive && !set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1)) return failed(s, "starting its keepalive probes");
   // Leaving repair mode sets "no reuse", and no new listener could bind this port.
   if (!set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1)) return failed(s, "allowing listeners on its port");
 

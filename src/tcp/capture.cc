@@ -140,7 +140,7 @@ bool get_int(int fd, int level, int name, T& to) {
 bool read_behaviour(int fd, TcpState& s) {
   bool ok = get_int(fd, kSolTcp, TCP_NODELAY, s.nodelay) && get_int(fd, kSolTcp, TCP_CORK, s.cork) &&
             get_int(fd, kSolTcp, TCP_USER_TIMEOUT, s.user_timeout_ms) && get_int(fd, kSolTcp, TCP_NOTSENT_LOWAT, s.notsent_lowat) &&
-            get_int(fd, SOL_SOCKET, SO_KEEPALIVE, s.keepalive) && get_int(fd, SOL_SOCKET, SO_OOBINLINE, s.oobinline) &&
+            get_int(fd, SOL_SOCKET, SO_OOBINLINE, s.oobinline) &&
             get_int(fd, SOL_SOCKET, SO_PRIORITY, s.priority) && get_int(fd, SOL_SOCKET, SO_RCVLOWAT, s.rcvlowat);
   if (s.keepalive)
     ok = ok && get_int(fd, kSolTcp, TCP_KEEPIDLE, s.keepidle_s) && get_int(fd, kSolTcp, TCP_KEEPINTVL, s.keepintvl_s) &&
@@ -179,6 +179,7 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead) {
   s.max_window = frozen.max_window;
   s.rcv_wnd = frozen.rcv_wnd;
   s.rcv_wup = frozen.rcv_wup;
+  s.keepalive = frozen.keepalive;
   uint32_t memory[kMemoryInfos] = {};
   int mss = 0;
   if (!read_behaviour(fd, s) || !get_raw(fd, kSolTcp, TCP_MAXSEG, mss) || !get_raw(fd, kSolTcp, TCP_TIMESTAMP, s.timestamp))

@@ -30,6 +30,7 @@ struct Frozen {
   // What freeze saw on its way; saves capture a look. kernel_state 0: capture looks itself.
   uint32_t segs_in = 0, unacked_segments = 0, notsent_bytes = 0;
   uint8_t kernel_state = 0;
+  bool keepalive = false;  // was on. Off while frozen: its timer knows nothing of repair mode, and unanswered it ends in a reset
 };
 
 // Gives raw IP packets a way in and out where the kernel has no call for it. Packets are whole IPv6/IPv4 packets with

@@ -52,17 +52,21 @@ Result<Frozen> freeze(int fd) {
   GECKO_TRY(const tcp_info info, inspect(fd));
   // Input first, so that nothing moves any more while the rest is read.
   if (!make_deaf(fd)) return privileged_error(fd, "attaching the filter that stops its input");
-  const auto undo = [fd](const char* doing) {
+  int keepalive = 0;
+  const auto undo = [fd, &keepalive](const char* doing) {
     Error error = privileged_error(fd, doing);
+    if (keepalive != 0) set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     make_hearing(fd);
     return error;
   };
+  if (!get_raw(fd, SOL_SOCKET, SO_KEEPALIVE, keepalive) || (keepalive != 0 && !set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 0)))
+    return undo("stopping its keepalive probes");
   if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return undo("entering repair mode");
   // Repair mode alone does not stop output: the pacing timer goes on sending what is queued. A closed send window does.
   tcp_repair_window window{};
   bool ok = get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window);
   const Frozen frozen{window.snd_wl1, window.snd_wnd, window.max_window, window.rcv_wnd, window.rcv_wup,
-                      info.tcpi_segs_in, info.tcpi_unacked, info.tcpi_notsent_bytes, info.tcpi_state};
+                      info.tcpi_segs_in, info.tcpi_unacked, info.tcpi_notsent_bytes, info.tcpi_state, keepalive != 0};
   window.snd_wnd = 0;
   ok = ok && set_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, &window, sizeof window);
   if (!ok) {
@@ -87,6 +91,7 @@ Status thaw(int fd, const Frozen& frozen, Injector* injector) {
   if (!make_hearing(fd)) return socket_error(fd, "detaching the filter that stops its input");
   const bool nudged = nudge && injector->to_peer(build_nudge(*nudge));
   if (!set_int(fd, kSolTcp, TCP_REPAIR, nudged ? TCP_REPAIR_OFF_NO_WP : TCP_REPAIR_OFF)) return socket_error(fd, "leaving repair mode");
+  if (frozen.keepalive) set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   // Leaving repair mode sets "no reuse", and no new listener could bind this port.
   set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   // The pacing timer may have found the window closed and given up, and nothing else would start output again until the

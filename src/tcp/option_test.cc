@@ -1,5 +1,6 @@
 // What TCP negotiated and what the socket's user set: both must be the same after a move, and after twenty.
 #include <gtest/gtest.h>
+#include <poll.h>
 
 #include "tcp/test_net.hh"
 
@@ -248,6 +249,39 @@ TEST_P(Behaviour, SizedBuffersStaySized) {
     EXPECT_EQ(int_of(pair.server.get(), SOL_SOCKET, SO_BUF_LOCK), SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK);
   }
   echo(pair.client.get(), pair.server.get());
+}
+
+// The kernel's keepalive timer knows nothing of repair mode: unanswered (the filter keeps the peer's answers out) it would end in a reset
+// with acceptable sequence numbers, and kill the connection wherever it lives by then.
+TEST_P(Behaviour, SilentSocketsSendNoKeepaliveProbes) {
+  Pair pair = connected(at(GetParam() ? "::1" : "127.0.0.1", 0));
+  for (const int option : {TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT}) ASSERT_TRUE(set_int(pair.server.get(), kSolTcp, option, 1));
+  ASSERT_TRUE(set_int(pair.server.get(), SOL_SOCKET, SO_KEEPALIVE, 1));
+  const auto quiet = [&] {
+    pollfd event{pair.client.get(), POLLIN | POLLRDHUP, 0};
+    return ::poll(&event, 1, 3500) == 0;   // probe after 1 s, reset after 2 s
+  };
+  const auto frozen = freeze(pair.server.get());
+  ASSERT_TRUE(frozen);
+  EXPECT_TRUE(quiet()) << "the frozen socket spoke";
+  const auto state = capture(pair.server.get(), *frozen);
+  ASSERT_TRUE(state);
+  EXPECT_TRUE(state->keepalive);
+  ASSERT_TRUE(thaw(pair.server.get(), *frozen, nullptr));
+  EXPECT_EQ(int_of(pair.server.get(), SOL_SOCKET, SO_KEEPALIVE), 1);
+  echo(pair.client.get(), pair.server.get());
+
+  const auto again = freeze(pair.server.get());
+  ASSERT_TRUE(again);
+  const auto moving = capture(pair.server.get(), *again);
+  ASSERT_TRUE(moving && retire(pair.server.get()));
+  const auto restored = restore(*moving);
+  ASSERT_TRUE(restored);
+  EXPECT_TRUE(quiet()) << "the restored socket spoke before it was activated";
+  ASSERT_TRUE(activate(restored->get(), *moving, *injector()));
+  EXPECT_EQ(int_of(restored->get(), SOL_SOCKET, SO_KEEPALIVE), 1);
+  EXPECT_EQ(int_of(restored->get(), kSolTcp, TCP_KEEPIDLE), 1);
+  echo(pair.client.get(), restored->get());
 }
 
 }  // namespace

@@ -33,7 +33,7 @@ bool set_behaviour(int fd, const TcpState& s, bool v4) {
   if (s.keepidle_s != 0 && s.keepidle_s != kUsualKeepidle) ok = ok && set_int(fd, kSolTcp, TCP_KEEPIDLE, static_cast<int>(s.keepidle_s));
   if (s.keepintvl_s != 0 && s.keepintvl_s != kUsualKeepintvl) ok = ok && set_int(fd, kSolTcp, TCP_KEEPINTVL, static_cast<int>(s.keepintvl_s));
   if (s.keepcnt != 0 && s.keepcnt != kUsualKeepcnt) ok = ok && set_int(fd, kSolTcp, TCP_KEEPCNT, static_cast<int>(s.keepcnt));
-  if (s.keepalive) ok = ok && set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  // Keepalive itself is switched on by activate: its timer knows nothing of repair mode.
   if (s.user_timeout_ms != 0) ok = ok && set_int(fd, kSolTcp, TCP_USER_TIMEOUT, static_cast<int>(s.user_timeout_ms));
   if (s.notsent_lowat != 0) ok = ok && set_int(fd, kSolTcp, TCP_NOTSENT_LOWAT, static_cast<int>(s.notsent_lowat));
   if (s.oobinline) ok = ok && set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);

@@ -61,7 +61,7 @@ TEST_F(RoundTrip, CaptureGivesWhatRestoreGot) {
     EXPECT_EQ(window.rcv_wup, s.rcv_wup);
     // In FIN_WAIT2 the FIN waits for the acknowledgement that activate injects.
     const Frozen frozen{.snd_wl1 = s.snd_wl1, .snd_wnd = s.snd_wnd, .max_window = s.max_window, .rcv_wnd = s.rcv_wnd, .rcv_wup = s.rcv_wup,
-                        .segs_in = 0, .unacked_segments = 0, .notsent_bytes = 0, .kernel_state = 0};
+                        .segs_in = 0, .unacked_segments = 0, .notsent_bytes = 0, .kernel_state = 0, .keepalive = s.keepalive};
     auto back = capture(socket->get(), frozen);
     ASSERT_TRUE(back) << "seed " << seed << ": " << back.error().message;
     if (s.phase == TcpPhase::fin_wait2) {
