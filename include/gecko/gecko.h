@@ -182,6 +182,13 @@ GECKO_API size_t gecko_socket_get_state(gecko_socket *socket, void *data, size_t
 typedef int (*gecko_yield_fn)(void *arg, gecko_socket *socket);
 GECKO_API int gecko_socket_on_yield(gecko_socket *socket, gecko_yield_fn fn, void *arg, void (*destroy)(void *arg));
 GECKO_API int gecko_socket_set_movable(gecko_socket *socket, int movable);
+/* The same with a reason, which operators are told; NULL: it can move again. */
+GECKO_API int gecko_socket_stay(gecko_socket *socket, const char *reason);
+/* Inside the yield callback: "not now, it will follow by itself"; returns 0, for `return gecko_socket_postpone(s, "a request is in
+ * progress");`. From then on is_postponed says 1, and when the moment has come, gecko_socket_handoff_background(socket, NULL) takes the
+ * connection to where it was asked for. */
+GECKO_API int gecko_socket_postpone(gecko_socket *socket, const char *reason);
+GECKO_API int gecko_socket_is_postponed(gecko_socket *socket);
 
 /* Moves the connection to a node (name or address), NULL: by the policy, without one to a node of geckod's choice. Waits for the outcome:
  * 0: moved, all further calls say GECKO_MOVED; else it is here and goes on (GECKO_TIMEOUT: it is still on its way). */

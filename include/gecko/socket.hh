@@ -116,6 +116,11 @@ class Socket {
         new Callback(std::move(callback)), [](void* arg) noexcept { delete static_cast<Callback*>(arg); });
   }
   void set_movable(bool movable) { gecko_socket_set_movable(handle_, movable); }
+  void stay(const std::string& reason) { gecko_socket_stay(handle_, reason.c_str()); }   // set_movable(false), and operators are told why
+  // "Not now, it follows by itself": inside on_yield, `return s.postpone("a request is in progress");`. When the moment has come and
+  // is_postponed(), handoff_in_background() without a target takes the connection to where it was asked for.
+  bool postpone(const std::string& reason) { return gecko_socket_postpone(handle_, reason.c_str()) != 0; }
+  bool is_postponed() const { return gecko_socket_is_postponed(handle_) != 0; }
 
   // Waits for the outcome. Without a target: by the policy, else geckod chooses. Errc::timeout: still on its way.
   Status handoff(const std::string& target = {}, Timeout timeout = kForever) {

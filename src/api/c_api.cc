@@ -444,6 +444,18 @@ int gecko_socket_set_movable(gecko_socket* socket, int movable) {
   return 0;
 }
 
+int gecko_socket_stay(gecko_socket* socket, const char* reason) {
+  const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
+  connection(socket).set_movable(reason == nullptr, text_or(reason, ""));
+  return 0;
+}
+int gecko_socket_postpone(gecko_socket* socket, const char* reason) {
+  if (!foreign(socket)) connection(socket).postpone(text_or(reason, ""));
+  return 0;
+}
+int gecko_socket_is_postponed(gecko_socket* socket) { return !foreign(socket) && connection(socket).is_postponed() ? 1 : 0; }
+
 int gecko_socket_handoff(gecko_socket* socket, const char* target, int timeout_ms) {
   const ErrnoKeeper keep;
   const ConnectionPtr c = socket->connection;

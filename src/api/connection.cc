@@ -271,8 +271,26 @@ wire::Bytes Connection::blob() const {
   return blob_;
 }
 
-void Connection::set_movable(bool movable) {
-  if (movable_.exchange(movable) != movable) session_->movable_changed(*this);
+void Connection::set_movable(bool movable, std::string reason) {
+  if (!movable && reason.empty()) reason = "the application keeps it";
+  if (movable) reason.clear();
+  {
+    const std::lock_guard lock(app_);
+    if (stay_reason_ == reason) return;
+    stay_reason_ = std::move(reason);
+    movable_ = movable;
+  }
+  session_->movable_changed(*this);
+}
+
+std::string Connection::stay_reason() const {
+  const std::lock_guard lock(app_);
+  return stay_reason_;
+}
+
+void Connection::postpone(std::string reason) {
+  const std::lock_guard lock(app_);
+  postpone_reason_ = reason.empty() ? "the application is in the middle of something" : std::move(reason);
 }
 
 void Connection::on_yield(YieldCallback callback) {
@@ -295,14 +313,18 @@ Status Connection::begin_yield() {
   return {};
 }
 
-bool Connection::ask_application() {
+Status Connection::ask_application() {
   const std::lock_guard calling(calling_);
   std::shared_ptr<YieldCallback> callback;
   {
     const std::lock_guard lock(app_);
     callback = callback_;
+    postpone_reason_.clear();
   }
-  return !callback || (*callback)(shared_from_this());
+  if (!callback || (*callback)(shared_from_this())) return {};
+  const std::lock_guard lock(app_);
+  if (postpone_reason_.empty()) return make_error(Errc::refused, "the application keeps this connection for now");
+  return make_error(Errc::again, postpone_reason_);
 }
 
 Result<int> Connection::part(int eof_fd) {

@@ -70,15 +70,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void unwatch();
   Status set_blob(const void* data, size_t size);
   wire::Bytes blob() const;
-  void set_movable(bool movable);
+  void set_movable(bool movable, std::string reason = {});   // reason: what operators are told
+  std::string stay_reason() const;                       // empty: movable
   bool is_movable() const { return movable_.load(std::memory_order_relaxed); }
   // Called when the connection is about to leave; false keeps it here.
   using YieldCallback = std::function<bool(const ConnectionPtr&)>;
   void on_yield(YieldCallback callback);
+  // Inside that callback, which then returns false: it cannot leave now, but hand_off_in_background() will follow, without a target.
+  void postpone(std::string reason);
+  bool is_postponed() const { return postponed_.load(std::memory_order_relaxed); }
 
   // --- for the session: the letting go, in this order
   Status begin_yield();             // errors: moved, closed, busy (is being moved already)
-  bool ask_application();           // calls on_yield; false: it refused
+  Status ask_application();         // calls on_yield; errors: refused, again (postponed)
+  void set_postponed(bool postponed) { postponed_.store(postponed, std::memory_order_relaxed); }
   Result<int> part(int eof_fd);     // the descriptor to send (borrowed until take_back/forget); errors: closed, limit
   bool take_back();                 // also instead of part; false: the application has closed it meanwhile, it is closed now
   void forget();                    // it lives elsewhere
@@ -115,11 +120,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::atomic<bool> blocking_{true};
   std::atomic<bool> movable_{true};
+  std::atomic<bool> postponed_{false};       // geckod was told to wait for our handoff
   std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not
   std::mutex waiters_lock_;
   WaitList waiters_;
-  mutable std::mutex app_;          // blob_, callback_
+  mutable std::mutex app_;          // blob_, callback_, the reasons
   wire::Bytes blob_;
+  std::string stay_reason_, postpone_reason_;
   std::shared_ptr<YieldCallback> callback_;
   std::recursive_mutex calling_;    // held while the callback runs
 };

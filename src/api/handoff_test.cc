@@ -133,15 +133,36 @@ TEST_F(Handoff, NotMovableIsSaidAndKept) {
   Client client(server.port());
   auto socket = server.accept();
   (void)n1.expect_message<wire::Opened>(ApiType::opened);
-  socket->set_movable(false);
-  const auto again = n1.expect_message<wire::Opened>(ApiType::opened);
-  EXPECT_FALSE(again.movable);
-  EXPECT_EQ(again.id.str(), socket->id());
+  socket->stay("a raw stream");
+  const auto said = n1.expect_message<wire::Stays>(ApiType::stays);
+  EXPECT_EQ(said.reason, "a raw stream");
+  EXPECT_EQ(said.id.str(), socket->id());
   n1.move_away(id_of(*socket), "n2");
   EXPECT_EQ(n1.expect_message<wire::NotYielded>(ApiType::not_yielded).code, static_cast<uint16_t>(Errc::refused));
   EXPECT_EQ(socket->handoff("n2").error().code, Errc::refused);
   socket->set_movable(true);
+  EXPECT_EQ(n1.expect_message<wire::Stays>(ApiType::stays).reason, "");
   EXPECT_TRUE(socket->handoff("n2"));
+}
+
+TEST_F(Handoff, APostponedOneFollowsByItself) {
+  Client client(server.port());
+  auto socket = server.accept();
+  bool busy = true;
+  socket->on_yield([&](Socket& s) { return !busy || s.postpone("a request is in progress"); });
+  EXPECT_FALSE(socket->is_postponed());
+  n1.move_away(id_of(*socket), "n2");
+  const auto later = n1.expect_message<wire::NotYielded>(ApiType::not_yielded);
+  EXPECT_EQ(later.code, static_cast<uint16_t>(Errc::again));
+  EXPECT_EQ(later.reason, "a request is in progress");
+  EXPECT_TRUE(socket->is_postponed());
+  client.send("still");
+  EXPECT_EQ(read_some(*socket), "still");
+  busy = false;
+  ASSERT_TRUE(socket->handoff_in_background());
+  EXPECT_EQ(n1.expect_message<wire::AppHandoff>(ApiType::handoff).target, "");  // geckod knows where to
+  EXPECT_TRUE(third.accept(gecko::Timeout(5000)));
+  EXPECT_FALSE(socket->is_postponed());
 }
 
 TEST_F(Handoff, YieldOfAnUnknownConnectionIsAnswered) {

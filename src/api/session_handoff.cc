@@ -19,15 +19,15 @@ Result<int> Session::let_go(const ConnectionPtr& connection) {
   };
   if (!connection->is_movable()) {
     requeue(connection);
-    return make_error(Errc::refused, "the application has declared this connection not movable");
+    return make_error(Errc::refused, "the application has declared this connection not movable: " + connection->stay_reason());
   }
   GECKO_CHECK(connection->begin_yield());
-  bool willing = false;
+  Status willing;
   {
     const CallbackScope scope;
     willing = connection->ask_application();
   }
-  if (!willing) return keep(make_error(Errc::refused, "the application keeps this connection for now"));
+  if (!willing) return keep(std::move(willing.error()));
   auto descriptor = connection->part(eof_.get());
   if (!descriptor) return keep(std::move(descriptor.error()));
   return descriptor;
@@ -92,6 +92,7 @@ void Session::announce_locked(Known& known) {
   if (state != Connection::State::live) return;  // on its way: when it is back
   known.announced = incarnation_;
   (void)send(wire::ApiType::opened, wire::Opened{c.id(), c.flow(), c.is_movable(), c.epoch()});
+  if (!c.is_movable()) (void)send(wire::ApiType::stays, wire::Stays{c.id(), c.stay_reason().substr(0, wire::kMaxText)});
 }
 
 void Session::announce(const Connection& connection) {
@@ -102,9 +103,8 @@ void Session::announce(const Connection& connection) {
 void Session::movable_changed(const Connection& connection) {
   const std::lock_guard lock(m_);
   const auto at = connections_.find(connection.id());
-  if (at == connections_.end()) return;
-  at->second.announced = 0;  // opened again: geckod updates what it knows
-  announce_locked(at->second);
+  if (at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return;  // announce_locked() will tell
+  (void)send(wire::ApiType::stays, wire::Stays{connection.id(), connection.stay_reason().substr(0, wire::kMaxText)});
 }
 
 void Session::connection_closed(const Connection& connection) {
@@ -167,11 +167,13 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   const auto transfer = std::make_shared<Transfer>();
   transfer->connection = connection;
   transfer->target = target;
+  // geckod knows where a postponed one is wanted.
+  const bool postponed = target.empty() && connection->is_postponed();
   bool by_policy = false;
   {
     const std::lock_guard lock(m_);
     if (link_ != Link::up) return not_connected();
-    by_policy = policy_ != nullptr;
+    by_policy = policy_ != nullptr && !postponed;
   }
   if (target.empty() && by_policy) {
     transfer->target = choose(connection, {}, false);
@@ -180,6 +182,7 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   if (background && by_policy) transfer->attempts_left = kMaxAttempts - 1;
   if (background && !by_policy && target.empty()) transfer->geckod_attempts = kMaxAttempts;
   GECKO_TRY(transfer->fd, let_go(connection));
+  connection->set_postponed(false);
   transfer->blob = connection->blob();
   std::unique_lock lock(m_);
   const bool mine = connections_.contains(connection->id());

@@ -182,7 +182,10 @@ void Session::on_yield(const wire::Yield& message) {
   }
   if (!connection) return refuse(make_error(Errc::not_found, "the application has no such connection"));
   auto descriptor = let_go(connection);
-  if (!descriptor) return refuse(descriptor.error());
+  if (!descriptor) {
+    if (descriptor.error().code == Errc::again) connection->set_postponed(true);
+    return refuse(descriptor.error());
+  }
   const auto transfer = std::make_shared<Transfer>();
   transfer->connection = connection;
   transfer->fd = *descriptor;

@@ -89,10 +89,13 @@ void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
   Json rows = Json::array();
   for (const auto& group : daemon.groups()) {
     if (!only.empty() && group->config().name != only) continue;
-    for (const auto& [id, c] : group->connections())
+    for (const auto& [id, c] : group->connections()) {
       rows.push_back({{"id", id.str()}, {"group", group->config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
                       {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
                       {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}});
+      if (!c.reason.empty()) rows.back()["reason"] = c.reason;
+      if (c.wanted_at != kNowhere) rows.back()["leaves_for"] = group->config().nodes[c.wanted_at].name;
+    }
   }
   reply(dump({{"schema", "gecko.connections/1"}, {"connections", rows}}));
 }

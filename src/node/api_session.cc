@@ -111,6 +111,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       group_->closed(*this, m.id);
       return {};
     }
+    case ApiType::stays: {
+      GECKO_TRY(const auto m, wire::decode<wire::Stays>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->stays(*this, m);
+      return {};
+    }
     case ApiType::handoff: {
       GECKO_TRY(auto m, wire::decode<wire::AppHandoff>(f.body));
       request = m.request;

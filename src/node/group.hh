@@ -21,6 +21,8 @@ namespace gecko::node {
 
 class Daemon;
 
+inline constexpr uint16_t kNowhere = UINT16_MAX;
+
 struct Connection {
   ConnId id;
   Flow flow;
@@ -30,6 +32,8 @@ struct Connection {
   bool moving = false;
   Time since{};
   bool closed = false;              // by its application while a move was being prepared: nothing to let go of, forgotten when the move has failed
+  uint16_t wanted_at = kNowhere;    // asked to move there, and its application said "not now": it will go by itself
+  std::string reason{};             // why it stays (not movable), or what it waits for (wanted_at)
 };
 
 struct GroupCounters {
@@ -64,6 +68,7 @@ class Group {
   void session_gone(ApiSession& session);
   Status opened(ApiSession& session, const wire::Opened& m);
   void closed(ApiSession& session, const ConnId& id);
+  void stays(ApiSession& session, const wire::Stays& m);
   void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
   void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
   void app_not_yielded(ApiSession& session, const wire::NotYielded& m);

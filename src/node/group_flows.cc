@@ -37,7 +37,7 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
     return make_error(Errc::limit, "this node has its " + std::to_string(config_.max_connections) + " connections (limits.connections): " + m.flow.str() + " cannot be moved");
   if (const auto old = by_flow_.find(m.flow); old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
   GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch));
-  remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now(), false});
+  remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}});
   // After a restart of this daemon the contact may have forgotten, or be another one.
   if (m.epoch > 1 && !is_contact()) tell_contact(m.flow, self_, m.epoch);
   return {};
@@ -57,6 +57,14 @@ void Group::closed(ApiSession& session, const ConnId& id) {
     run_actions();
   }
   forget(id, true);
+}
+
+void Group::stays(ApiSession& session, const wire::Stays& m) {
+  const auto it = connections_.find(m.id);
+  if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left: the message was under way
+  it->second.movable = m.reason.empty();
+  it->second.reason = m.reason;
+  if (!it->second.movable) it->second.wanted_at = kNowhere;
 }
 
 void Group::remember(Connection connection) {

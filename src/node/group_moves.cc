@@ -35,13 +35,16 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   const auto it = connections_.find(id);
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
   auto& connection = it->second;
-  if (!connection.movable) return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable");
+  if (!connection.movable)
+    return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable" + (connection.reason.empty() ? "" : ": " + connection.reason));
   if (target != self_ && !peers_[target].up())
     return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
   const auto started = handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now());
   if (!started) return about(target, started.error());
   const uint64_t xid = *started;
   connection.moving = true;
+  connection.wanted_at = kNowhere;
+  connection.reason.clear();
   giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}, {}});
   return xid;
 }
@@ -52,7 +55,8 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
   };
   const auto it = connections_.find(m.id);
   if (it == connections_.end() || it->second.session != &session) return fail(make_error(Errc::not_found, "this application has no connection " + m.id.str()));
-  const auto target = m.target.empty() ? choose_target() : find_node(m.target);
+  const uint16_t wanted_at = it->second.wanted_at;
+  const auto target = !m.target.empty() ? find_node(m.target) : wanted_at != kNowhere ? Result<uint16_t>(wanted_at) : choose_target();
   if (!target) return fail(target.error());
   const auto xid = start_move(m.id, *target, true, std::move(fd), std::move(m.blob), [this, request = m.request](const core::Report& r, ApiSession* owner) {
     if (owner == nullptr) return;
@@ -89,9 +93,16 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
   if (it == yields_.end()) return;
   const uint64_t xid = it->second;
   yields_.erase(it);
+  const auto giving = giving_.find(xid);
+  const uint16_t target = giving == giving_.end() ? kNowhere : giving->second.target;
   const bool known = m.code >= static_cast<int>(Errc::internal) && m.code <= static_cast<int>(Errc::again);   // 0 would read as success
   handoff_.yielded(xid, make_error(known ? static_cast<Errc>(m.code) : Errc::refused, "the application keeps it: " + m.reason), daemon_.loop().now());
   run_actions();
+  // Not now: it goes there as soon as its application hands it off (without naming a target).
+  const auto connection = connections_.find(m.id);
+  if (static_cast<Errc>(m.code) != Errc::again || connection == connections_.end() || target == self_) return;
+  connection->second.wanted_at = target;
+  connection->second.reason = m.reason;
 }
 
 // ---------------------------------------------------------------- all connections of a client

@@ -27,6 +27,7 @@ enum class ApiType : uint16_t {
   admin = 13,           // operator: JSON; answered by admin_reply
   subscribe = 14,       // members now and on every change
   listens = 15,         // after a restart of geckod: the application still has the listening socket of this port. No answer
+  stays = 16,           // this connection cannot move, and why; empty: it can again. No answer
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -59,13 +60,16 @@ struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
 
 // The library makes the id (ConnId::random), so that no answer has to be awaited.
 struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
+struct Stays { ConnId id; std::string reason; GECKO_FIELDS(id, wire::limited<kMaxText>(reason)) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
+// After a yield that was answered with `again`, an empty target is the node that the yield was for.
 // attempts: how many targets geckod may try in all (1..3; only without a named target).
 struct AppHandoff { uint64_t request = 0; ConnId id; std::string target; uint8_t attempts = 1; Bytes blob;
   GECKO_FIELDS(request, id, wire::limited<kMaxName>(target), attempts, wire::limited<kMaxBlob>(blob)) };
 struct Yield { ConnId id; GECKO_FIELDS(id) };
 struct Yielded { ConnId id; Bytes blob; GECKO_FIELDS(id, wire::limited<kMaxBlob>(blob)) };
+// code `again`: not now; the application hands it off by itself as soon as it can (no second yield is needed).
 struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIELDS(id, code, wire::limited<kMaxText>(reason)) };
 // code 0: moved to `node`. Otherwise the connection is where it was and lives; `node` is the target that failed.
 // final = false: one target failed, geckod goes on with another (for the policy's report).

@@ -16,7 +16,8 @@ allowed() {
     src/api) echo "gecko base wire core config" ;;
     src/lab) echo "base wire net config" ;;
     src/cli) echo "base wire net config bpf lab" ;;
-    src/demo | src/proxy) echo "gecko base wire net config lab" ;;
+    src/demo) echo "gecko base wire net config lab" ;;
+    src/proxy) echo "gecko base" ;;
     include/gecko | examples/*) echo "gecko" ;;
     *) return 1 ;;
   esac

@@ -1,0 +1,208 @@
+#include "proxy/worker.hh"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "base/log.hh"
+
+namespace gecko::proxy {
+namespace {
+
+// Relays are at least 8-aligned: small odd numbers are free, and bit 0 tells a server's descriptor from a client's.
+constexpr uint64_t kFramework = 1, kServer = 3, kWake = 5;
+constexpr int kEvents = 256;
+constexpr int kAcceptsPerTurn = 64;
+constexpr auto kSweep = std::chrono::milliseconds(500);
+constexpr auto kNoDescriptors = std::chrono::milliseconds(100);   // accepting waits so long when there are none
+constexpr size_t kReserve = 200;                                  // descriptors for other things than clients
+
+void add(int epoll, int fd, uint64_t key) {
+  epoll_event event{};
+  event.events = EPOLLIN;
+  event.data.u64 = key;
+  (void)::epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
+}
+
+}  // namespace
+
+size_t connection_limit(const Settings& settings) {
+  rlimit files{};
+  (void)::getrlimit(RLIMIT_NOFILE, &files);
+  const size_t each = 3;   // the client's, the server's, and a copy of the client's while it moves
+  const size_t possible = files.rlim_cur > kReserve + each ? (files.rlim_cur - kReserve) / each : 1;
+  return settings.max_connections == 0 ? possible : std::min(settings.max_connections, possible);
+}
+
+Worker::~Worker() {
+  while (first_ != nullptr) {
+    Relay* gone = std::exchange(first_, first_->next);
+    delete gone;
+  }
+}
+
+Status Worker::start() {
+  epoll_.reset(::epoll_create1(EPOLL_CLOEXEC));
+  wake_.reset(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!epoll_ || !wake_) return os_error("make the descriptors of a worker");
+  gecko::Framework::Options options;
+  options.event_loop = true;
+  options.program = "geckoproxy";
+  auto framework = gecko::Framework::open(settings_.group, options);
+  if (!framework) return framework.error();
+  framework_ = std::move(*framework);
+  if (settings_.policy == "random") framework_.set_policy(std::make_shared<gecko::Random>());
+  if (settings_.policy == "round-robin") framework_.set_policy(std::make_shared<gecko::RoundRobin>());
+  if (settings_.policy == "least-connections") framework_.set_policy(std::make_shared<gecko::LeastConnections>());
+  if (auto joined = framework_.join(); !joined) return joined.error();
+  const auto ports = framework_.ports();
+  uint16_t port = settings_.port;
+  if (port == 0 && ports.size() != 1)
+    return make_error(Errc::invalid, "group '" + framework_.group() + "' has " + std::to_string(ports.size()) + " ports; say with --port which one is for this server");
+  if (port == 0) port = ports.front();
+  if (std::find(ports.begin(), ports.end(), port) == ports.end())
+    return make_error(Errc::invalid, "port " + std::to_string(port) + " is not among the ports of group '" + framework_.group() + "'; add it to its group file on all nodes");
+  auto server = gecko::ServerSocket::listen(framework_, port);
+  if (!server) return server.error();
+  server_ = std::move(*server);
+  server_.set_blocking(false);
+  limit_ = std::max<size_t>(1, connection_limit(settings_) / settings_.workers);
+  add(epoll_.get(), framework_.fd(), kFramework);
+  add(epoll_.get(), wake_.get(), kWake);
+  accepting(true);
+  return {};
+}
+
+void Worker::stop() {
+  const uint64_t one = 1;
+  (void)!::write(wake_.get(), &one, sizeof one);
+}
+
+void Worker::run() {
+  epoll_event events[kEvents];
+  now_ = monotonic_now();
+  next_sweep_ = now_ + kSweep;
+  for (;;) {
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min({next_sweep_, accept_again_, stop_at_}) - now_);
+    const int n = ::epoll_wait(epoll_.get(), events, kEvents, static_cast<int>(std::max<int64_t>(0, wait.count())));
+    now_ = monotonic_now();
+    for (int i = 0; i < n; ++i) {
+      const uint64_t key = events[i].data.u64;
+      if (key == kFramework) dispatch();
+      else if (key == kServer) accept_all();
+      else if (key == kWake) begin_stop();
+      else if ((key & 1) != 0) reinterpret_cast<Relay*>(key & ~uint64_t{1})->server_ready(events[i].events);
+      else reinterpret_cast<Relay*>(key)->client_ready(events[i].events);
+    }
+    destroy_dead();
+    if (now_ >= next_sweep_) sweep();
+    if (now_ >= accept_again_) {
+      accept_again_ = Time::max();
+      accepting(!stopping_);
+    }
+    if (stopping_ && (count_ == 0 || now_ >= stop_at_)) break;
+  }
+  publish();
+}
+
+void Worker::dispatch() {
+  (void)framework_.dispatch();   // geckod gone: libgecko comes back by itself
+  look_at_moves();
+}
+
+void Worker::look_at_moves() {
+  for (size_t i = 0; i < leaving_.size(); ++i)
+    if (leaving_[i]->leaving()) leaving_[i]->look_at_move();
+  std::erase_if(leaving_, [](const Relay* relay) { return !relay->leaving(); });
+}
+
+void Worker::accept_all() {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    if (count_ >= limit_) {
+      ++statistics_.waited;
+      return accepting(false);   // the rest waits in the kernel's queue; destroy_dead() goes on
+    }
+    auto socket = server_.accept();
+    if (!socket) {
+      if (socket.error().code == Errc::again) return;
+      log_warn("accepting clients: " + socket.error().message);
+      accepting(false);
+      accept_again_ = now_ + kNoDescriptors;
+      return;
+    }
+    auto* relay = new Relay(*this, std::move(*socket));
+    relay->next = first_;
+    if (first_ != nullptr) first_->previous = relay;
+    first_ = relay;
+    ++count_;
+    relay->start();
+  }
+}
+
+void Worker::accepting(bool on) {
+  if (on == accepting_) return;
+  accepting_ = on;
+  if (on) add(epoll_.get(), server_.fd(), kServer);
+  else (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, server_.fd(), nullptr);
+}
+
+void Worker::destroy_dead() {
+  if (dead_.empty()) return;
+  std::erase_if(leaving_, [](const Relay* relay) { return !relay->leaving(); });
+  for (Relay* relay : dead_) {
+    (relay->previous != nullptr ? relay->previous->next : first_) = relay->next;
+    if (relay->next != nullptr) relay->next->previous = relay->previous;
+    delete relay;
+  }
+  count_ -= dead_.size();
+  dead_.clear();
+  if (!accepting_ && !stopping_ && accept_again_ == Time::max() && count_ < limit_) accepting(true);
+}
+
+void Worker::sweep() {
+  next_sweep_ = now_ + kSweep;
+  for (Relay* relay = first_; relay != nullptr; relay = relay->next)
+    if (!relay->over()) relay->look_at_clock();
+  destroy_dead();
+  publish();
+}
+
+void Worker::publish() {
+  const std::lock_guard lock(report_lock_);
+  published_ = {statistics_, count_};
+}
+
+Worker::Report Worker::report() {
+  const std::lock_guard lock(report_lock_);
+  return published_;
+}
+
+void Worker::server_failed(int err) {
+  if (now_ < next_complaint_) return;
+  next_complaint_ = now_ + std::chrono::seconds(10);
+  log_warn("the server at " + settings_.server.str() + " does not accept connections: " + std::strerror(err) +
+           "; its clients go to other nodes or are reset until it does");
+}
+
+// No new clients; those that can leave do, at once or after the request in progress.
+void Worker::begin_stop() {
+  uint64_t ignored = 0;
+  (void)!::read(wake_.get(), &ignored, sizeof ignored);
+  if (stopping_) {   // told twice: at once
+    stop_at_ = now_;
+    return;
+  }
+  stopping_ = true;
+  stop_at_ = now_ + settings_.grace;
+  accept_all();      // what waits in the kernel's queue would be reset with the listening socket
+  accepting(false);
+  (void)framework_.leave();
+  for (Relay* relay = first_; relay != nullptr; relay = relay->next)
+    if (!relay->over()) relay->evacuate();
+}
+
+}  // namespace gecko::proxy
