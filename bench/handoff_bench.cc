@@ -95,6 +95,11 @@ Status run(const Arguments& args) {
     GECKO_TRY(const auto scene, kit::Scene::up({.name = "bench", .ipv4 = ipv4, .nodes = 3, .mbit = 0, .client_addresses = 1}, kit::interrupted));
     GECKO_TRY(const auto all, measure(*scene, args, ipv4 && !args.only_ipv4 ? std::max(1, args.rounds / 2) : args.rounds, family));
     print(all, family);
+    for (const auto& row : all)
+      if (row.result.lost + row.result.resets != 0) {
+        std::printf("  connections were lost; the nodes' logs: %s\n", scene->keep_logs().c_str());
+        break;
+      }
     json families = json::object();
     for (const auto& row : all) families[row.name] = row.result.json();
     if (ipv4) {

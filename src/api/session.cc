@@ -200,7 +200,15 @@ void Session::read_messages() {
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     if (transport_.fd() < 0) return;
     broken_.reset();
+    {
+      const std::lock_guard lock(m_);
+      transport_.cork();   // the answers to what comes together leave together
+    }
     const auto got = transport_.receive([&](const wire::FrameView& frame, std::vector<Fd>& fds) { handle(frame, fds); });
+    if (got && *got) {
+      const std::lock_guard lock(m_);
+      if (auto sent = transport_.flush(); !sent) hang_up();
+    }
     if (!got) return lost(got.error());
     if (broken_) return lost(*std::exchange(broken_, std::nullopt));
     if (!*got) break;

@@ -13,6 +13,8 @@ constexpr char kStandardPath[] = "/run/gecko/geckod.sock";
 // With descriptors at most this much in one sendmsg, so that the kernel makes one buffer of it and they arrive with the frame they belong
 // to: geckod refuses descriptors that nobody announces.
 constexpr size_t kDescriptorRegion = 16 * 1024;
+// A batch of connections that are let go together; the kernel takes up to 253 (SCM_MAX_FD).
+constexpr size_t kFdsAtOnce = 32;
 constexpr size_t kReadRoom = 64 * 1024;
 // What has been sent is forgotten in pieces of this size, so that a queue that never runs empty does not grow.
 constexpr size_t kCompactAt = 1u << 20;
@@ -63,27 +65,35 @@ Fd Transport::detach() {
 Status Transport::flush() {
   corked_ = throttled_ = false;
   while (socket_ && sent_ < out_.size()) {
-    // A sendmsg with a descriptor begins at or shortly before its frame and ends before the next frame that has one.
+    // A sendmsg with descriptors begins at or shortly before the first one's frame; the frames of the others begin within it.
     iovec iov{out_.data() + sent_, out_.size() - sent_};
     msghdr message{};
     message.msg_iov = &iov;
     message.msg_iovlen = 1;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    bool with_fd = false;
+    alignas(cmsghdr) char control[CMSG_SPACE(kFdsAtOnce * sizeof(int))] = {};
+    size_t fds = 0;
     if (!out_fds_.empty()) {
       const size_t distance = out_fds_.front().at - sent_;
-      with_fd = distance < kDescriptorRegion / 2;
-      iov.iov_len = with_fd ? std::min(iov.iov_len, kDescriptorRegion) : distance;
-      if (with_fd && out_fds_.size() > 1) iov.iov_len = std::min(iov.iov_len, out_fds_[1].at - sent_);
-    }
-    if (with_fd) {
-      message.msg_control = control;
-      message.msg_controllen = sizeof control;
-      cmsghdr* header = CMSG_FIRSTHDR(&message);
-      header->cmsg_level = SOL_SOCKET;
-      header->cmsg_type = SCM_RIGHTS;
-      header->cmsg_len = CMSG_LEN(sizeof(int));
-      std::memcpy(CMSG_DATA(header), &out_fds_.front().fd, sizeof(int));
+      if (distance < kDescriptorRegion / 2) iov.iov_len = std::min(iov.iov_len, kDescriptorRegion);
+      else iov.iov_len = distance;
+      int numbers[kFdsAtOnce];
+      while (distance < kDescriptorRegion / 2 && fds < out_fds_.size() && out_fds_[fds].at - sent_ < iov.iov_len) {
+        if (fds == kFdsAtOnce) {
+          iov.iov_len = out_fds_[fds].at - sent_;
+          break;
+        }
+        numbers[fds] = out_fds_[fds].fd;
+        ++fds;
+      }
+      if (fds != 0) {
+        message.msg_control = control;
+        message.msg_controllen = CMSG_SPACE(fds * sizeof(int));
+        cmsghdr* header = CMSG_FIRSTHDR(&message);
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(fds * sizeof(int));
+        std::memcpy(CMSG_DATA(header), numbers, fds * sizeof(int));
+      }
     }
     const ssize_t n = sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (n < 0) {
@@ -93,7 +103,7 @@ Status Transport::flush() {
       if (throttled_ || errno == EAGAIN) return {};
       return os_error("send to geckod");
     }
-    if (with_fd) out_fds_.pop_front();
+    out_fds_.erase(out_fds_.begin(), out_fds_.begin() + static_cast<ptrdiff_t>(fds));
     sent_ += static_cast<size_t>(n);
     if (sent_ >= kCompactAt) {
       out_.erase(out_.begin(), out_.begin() + static_cast<ptrdiff_t>(sent_));

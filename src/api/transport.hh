@@ -46,7 +46,7 @@ class Transport {
   }
   Status flush();
   void cork() { corked_ = true; }                        // many messages, one system call: until flush()
-  bool blocked() const { return sent_ < out_.size(); }   // wants EPOLLOUT
+  bool blocked() const { return !corked_ && sent_ < out_.size(); }   // wants EPOLLOUT
   bool throttled() const { return throttled_; }          // blocked, and no event will tell when that ends: flush again soon
 
   // Reads what is there and hands out whole frames. False: nothing was there. Error: the connection is unusable (ended, malformed).

@@ -53,9 +53,11 @@ void Channel::queued(size_t at, std::vector<Fd> fds) {
                                            std::to_string(max_queued_bytes_)));
   if (flush_pending_ || want_write_) return;
   flush_pending_ = true;
-  loop_.defer([this, in = in_] {
+  auto leave = [this, in = in_] {
     if (in->alive) flush();
-  });
+  };
+  if (first_) loop_.defer_first(std::move(leave));
+  else loop_.defer(std::move(leave));
 }
 
 void Channel::flush() {

@@ -44,6 +44,9 @@ class Channel {
     queued(at, std::move(fds));
   }
   void flush();               // now
+  // From now on what a callback has written leaves when it returns, before channels and links write what that callback gave them: what
+  // others are told may rest on it.
+  void leave_first() { first_ = true; }
   int fd() const { return socket_.get(); }  // -1 once dead
   bool dead() const { return dead_; }
   size_t queued_bytes() const { return out_.size() - out_sent_; }
@@ -80,7 +83,7 @@ class Channel {
   uint64_t out_base_ = 0;     // stream position of out_[0]
   struct OutFds { uint64_t at; std::vector<Fd> fds; };  // travel with the frame that starts at stream position `at`
   std::deque<OutFds> out_fds_;
-  bool flush_pending_ = false, want_write_ = false, peer_gone_ = false, dead_ = false;
+  bool flush_pending_ = false, want_write_ = false, peer_gone_ = false, dead_ = false, first_ = false;
 };
 
 struct PeerCred { uint32_t pid = 0, uid = 0, gid = 0; };

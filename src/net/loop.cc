@@ -10,6 +10,9 @@ namespace {
 
 // Events taken from the kernel per round: enough that a busy node needs one call per batch, few enough (3 KiB) for the stack.
 constexpr int kBatch = 256;
+// The processes of a handoff work for less than this at a time; whoever holds the CPU longer has nothing to do with it.
+constexpr Duration kCrowded = std::chrono::microseconds(500);
+constexpr Duration kCrowdedFor = std::chrono::seconds(1);
 
 timespec to_timespec(Duration d) {
   return {static_cast<time_t>(d.count() / 1'000'000'000), static_cast<long>(d.count() % 1'000'000'000)};
@@ -84,7 +87,11 @@ void Loop::cancel(TimerId id) {
 
 void Loop::defer(std::function<void()> callback) { deferred_.push_back(std::move(callback)); }
 
-void Loop::spin_until(Time until) { spin_until_ = std::max(spin_until_, until); }
+void Loop::defer_first(std::function<void()> callback) { deferred_first_.push_back(std::move(callback)); }
+
+void Loop::spin_until(Time until) {
+  if (until > crowded_until_) spin_until_ = std::max(spin_until_, until);
+}
 
 void Loop::stop() { stopped_ = true; }
 
@@ -97,7 +104,13 @@ int Loop::wait(Time deadline, bool forever, epoll_event* events, int max_events)
   for (Time now = monotonic_now(); now < spin_until_; now = monotonic_now()) {
     const int n = epoll_wait(epoll_.get(), events, max_events, 0);
     if (n != 0 || (!forever && now >= deadline)) return n;
+    const Time before = monotonic_now();
     sched_yield();
+    const Time after = monotonic_now();
+    if (after - before > kCrowded) {
+      spin_until_ = after;
+      crowded_until_ = after + kCrowdedFor;
+    }
   }
   if (forever) return sleep_for_events(epoll_.get(), events, max_events, nullptr);
   const Duration left = deadline - monotonic_now();
@@ -105,7 +118,7 @@ int Loop::wait(Time deadline, bool forever, epoll_event* events, int max_events)
 }
 
 void Loop::run_once(Duration timeout) {
-  if (!deferred_.empty()) run_deferred();  // deferred between rounds: from outside, or by deferred work
+  if (!deferred_first_.empty() || !deferred_.empty()) run_deferred();  // deferred between rounds: from outside, or by deferred work
   now_ = monotonic_now();
   bool forever = timeout > std::chrono::hours(24 * 365);
   Time deadline = forever ? now_ : now_ + std::max(timeout, Duration::zero());
@@ -113,7 +126,7 @@ void Loop::run_once(Duration timeout) {
     deadline = timers_.begin()->first.first;
     forever = false;
   }
-  if (!deferred_.empty() || stopped_) {
+  if (!deferred_first_.empty() || !deferred_.empty() || stopped_) {
     deadline = now_;
     forever = false;
   }
@@ -133,6 +146,7 @@ void Loop::run_once(Duration timeout) {
     if (found == watches_.end() || found->second->generation != events[i].data.u64 >> 32) continue;  // removed earlier in this batch
     const auto watch = found->second;  // keeps the callback alive if it removes itself
     watch->callback(events[i].events);
+    run_first();
   }
   fire_timers();
   run_deferred();
@@ -146,13 +160,26 @@ void Loop::fire_timers() {
     if (node.empty()) continue;  // cancelled by an earlier one
     timer_times_.erase(key.second);
     node.mapped()();
+    run_first();
+  }
+}
+
+void Loop::run_first() {
+  while (!deferred_first_.empty()) {
+    std::vector<std::function<void()>> batch;
+    batch.swap(deferred_first_);
+    for (const auto& callback : batch) callback();
   }
 }
 
 void Loop::run_deferred() {
   std::vector<std::function<void()>> batch;
   batch.swap(deferred_);
-  for (const auto& callback : batch) callback();
+  run_first();
+  for (const auto& callback : batch) {
+    callback();
+    run_first();
+  }
 }
 
 }  // namespace gecko::net

@@ -226,5 +226,27 @@ TEST(Loop, SpinYieldsToAPeerOnTheSameCpu) {
   EXPECT_LT(took, std::chrono::seconds(5));  // without the yield: one scheduler slice (3-4 ms) per hop
 }
 
+// What was deferred first has run when the next callback begins, whoever deferred something else before.
+TEST(Loop, DeferredFirstRunsBeforeAnythingElse) {
+  Loop loop;
+  std::string order;
+  loop.defer([&] {
+    order += "a";
+    loop.defer_first([&] { order += "1"; });
+  });
+  loop.defer([&] { order += "b"; });
+  loop.at(loop.now(), [&] {
+    order += "t";
+    loop.defer_first([&] { order += "2"; });
+  });
+  loop.at(loop.now(), [&] { order += "u"; });
+  loop.run_once(Duration::zero());
+  loop.run_once(Duration::zero());
+  EXPECT_EQ(order, "a1bt2u");
+  loop.defer_first([&] { order += "3"; });   // from outside: the round does not sleep
+  loop.run_once(std::chrono::seconds(5));
+  EXPECT_EQ(order, "a1bt2u3");
+}
+
 }  // namespace
 }  // namespace gecko::net

@@ -16,7 +16,10 @@ ApiSession::ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred
                [this](const Error& e) {
                  log_debug("program '" + program_ + "' (pid " + std::to_string(who_.pid) + ") disconnected: " + e.message);
                  daemon_.forget(this);   // destroys this
-               }) {}
+               }) {
+  // A connection is with its application before its former node hears that it arrived.
+  channel_.leave_first();
+}
 
 ApiSession::~ApiSession() {
   *alive_ = false;

@@ -21,7 +21,6 @@ class ApiSession {
   void send(wire::ApiType type, const M& message, std::vector<Fd> fds = {}) {
     channel_.send(static_cast<uint16_t>(type), message, std::move(fds));
   }
-  void flush() { channel_.flush(); }
   void fail(uint64_t request, const Error& error);
 
   Group* group() const { return group_; }

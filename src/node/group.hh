@@ -99,6 +99,8 @@ class Group {
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
+  struct ClientMoves;
+  void move_next(const std::shared_ptr<ClientMoves>& moves);
   void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
   Error about(uint16_t target, const Error& error) const;
   Result<uint16_t> choose_target();

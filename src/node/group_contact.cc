@@ -51,7 +51,6 @@ void Group::become(uint16_t contact) {
   };
   if (contact == self_) {
     daemon_.privileged().contact(index_, number(self_), true, report);
-    daemon_.privileged().flush();
   } else {
     if (peers_[contact].up()) send_owned_flows(peers_[contact]);
     const std::weak_ptr<bool> alive = alive_;

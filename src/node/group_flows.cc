@@ -121,6 +121,7 @@ void Group::hint(const wire::Hint& h) {
     if ((*entry)->state == GECKO_FLOW_MINE && by_flow_.contains(h.flow)) return;
     if ((*entry)->state == GECKO_FLOW_HOLD && !questions_.contains(h.flow)) return;
     if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch > h.epoch) return;
+    if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch == h.epoch && (*entry)->node == number(h.owner) && (*entry)->flags == 0 && !questions_.contains(h.flow)) return;
   }
   if (questions_.erase(h.flow) != 0) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
   else (void)daemon_.flows().set(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);

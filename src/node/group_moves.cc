@@ -20,6 +20,9 @@ constexpr Duration kDrainLook = std::chrono::microseconds(500);
 constexpr Duration kHoleWait = std::chrono::milliseconds(2);
 constexpr int kHoleAttempts = 10;
 constexpr Duration kBatchTimeout = std::chrono::seconds(20);
+// Of a client's connections at once: each is out of service until those before it are done, about 0.05 ms each on two cores. Fewer make
+// smaller batches and more wake-ups (CPU per handoff: 125 us with 32, 100 with 64, 90 with 128).
+constexpr size_t kMovesAtOnce = 128;
 }  // namespace
 
 Result<uint16_t> Group::choose_target() {
@@ -107,39 +110,54 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
 
 // ---------------------------------------------------------------- all connections of a client
 
-void Group::move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done) {
-  struct Shared {
-    std::vector<wire::MoveOutcome> outcomes;
-    size_t open = 1;
-    std::function<void(std::vector<wire::MoveOutcome>)> done;
-    void one_less() {
-      if (--open == 0) done(std::move(outcomes));
-    }
-  };
-  auto shared = std::make_shared<Shared>();
-  shared->done = std::move(done);
+// The moves of one wish: some under way, the others wait for them.
+struct Group::ClientMoves {
   std::vector<std::pair<ConnId, Endpoint>> chosen;
-  for (const auto& [id, connection] : connections_)
+  uint16_t target = 0;
+  size_t next = 0, under_way = 0;
+  bool starting = false;
+  std::vector<wire::MoveOutcome> outcomes;
+  std::function<void(std::vector<wire::MoveOutcome>)> done;
+};
+
+void Group::move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done) {
+  auto moves = std::make_shared<ClientMoves>();
+  moves->target = target;
+  moves->done = std::move(done);
+  for (const auto& [id, connection] : connections_) {
+    if (moves->chosen.size() >= wire::kMaxHints) break;   // the rest: ask again
     if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) && (target != self_ || client.port != 0))
-      chosen.emplace_back(id, connection.flow.peer);
-  for (const auto& [id, peer] : chosen) {
-    if (shared->outcomes.size() + shared->open >= wire::kMaxHints) break;   // the rest: ask again
-    const auto add = [shared, id = id, peer = peer](const Status& status) {
-      shared->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
+      moves->chosen.emplace_back(id, connection.flow.peer);
+  }
+  move_next(moves);
+  run_actions();
+}
+
+void Group::move_next(const std::shared_ptr<ClientMoves>& moves) {
+  if (moves->starting) return;   // the loop below goes on
+  moves->starting = true;
+  while (moves->under_way < kMovesAtOnce && moves->next < moves->chosen.size()) {
+    const auto [id, peer] = moves->chosen[moves->next++];
+    if (!connections_.contains(id)) continue;   // closed meanwhile
+    const auto add = [moves, id = id, peer = peer](const Status& status) {
+      moves->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
     };
-    const auto xid = start_move(id, target, false, Fd(), {}, [this, add, shared](const core::Report& r, ApiSession* owner) {
+    ++moves->under_way;
+    const auto xid = start_move(id, moves->target, false, Fd(), {}, [this, add, moves](const core::Report& r, ApiSession* owner) {
       add(r.status);
       if (owner != nullptr && (r.status || r.give_back || r.lost)) {
         const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
         owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true});
       }
-      shared->one_less();
+      --moves->under_way;
+      move_next(moves);
     });
-    if (xid) ++shared->open;
-    else add(xid.error());
+    if (xid) continue;
+    --moves->under_way;
+    add(xid.error());
   }
-  shared->one_less();
-  run_actions();
+  moves->starting = false;
+  if (moves->under_way == 0 && moves->done) std::exchange(moves->done, nullptr)(std::move(moves->outcomes));
 }
 
 Status Group::handoff_client(const Endpoint& client, const std::string& target_name, OutcomesDone done) {
@@ -202,11 +220,11 @@ void Group::run_actions() {
 }
 
 void Group::arm_timer() {
+  // Deadlines are rarely met and often moved: a timer that comes too early looks and goes to sleep again.
   const Time next = handoff_.next_deadline();
-  if (next == timer_at_) return;
+  if (next >= timer_at_) return;
   daemon_.loop().cancel(timer_);
   timer_at_ = next;
-  if (next == Time::max()) return;
   timer_ = daemon_.loop().at(next, [this] {
     timer_at_ = Time::max();
     handoff_.tick(daemon_.loop().now());
@@ -305,7 +323,7 @@ void Group::freeze(uint64_t xid, int attempt) {
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();
   });
-  daemon_.privileged().flush();
+  daemon_.handoff_in_flight();
 }
 
 void Group::carry_out(core::Thaw& a) {
@@ -392,7 +410,7 @@ void Group::carry_out(core::Restore& a) {
     handoff_.restored(key, std::move(status), daemon_.loop().now());
     run_actions();
   }, ahead->token, ahead->bytes);
-  daemon_.privileged().flush();
+  daemon_.handoff_in_flight();
 }
 
 // The connection did not come after all: what waited here goes back to its owner.
@@ -415,7 +433,7 @@ void Group::carry_out(core::Activate& a) {
     handoff_.activated(key, fd ? Status{} : Status(fd.error()), daemon_.loop().now());
     run_actions();
   });
-  daemon_.privileged().flush();
+  daemon_.handoff_in_flight();
 }
 
 void Group::carry_out(core::Deliver& a) {
@@ -467,7 +485,6 @@ void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
   session->send(ApiType::arrive, wire::Arrive{id, epoch, flow, config_.nodes[from].name, std::move(blob)}, std::move(fds));
-  session->flush();
 }
 
 }  // namespace gecko::node

@@ -17,7 +17,10 @@ PrivilegedClient::FdCallback without_fd(PrivilegedClient::StatusCallback done) {
 PrivilegedClient::PrivilegedClient(net::Loop& loop, Fd socket, std::function<void(const Error&)> on_dead)
     : on_dead_(std::move(on_dead)),
       channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
-               [this](const Error& e) { on_dead_(e); }) {}
+               [this](const Error& e) { on_dead_(e); }) {
+  // `committing` must be there before another node hears of the commit.
+  channel_.leave_first();
+}
 
 uint64_t PrivilegedClient::freeze(const wire::IpcFreeze& command, Fd fd, CaptureCallback done) {
   wire::IpcFreeze named = command;
@@ -36,7 +39,6 @@ void PrivilegedClient::thaw(uint64_t token, StatusCallback done) {
 
 void PrivilegedClient::committing(uint64_t token) {
   channel_.send(raw(IpcType::committing), wire::IpcToken{token});
-  channel_.flush();
 }
 
 void PrivilegedClient::retire(uint64_t token) { channel_.send(raw(IpcType::retire), wire::IpcToken{token}); }

@@ -1,4 +1,5 @@
-// The unprivileged half's side of wire/ipc.hh: commands out, answers to the callbacks that were given with them.
+// The unprivileged half's side of wire/ipc.hh: commands out, answers to the callbacks that were given with them. The commands of one
+// callback of the loop leave together, and before anything that it writes to other nodes.
 #pragma once
 
 #include <deque>
@@ -26,7 +27,7 @@ class PrivilegedClient {
   // Returns the token that names the frozen connection from now on.
   uint64_t freeze(const wire::IpcFreeze& command, Fd fd, CaptureCallback done);   // its token is given here
   void thaw(uint64_t token, StatusCallback done);
-  void committing(uint64_t token);   // sent at once
+  void committing(uint64_t token);
   void retire(uint64_t token);
   // Bytes of a connection that is going to be restored with this token; 0: its first ones. Returns the token. retire() forgets them.
   uint64_t ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done);
@@ -38,7 +39,6 @@ class PrivilegedClient {
   void contact(uint16_t group, uint16_t contact_node, bool self, StatusCallback done);
   void syn_slots(uint16_t group, std::vector<uint16_t> slots);
   void reload_keys(StatusCallback done);
-  void flush() { channel_.flush(); }
 
  private:
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);

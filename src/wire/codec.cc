@@ -3,7 +3,9 @@
 namespace gecko::wire {
 
 void Writer::integer(uint64_t value, int size_bytes) {
-  for (int i = 0; i < size_bytes; ++i) out_.push_back(static_cast<uint8_t>(value >> (8 * i)));
+  uint8_t bytes[8];
+  for (int i = 0; i < 8; ++i) bytes[i] = static_cast<uint8_t>(value >> (8 * i));   // one store where the machine is little-endian
+  out_.insert(out_.end(), bytes, bytes + size_bytes);
 }
 
 void Writer::raw(const void* data, size_t size) {
@@ -12,10 +14,14 @@ void Writer::raw(const void* data, size_t size) {
 }
 
 uint64_t Reader::integer(int size_bytes) {
-  uint8_t raw_bytes[8] = {};
-  if (!raw(raw_bytes, static_cast<size_t>(size_bytes))) return 0;
+  const auto size = static_cast<size_t>(size_bytes);
+  if (failed_ || size > left()) {
+    fail("the message ends early");   // the first reason wins
+    return 0;
+  }
   uint64_t value = 0;
-  for (int i = 0; i < size_bytes; ++i) value |= static_cast<uint64_t>(raw_bytes[i]) << (8 * i);
+  for (size_t i = size; i-- > 0;) value = value << 8 | in_[at_ + i];
+  at_ += size;
   return value;
 }
 
