@@ -69,7 +69,6 @@ void Group::end_ahead(uint64_t xid, Giving& giving) {
   if (giving.ahead->ended) return;
   giving.ahead->ended = true;
   daemon_.loop().cancel(giving.ahead->timer);
-  tcp::end_ahead(giving.fd.get());
   freeze(xid, 0);
 }
 

@@ -2,6 +2,8 @@
 
 #include <sys/epoll.h>
 
+#include <cstring>
+
 #include "node/packet_flow.hh"
 
 namespace gecko::node {
@@ -9,6 +11,17 @@ namespace {
 // struct virtio_net_hdr without mergeable buffers, as IFF_VNET_HDR puts it before each packet (<linux/virtio_net.h> is not valid C++).
 constexpr size_t kVnetHeader = 10;
 constexpr size_t kLargestPacket = 65536 + 64;
+
+// What a packet's segments measure on the wire: of a super-packet the size of one, with headers (as the steering program counts). The TCP
+// header begins where the offload header says that the checksum begins; its own "header length" is only a hint, and often larger.
+size_t segment_size(const uint8_t* offload, wire::ByteView packet) {
+  uint16_t gso_size = 0, tcp = 0;
+  std::memcpy(&gso_size, offload + 4, 2);
+  std::memcpy(&tcp, offload + 6, 2);
+  if (offload[1] == 0 || packet.size() < size_t{tcp} + 20) return packet.size();
+  return std::min(packet.size(), size_t{tcp} + size_t{4} * (packet[tcp + 12] >> 4) + gso_size);
+}
+
 }  // namespace
 
 HoldQueue::HoldQueue(net::Loop& loop, Fd device, bpf::FlowTable& flows, Limits limits, uint16_t encap_mtu, std::function<void(const Flow&)> on_unknown)
@@ -34,11 +47,13 @@ void HoldQueue::read_device() {
     const bool unknown = it == queues_.end();
     if (unknown) {
       const auto entry = flows_.get(*flow);
-      if (entry && *entry && (*entry)->state == GECKO_FLOW_FORWARD) {
+      const bool forwarded = entry && *entry && (*entry)->state == GECKO_FLOW_FORWARD;
+      if (forwarded && segment_size(buffer_.data(), packet) > encap_mtu_) {
         if (const auto answer = packet_too_big(packet, encap_mtu_); !answer.empty()) (void)inject(answer);
         continue;
       }
-      if (entry && *entry && (*entry)->state == GECKO_FLOW_MINE) {   // it was released between the program's verdict and here
+      // It was released between the program's verdict and here: the program judges it again, by the new entry.
+      if (forwarded || (entry && *entry && (*entry)->state == GECKO_FLOW_MINE)) {
         (void)::write(device_.get(), buffer_.data(), static_cast<size_t>(n));
         continue;
       }

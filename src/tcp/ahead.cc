@@ -26,15 +26,16 @@ Result<uint64_t> consumed(int fd) {
 
 Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to) {
   int set = -1;
-  if (offset == 0 && get_raw(fd, SOL_SOCKET, SO_PEEK_OFF, set) && set >= 0)
+  if (get_raw(fd, SOL_SOCKET, SO_PEEK_OFF, set) && set >= 0)
     return make_error(Errc::unsupported, describe(fd) + " is read with SO_PEEK_OFF by its application");
-  if (!set_int(fd, SOL_SOCKET, SO_PEEK_OFF, static_cast<int>(offset))) return make_error(Errc::unsupported, "this kernel cannot look into the middle of a TCP receive queue (Linux 6.9 can)");
+  if (!set_int(fd, SOL_SOCKET, SO_PEEK_OFF, static_cast<int>(offset)))
+    return make_error(Errc::unsupported, "this kernel cannot look into the middle of a TCP receive queue (Linux 6.9 can)");
   const ssize_t got = ::recv(fd, to.data(), to.size(), MSG_PEEK | MSG_DONTWAIT);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return size_t{0};
-  if (got < 0) return socket_error(fd, "looking at its receive queue");
+  const int err = errno;
+  (void)set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1);
+  if (got < 0 && (err == EAGAIN || err == EINTR)) return size_t{0};
+  if (got < 0) return socket_error(fd, "looking at its receive queue", err);
   return static_cast<size_t>(got);
 }
-
-void end_ahead(int fd) { (void)set_int(fd, SOL_SOCKET, SO_PEEK_OFF, -1); }
 
 }  // namespace gecko::tcp

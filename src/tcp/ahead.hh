@@ -16,8 +16,8 @@ namespace gecko::tcp {
 Result<uint64_t> consumed(int fd);
 
 // Copies unread bytes from position `offset` of the receive queue on, without taking them out. 0: there are none (or urgent data is in the
-// way). Ends with end_ahead before anybody else reads. Errors: unsupported (old kernel, or the application uses SO_PEEK_OFF itself).
+// way). Leaves the socket as it was: a process that dies between two calls leaves no peek offset to its application.
+// Errors: unsupported (old kernel, or the application uses SO_PEEK_OFF itself).
 Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to);
-void end_ahead(int fd);
 
 }  // namespace gecko::tcp
