@@ -175,6 +175,11 @@ Status Connection::shutdown(int how) {
   return {};
 }
 
+void Connection::evict() {
+  const std::shared_lock lock(io_);
+  if (state_ == State::live && fd_ >= 0) (void)::shutdown(fd_, SHUT_RDWR);
+}
+
 void Connection::close() {
   bool tell = false;
   {

@@ -60,6 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // poll() for one socket that a move interrupts. 0: the deadline passed.
   Result<short> wait(short events, Time deadline);
   Status shutdown(int how);
+  void evict();                                          // its node is to be empty: end the stream, for the application and for the client
   void close();                                          // afterwards no callback runs any more
   Status set_blocking(bool blocking);
   void assume_blocking(bool blocking) { blocking_ = blocking; }   // at birth, as its descriptor is

@@ -146,6 +146,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void answer(uint64_t request, const std::function<void(Request&)>& fill);
   void on_arrive(wire::Arrive message, Fd fd);
   void on_yield(const wire::Yield& message);
+  void on_evict(const wire::AppEvict& message);
   void on_outcome(const wire::AppOutcome& message);
 
   // session_handoff.cc

@@ -130,6 +130,11 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
       on_yield(m);
       return {};
     }
+    case ApiType::evict: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppEvict>(frame.body));
+      on_evict(m);
+      return {};
+    }
     case ApiType::outcome: {
       GECKO_TRY(const auto m, wire::decode<wire::AppOutcome>(frame.body));
       on_outcome(m);
@@ -193,6 +198,17 @@ void Session::on_yield(const wire::Yield& message) {
   const std::lock_guard lock(m_);
   transfers_[message.id] = transfer;
   (void)send(wire::ApiType::yielded, wire::Yielded{message.id, std::move(transfer->blob)}, transfer->fd);
+}
+
+// The application sees the end of the stream, as if its client had closed.
+void Session::on_evict(const wire::AppEvict& message) {
+  ConnectionPtr connection;
+  {
+    const std::lock_guard lock(m_);
+    const auto at = connections_.find(message.id);
+    if (at != connections_.end()) connection = at->second.connection;
+  }
+  if (connection) connection->evict();
 }
 
 void Session::on_outcome(const wire::AppOutcome& message) {

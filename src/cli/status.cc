@@ -41,7 +41,8 @@ void print_group(const Json& group) {
     const bool self = state == "self", known = self || state == "ok";
     const Cell count = known ? Cell(node.at("connections").get<uint64_t>()) : Cell("-", Tone::plain, true);
     const Cell applications = known ? Cell(node.at("applications").get<uint64_t>()) : Cell("-", Tone::plain, true);
-    rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), Cell(state, tone_of(state)), self ? std::string("-") : age(node.at("age_ms")),
+    const Cell shown = node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
+    rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), shown, self ? std::string("-") : age(node.at("age_ms")),
                     count, applications, node.value("version", ""), Cell(config, tone_of(config))});
   }
   print_table(rows);

@@ -34,9 +34,12 @@ std::optional<wire::Contact> ContactChoice::appointment() const {
 }
 
 std::optional<NodeIndex> ContactChoice::contact() const {
-  if (appointed_.term != 0 && up_.contains(appointed_.node)) return appointed_.node;
-  const auto first = std::find_if(order_.begin(), order_.end(), [this](NodeIndex n) { return up_.contains(n); });
-  return first == order_.end() ? std::nullopt : std::optional(*first);
+  for (const bool even_if_draining : {false, true}) {
+    const auto fits = [&](NodeIndex n) { return up_.contains(n) && (even_if_draining || !draining_.contains(n)); };
+    if (appointed_.term != 0 && fits(appointed_.node)) return appointed_.node;
+    if (const auto first = std::find_if(order_.begin(), order_.end(), fits); first != order_.end()) return *first;
+  }
+  return std::nullopt;
 }
 
 }  // namespace gecko::core

@@ -1,7 +1,8 @@
 // Who is the contact (the one node that gets the packets of unknown flows)? Used by every node for itself; nodes that see the same nodes
 // up and have heard the same appointment agree, without a vote: a wrong answer for a moment costs a detour, not a connection.
 //
-// The first node of the configured order that is up; unless an operator has appointed one, and that one is up. Appointments carry a term
+// The first node of the configured order that is up; unless an operator has appointed one, and that one is up. A node that is being
+// drained is contact only if there is no other. Appointments carry a term
 // that only grows, the highest wins, of two equal terms (two operators, two halves of a network) the higher node. They are told to every
 // node whose link comes up and passed on when adopted, so they reach everybody there is a way to.
 #pragma once
@@ -25,6 +26,7 @@ class ContactChoice {
 
   void up(NodeIndex node) { up_.insert(node); }
   void down(NodeIndex node);  // never `self`: ignored
+  void draining(NodeIndex node, bool is) { is ? void(draining_.insert(node)) : void(draining_.erase(node)); }
   // The operator's wish. Errors: invalid (that node may not be contact), limit (the last term is used up).
   // It may be down: then it becomes contact when it is up. To be told to every node.
   Result<wire::Contact> appoint(NodeIndex node);
@@ -41,7 +43,7 @@ class ContactChoice {
 
   const NodeIndex self_;
   const std::vector<NodeIndex> order_;
-  std::set<NodeIndex> up_;
+  std::set<NodeIndex> up_, draining_;
   wire::Contact appointed_;  // term 0: nobody
 };
 

@@ -1,5 +1,6 @@
 #include "node/admin.hh"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "node/daemon.hh"
@@ -21,6 +22,11 @@ std::string text(const nlohmann::json& request, const char* key) {
   return it != request.end() && it->is_string() ? it->get<std::string>() : std::string();
 }
 
+bool flag(const nlohmann::json& request, const char* key) {
+  const auto it = request.find(key);
+  return it != request.end() && it->is_boolean() && it->get<bool>();
+}
+
 int64_t age_ms(Time since, Time now) { return std::chrono::duration_cast<std::chrono::milliseconds>(now - since).count(); }
 
 Json node_row(const Group& group, const Peer& peer, Time now) {
@@ -29,6 +35,7 @@ Json node_row(const Group& group, const Peer& peer, Time now) {
   Json row;
   row["name"] = node.name;
   row["address"] = node.address.str();
+  row["draining"] = group.drain().draining(peer.index);
   row["state"] = self ? "self" : peer.up() ? "ok" : peer.state == PeerState::down ? "down" : "unknown";
   row["age_ms"] = self ? Json(0) : peer.last_heard == Time{} ? Json(nullptr) : Json(age_ms(peer.last_heard, now));
   row["connections"] = self ? group.connections().size() : peer.connections;
@@ -131,6 +138,53 @@ void contact(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& req
               {"term", (*group)->contact_term()}}));
 }
 
+Json drain_json(const Group& group, uint16_t node, const wire::DrainReport& r) {
+  const auto& nodes = group.config().nodes;
+  Json confirmed = Json::array(), missing = Json::array(), stays = Json::array();
+  for (const auto& peer : group.peers()) {
+    if (peer.index == node) continue;
+    const bool has = std::find(r.confirmed.begin(), r.confirmed.end(), peer.index) != r.confirmed.end();
+    (has ? confirmed : missing).push_back(nodes[peer.index].name);
+  }
+  for (const auto& s : r.stays) stays.push_back({{"client", s.client.str()}, {"age_s", s.age_s}, {"why", s.why}});
+  return {{"schema", "gecko.drain/1"}, {"group", group.config().name}, {"node", nodes[node].name}, {"draining", group.drain().draining(node)}, {"done", r.done},
+          {"connections", r.connections}, {"movable", r.movable}, {"moving", r.moving}, {"moved", r.moved}, {"stayed", r.stayed}, {"unaccepted", r.unaccepted},
+          {"held_packets", r.held_packets}, {"seconds", static_cast<double>(r.since_ms) / 1000.0}, {"confirmed", confirmed}, {"not_confirmed", missing}, {"stays", stays}};
+}
+
+// {"op":"drain","node":N,"action":"start"|"stop"|"look"|"evict","force":bool}: carries it out, then says how far the drain is.
+void drain(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& request, const Reply& reply) {
+  auto found = daemon.find_group(text(request, "group"));
+  if (!found) return fail(reply, found.error());
+  Group* const group = *found;
+  const auto node = group->find_node(text(request, "node"));
+  if (!node) return fail(reply, node.error());
+  const std::string action = text(request, "action");
+  if (action != "look")
+    if (auto may = daemon.may_administer(who, group->config()); !may) return fail(reply, may.error());
+  Status done;
+  if (action == "start" || action == "stop") done = group->drain().wish(*node, action == "start", flag(request, "force"));
+  else if (action == "evict") done = group->drain().evict(*node);
+  else if (action != "look") done = make_error(Errc::invalid, "a drain's action is start, stop, look or evict, not '" + action.substr(0, 64) + "'");
+  if (done) done = group->drain().look(*node, [reply, group, node = *node](Result<wire::DrainReport> report) {
+    if (!report) return fail(reply, report.error());
+    reply(dump(drain_json(*group, node, *report)));
+  });
+  if (!done) fail(reply, done.error());
+}
+
+void balance(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& request, const Reply& reply) {
+  auto group = daemon.find_group(text(request, "group"));
+  if (!group) return fail(reply, group.error());
+  if (auto may = daemon.may_administer(who, (*group)->config()); !may) return fail(reply, may.error());
+  const auto plan = (*group)->drain().plan_balance();
+  const auto& nodes = (*group)->config().nodes;
+  Json moves = Json::array();
+  for (const auto& s : plan) moves.push_back({{"from", nodes[s.from].name}, {"to", nodes[s.to].name}, {"connections", s.connections}});
+  if (!flag(request, "dry_run")) (*group)->drain().balance(plan);
+  reply(dump({{"schema", "gecko.balance/1"}, {"group", (*group)->config().name}, {"moves", moves}}));
+}
+
 void kernel(Daemon& daemon, const Reply& reply) {
   static constexpr const char* kCounters[] = {"passed", "forwarded", "decapsulated", "held", "released", "returned_home", "syn_steered",
                                               "syn_refused_full", "unknown_held", "too_big", "malformed", "fragments", "icmp_steered", "hop_limit",
@@ -164,8 +218,10 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   if (op == "connections") return connections(daemon, text(request, "group"), reply);
   if (op == "handoff") return handoff(daemon, who, request, reply);
   if (op == "contact") return contact(daemon, who, request, reply);
+  if (op == "drain") return drain(daemon, who, request, reply);
+  if (op == "balance") return balance(daemon, who, request, reply);
   if (op == "kernel") return kernel(daemon, reply);
-  fail(reply, make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) + "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, kernel"));
+  fail(reply, make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) + "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, drain, balance, kernel"));
 }
 
 }  // namespace gecko::node

@@ -35,7 +35,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
                daemon.started(), daemon.incarnation()),
-      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}}, choice_(self_, contact_order(config)) {
+      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}}, choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
   peers_[self_].state = PeerState::up;
   peers_[self_].software = GECKO_VERSION;
@@ -111,6 +111,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (!was_up) return;
   choice_.down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
+  drain_.link_down(peer.index);
   for (auto it = batches_.begin(); it != batches_.end();) {
     const auto batch = it++;
     if (batch->second.waiting.contains(peer.index)) batch_part(batch->first, peer.index, {});
@@ -156,6 +157,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       peer.send(LinkType::ping, load());
       choice_.up(peer.index);
       if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
+      drain_.link_up(peer);
       handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
       run_actions();
       elect();
@@ -168,11 +170,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ping:
     case LinkType::pong:
       return with(wire::Ping{}, [&](wire::Ping& m) {
-        const bool changed = (peer.applications == 0) != (m.applications == 0) || peer.draining != m.draining;
+        const bool changed = (peer.applications == 0) != (m.applications == 0);
         const bool load_changed = peer.connections != m.connections;
         peer.connections = m.connections;
         peer.applications = m.applications;
-        peer.draining = m.draining;
         if (changed) membership_changed();
         else if (load_changed && config_.policy == "least-connections") program_new_connections();
       });
@@ -186,6 +187,13 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::contact: return with(wire::Contact{}, [&](wire::Contact& m) { on_contact(peer, m); });
     case LinkType::move_request: return with(wire::MoveRequest{}, [&](wire::MoveRequest& m) { on_move_request(peer, m); });
     case LinkType::move_result: return with(wire::MoveResult{}, [&](wire::MoveResult& m) { on_move_result(peer, m); });
+    case LinkType::drain_wish: return with(wire::DrainWish{}, [&](wire::DrainWish& m) { drain_.on_wish(peer, m); });
+    case LinkType::drain_look: return with(wire::DrainLook{}, [&](wire::DrainLook& m) { drain_.on_look(peer, m); });
+    case LinkType::drain_report: return with(wire::DrainReport{}, [&](wire::DrainReport& m) { drain_.on_report(m); });
+    case LinkType::drained_ask: return with(wire::DrainedAsk{}, [&](wire::DrainedAsk& m) { drain_.on_drained_ask(peer, m); });
+    case LinkType::drained_answer: return with(wire::DrainedAnswer{}, [&](wire::DrainedAnswer& m) { drain_.on_drained_answer(peer, m); });
+    case LinkType::evict: return with(wire::Evict{}, [&](wire::Evict&) { drain_.on_evict(); });
+    case LinkType::shed: return with(wire::Shed{}, [&](wire::Shed& m) { drain_.on_shed(m); });
     case LinkType::prepare: return with(wire::Prepare{}, [&](wire::Prepare& m) { handoff_message(peer, m); });
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
@@ -209,7 +217,7 @@ void Group::handoff_message(Peer& peer, core::LinkMessage message) {
 }
 
 wire::Ping Group::load() const {
-  return wire::Ping{0, static_cast<uint32_t>(connections_.size()), static_cast<uint16_t>(std::min<size_t>(applications(), UINT16_MAX)), false};
+  return wire::Ping{0, static_cast<uint32_t>(connections_.size()), static_cast<uint16_t>(std::min<size_t>(applications(), UINT16_MAX)), drain_.draining(self_)};
 }
 
 void Group::heartbeat() {
@@ -281,8 +289,9 @@ void Group::send_members(ApiSession& session) {
   for (const auto& peer : peers_) {
     const auto& node = config_.nodes[peer.index];
     const bool self = peer.index == self_;
+    // A node that is being drained has no application for anything new.
     m.members.push_back({node.name, node.address, peer.up(), self, peer.index == contact_, self ? static_cast<uint32_t>(connections_.size()) : peer.connections,
-                         self ? static_cast<uint16_t>(applications()) : peer.applications});
+                         drain_.draining(peer.index) ? uint16_t{0} : self ? static_cast<uint16_t>(applications()) : peer.applications});
   }
   session.send(wire::ApiType::members, m);
 }

@@ -1,8 +1,10 @@
 // One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
-// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns
-// which flow), group_contact.cc (contact and new connections).
+// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_ahead.cc (bytes
+// that travel before it), group_flows.cc (who owns which flow), group_contact.cc (contact and new connections); emptying a node is a class
+// of its own (drain.hh).
 #pragma once
 
+#include <deque>
 #include <list>
 #include <map>
 #include <set>
@@ -12,6 +14,7 @@
 #include "core/handoff.hh"
 #include "core/policy.hh"
 #include "node/api_session.hh"
+#include "node/drain.hh"
 #include "node/hold_queue.hh"
 #include "node/options.hh"
 #include "node/peer.hh"
@@ -79,6 +82,8 @@ class Group {
   Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
   Status set_contact(const std::string& node);
   Result<uint16_t> find_node(const std::string& name_or_address) const;
+  Drain& drain() { return drain_; }
+  const Drain& drain() const { return drain_; }
   void keys_changed();              // after a reload: links of revoked nodes go down
 
   // Steering.
@@ -89,6 +94,7 @@ class Group {
 
  private:
   friend class Daemon;
+  friend class Drain;   // it acts on the group's connections and links
   // group.cc
   void dial(Peer& peer);
   void redial_later(Peer& peer);
@@ -97,10 +103,13 @@ class Group {
   void heartbeat();
   wire::Ping load() const;
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
+  struct Giving;
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   struct ClientMoves;
   void move_next(const std::shared_ptr<ClientMoves>& moves);
+  // A move the application did not ask for: it is asked to let go, and told how it ended. `done` is called exactly once, later.
+  Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done);
   void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
   Error about(uint16_t target, const Error& error) const;
   Result<uint16_t> choose_target();
@@ -119,6 +128,9 @@ class Group {
   void carry_out(core::Destroy& a);
   void carry_out(core::DeliverLocal& a);
   void undo_hold(const Flow& flow, uint16_t owner);
+  bool has_room(const Giving& giving) const;
+  void begin_freeze(uint64_t xid, Giving& giving);
+  void made_room(const Giving& giving);
   void drain_then_freeze(uint64_t xid, Time give_up);
   void freeze(uint64_t xid, int attempt);
   void deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd);
@@ -128,7 +140,6 @@ class Group {
   void on_move_request(Peer& peer, const wire::MoveRequest& m);
   void on_move_result(Peer& peer, const wire::MoveResult& m);
   // group_ahead.cc
-  struct Giving;
   struct TakenAhead {
     uint64_t token = 0;      // 0: none
     uint32_t bytes = 0;
@@ -186,6 +197,8 @@ class Group {
     MoveDone done;
     wire::Bytes local_blob;  // target is this node: what to deliver with
     std::optional<SendingAhead> ahead;
+    size_t bytes = 0;        // in its queues when the application let go
+    bool counted = false;    // in moving_bytes_
   };
   struct Taking {            // acceptor's side
     uint64_t token = 0;
@@ -201,6 +214,8 @@ class Group {
   size_t coming_bytes_ = 0;
   std::unordered_map<uint64_t, Giving> giving_;
   std::map<core::AcceptKey, Taking> taking_;
+  size_t moving_bytes_ = 0;                       // of connections that are being read out
+  std::deque<uint64_t> waiting_for_room_;         // moves whose application has let go
   std::unordered_map<ConnId, uint64_t> yields_;   // asked of an application
   bool running_actions_ = false;
   net::Loop::TimerId timer_ = 0;
@@ -231,6 +246,7 @@ class Group {
   Time heartbeat_due_{};
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   std::vector<uint16_t> slots_;
+  Drain drain_;
   GroupCounters counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

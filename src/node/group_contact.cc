@@ -66,7 +66,7 @@ std::vector<core::Load> Group::loads() const {
   std::vector<core::Load> loads;
   for (const auto& peer : peers_) {
     const bool self = peer.index == self_;
-    loads.push_back({peer.index, peer.up(), self ? static_cast<uint32_t>(connections_.size()) : peer.connections, peer.draining,
+    loads.push_back({peer.index, peer.up(), self ? static_cast<uint32_t>(connections_.size()) : peer.connections, drain_.draining(peer.index),
                      self ? static_cast<uint16_t>(applications()) : peer.applications});
   }
   return loads;

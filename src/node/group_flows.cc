@@ -71,6 +71,7 @@ void Group::remember(Connection connection) {
   if (connection.session != nullptr) ++connection.session->connections;
   by_flow_[connection.flow] = connection.id;
   connections_.insert_or_assign(connection.id, connection);
+  drain_.opened(connection.id);
 }
 
 void Group::forget(const ConnId& id, bool tell) {
@@ -79,6 +80,7 @@ void Group::forget(const ConnId& id, bool tell) {
   const Connection connection = it->second;
   if (connection.session != nullptr) --connection.session->connections;
   connections_.erase(it);
+  drain_.ended(id);
   if (const auto f = by_flow_.find(connection.flow); f != by_flow_.end() && f->second == id) by_flow_.erase(f);
   // Without an entry the kernel's own socket (FIN_WAIT, TIME_WAIT...) gets what still comes.
   (void)daemon_.flows().erase(connection.flow);

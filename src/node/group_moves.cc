@@ -19,6 +19,8 @@ constexpr Duration kDrainLook = std::chrono::microseconds(500);
 // A received sequence with a hole (loss, reordering) usually closes within a round trip; a move in it costs the client an RTO.
 constexpr Duration kHoleWait = std::chrono::milliseconds(2);
 constexpr int kHoleAttempts = 10;
+// In queues of connections that are on their way from this node, read out of the kernel and not yet confirmed.
+constexpr size_t kMaxMovingBytes = 64u << 20;
 constexpr Duration kBatchTimeout = std::chrono::seconds(20);
 // Of a client's connections at once: each is out of service until those before it are done, about 0.05 ms each on two cores. Fewer make
 // smaller batches and more wake-ups (CPU per handoff: 125 us with 32, 100 with 64, 90 with 128).
@@ -110,6 +112,16 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
 
 // ---------------------------------------------------------------- all connections of a client
 
+Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done) {
+  return start_move(id, target, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
+    if (owner != nullptr && (r.status || r.give_back || r.lost)) {
+      const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
+      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true});
+    }
+    done(r.status);
+  });
+}
+
 // The moves of one wish: some under way, the others wait for them.
 struct Group::ClientMoves {
   std::vector<std::pair<ConnId, Endpoint>> chosen;
@@ -143,12 +155,8 @@ void Group::move_next(const std::shared_ptr<ClientMoves>& moves) {
       moves->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
     };
     ++moves->under_way;
-    const auto xid = start_move(id, moves->target, false, Fd(), {}, [this, add, moves](const core::Report& r, ApiSession* owner) {
-      add(r.status);
-      if (owner != nullptr && (r.status || r.give_back || r.lost)) {
-        const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-        owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true});
-      }
+    const auto xid = move_for_operator(id, moves->target, [this, add, moves](const Status& status) {
+      add(status);
       --moves->under_way;
       move_next(moves);
     });
@@ -263,7 +271,40 @@ void Group::carry_out(core::AskYield& a) {
   daemon_.handoff_in_flight();
 }
 
-void Group::carry_out(core::Freeze& a) { drain_then_freeze(a.xid, daemon_.loop().now() + std::chrono::milliseconds(config_.drain_timeout_ms)); }
+// A state with full queues is megabytes, and there may be thousands of moves: only so much is read out of the kernel at a time. One always goes.
+void Group::carry_out(core::Freeze& a) {
+  const auto it = giving_.find(a.xid);
+  if (it == giving_.end()) return;
+  int unread = 0, unsent = 0;
+  (void)::ioctl(it->second.fd.get(), SIOCINQ, &unread);
+  (void)::ioctl(it->second.fd.get(), SIOCOUTQ, &unsent);
+  it->second.bytes = static_cast<size_t>(std::max(unread, 0)) + static_cast<size_t>(std::max(unsent, 0));
+  if (!waiting_for_room_.empty() || !has_room(it->second)) return waiting_for_room_.push_back(a.xid);
+  begin_freeze(a.xid, it->second);
+}
+
+bool Group::has_room(const Giving& giving) const { return moving_bytes_ == 0 || moving_bytes_ + giving.bytes <= kMaxMovingBytes; }
+
+void Group::begin_freeze(uint64_t xid, Giving& giving) {
+  moving_bytes_ += giving.bytes;
+  giving.counted = true;
+  drain_then_freeze(xid, daemon_.loop().now() + std::chrono::milliseconds(config_.drain_timeout_ms));
+}
+
+void Group::made_room(const Giving& giving) {
+  if (giving.counted) moving_bytes_ -= giving.bytes;
+  while (!waiting_for_room_.empty()) {
+    const uint64_t xid = waiting_for_room_.front();
+    if (const auto it = giving_.find(xid); it != giving_.end()) {
+      if (!has_room(it->second)) return;
+      waiting_for_room_.pop_front();
+      begin_freeze(xid, it->second);
+    } else {
+      waiting_for_room_.pop_front();
+    }
+  }
+}
+
 
 // Nobody writes any more, so what is in flight only shrinks; the less is left, the smaller the state and the gap. The connection is live
 // meanwhile: the client sees nothing of the wait.
@@ -355,6 +396,7 @@ void Group::carry_out(core::Report& a) {
   if (it == giving_.end()) return;
   Giving giving = std::move(it->second);
   giving_.erase(it);
+  made_room(giving);
   if (!a.status) a.status = about(a.target, a.status.error());
   if (const auto y = yields_.find(a.id); y != yields_.end() && y->second == a.xid) yields_.erase(y);
   if (a.status) ++counters_.out_ok;
@@ -371,6 +413,7 @@ void Group::carry_out(core::Report& a) {
       if (connection->second.session != nullptr) --connection->second.session->connections;
       by_flow_.erase(connection->second.flow);
       connections_.erase(connection);   // the flow entry stays: it forwards stragglers
+      drain_.departed(a.id);
     }
   } else if (connection != connections_.end() && (connection->second.session == nullptr || connection->second.closed)) {
     forget(a.id, true);   // came back, but its application is gone or has closed it: the descriptor was the last one, the kernel has closed it
@@ -384,6 +427,8 @@ void Group::carry_out(core::Check& a) {
     status = make_error(Errc::invalid, a.flow.str() + " is not on an address and port of group '" + config_.name + "' here; compare the group files");
   else if (connections_.size() + handoff_.accepting() > config_.max_connections)
     status = make_error(Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
+  else if (drain_.draining(self_) && a.key.from != self_)
+    status = make_error(Errc::refused, "node " + daemon_.options().node + " is being drained; 'gecko undrain " + daemon_.options().node + "' ends that");
   else if (choose_session(a.flow.local.port) == nullptr)
     status = make_error(Errc::unavailable, "no application on node " + daemon_.options().node + " serves port " + std::to_string(a.flow.local.port) + "; start one there");
   handoff_.checked(a.key, std::move(status), daemon_.loop().now());

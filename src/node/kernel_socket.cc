@@ -6,6 +6,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "base/fd.hh"
 
 namespace gecko::node {
@@ -38,6 +40,40 @@ Result<bool> kernel_has_socket(const Flow& flow) {
   if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg)))) return false;
   const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
   return found->idiag_state != TCP_LISTEN && found->idiag_state != TCP_CLOSE;
+}
+
+Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports) {
+  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!fd) return os_error("open a socket diagnosis channel");
+  struct {
+    nlmsghdr header{};
+    inet_diag_req_v2 request{};
+  } ask;
+  ask.header.nlmsg_len = sizeof ask;
+  ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  ask.request.sdiag_family = static_cast<uint8_t>(local.family());
+  ask.request.sdiag_protocol = IPPROTO_TCP;
+  ask.request.idiag_states = 1u << TCP_LISTEN | 1u << TCP_SYN_RECV;
+  if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for half-open connections");
+  const size_t skip = local.is_v4() ? 12 : 0, size = local.is_v4() ? 4 : 16;
+  uint32_t count = 0;
+  alignas(nlmsghdr) char buffer[16384];
+  for (;;) {
+    const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return os_error("read the descriptions of half-open connections");
+    auto left = static_cast<size_t>(got);
+    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+      if (header->nlmsg_type == NLMSG_DONE) return count;
+      if (header->nlmsg_type == NLMSG_ERROR) return make_error(Errc::unsupported, "this kernel does not describe its sockets (CONFIG_INET_DIAG)");
+      if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
+      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
+      if (std::find(ports.begin(), ports.end(), ntohs(found->id.idiag_sport)) == ports.end()) continue;
+      if (std::memcmp(found->id.idiag_src, local.bytes.data() + skip, size) != 0) continue;
+      count += found->idiag_state == TCP_LISTEN ? found->idiag_rqueue : 1;   // of a listening socket: what waits to be accepted
+    }
+  }
 }
 
 }  // namespace gecko::node

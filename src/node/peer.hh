@@ -19,7 +19,6 @@ struct Peer {
   uint64_t incarnation = 0;
   uint32_t connections = 0;
   uint16_t applications = 0;
-  bool draining = false;
   Time last_heard{};
   Duration backoff{};
   net::Loop::TimerId redial_timer = 0;

@@ -35,7 +35,7 @@ Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket)
   injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
-      [this](const Error&) { loop_.stop(); });
+      [this](const Error&) { loop_.stop(); }, wire::kMaxIpcQueued);
 }
 
 Privileged::~Privileged() = default;

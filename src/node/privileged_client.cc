@@ -17,7 +17,7 @@ PrivilegedClient::FdCallback without_fd(PrivilegedClient::StatusCallback done) {
 PrivilegedClient::PrivilegedClient(net::Loop& loop, Fd socket, std::function<void(const Error&)> on_dead)
     : on_dead_(std::move(on_dead)),
       channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
-               [this](const Error& e) { on_dead_(e); }) {
+               [this](const Error& e) { on_dead_(e); }, wire::kMaxIpcQueued) {
   // `committing` must be there before another node hears of the commit.
   channel_.leave_first();
 }

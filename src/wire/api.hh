@@ -41,6 +41,7 @@ enum class ApiType : uint16_t {
   socket_is = 59,       // +fd
   admin_reply = 60,
   members = 61,
+  evict = 62,           // this connection cannot move and its node is to be empty: shut it down, its client comes again and finds another node
 };
 
 struct ApiHello { uint16_t version = kApiVersion, version_min = kApiVersionMin; std::string program;
@@ -68,6 +69,7 @@ struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 struct AppHandoff { uint64_t request = 0; ConnId id; std::string target; uint8_t attempts = 1; Bytes blob;
   GECKO_FIELDS(request, id, wire::limited<kMaxName>(target), attempts, wire::limited<kMaxBlob>(blob)) };
 struct Yield { ConnId id; GECKO_FIELDS(id) };
+struct AppEvict { ConnId id; GECKO_FIELDS(id) };
 struct Yielded { ConnId id; Bytes blob; GECKO_FIELDS(id, wire::limited<kMaxBlob>(blob)) };
 // code `again`: not now; the application hands it off by itself as soon as it can (no second yield is needed).
 struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIELDS(id, code, wire::limited<kMaxText>(reason)) };

@@ -7,6 +7,10 @@
 
 namespace gecko::wire {
 
+// What may wait between geckod's two halves. Both always read, so this is no sign of a peer that does not: what is really on its way is
+// bounded where it begins (Group: kMaxMovingBytes; group_ahead.cc: kMaxComing).
+inline constexpr size_t kMaxIpcQueued = 1u << 30;
+
 enum class IpcType : uint16_t {
   // unprivileged -> privileged
   freeze = 1,        // +fd: barrier, freeze, capture -> captured

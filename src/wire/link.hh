@@ -41,6 +41,14 @@ enum class LinkType : uint16_t {
   // operator's and application's wishes that another node must carry out
   move_request = 40,
   move_result = 41,
+  // emptying nodes (docs/protocol/drain.md)
+  drain_wish = 50,      // this node is to be empty, or may serve again; told to all, passed on
+  drain_look = 51,      // how far is your drain?
+  drain_report = 52,    // answer
+  drained_ask = 53,     // the drained node -> all: I own nothing any more; do you agree?
+  drained_answer = 54,
+  evict = 55,           // end what cannot move
+  shed = 56,            // balance: give so many of your connections to that node
 };
 
 struct Hello {
@@ -142,5 +150,29 @@ struct MoveResult {
   std::vector<MoveOutcome> outcomes;
   GECKO_FIELDS(request, wire::limited<kMaxHints>(outcomes))
 };
+
+struct DrainWish { uint16_t node = 0; bool drain = false; uint64_t term = 0; GECKO_FIELDS(node, drain, term) };
+struct DrainLook { uint64_t request = 0; GECKO_FIELDS(request) };
+inline constexpr size_t kMaxStays = 1000;        // connections that stay, listed with their reasons; all are counted
+struct Stay { Endpoint client; uint32_t age_s = 0; std::string why; GECKO_FIELDS(client, age_s, wire::limited<kMaxText>(why)) };
+struct DrainReport {
+  uint64_t request = 0;
+  bool draining = false;
+  uint32_t connections = 0;         // owned now; of them:
+  uint32_t movable = 0, moving = 0, stayed = 0;   // may move at all; on their way; asked in vain so far
+  uint32_t moved = 0;               // away since the drain began
+  uint32_t unaccepted = 0;          // in the kernel, not yet with an application
+  uint32_t held_packets = 0;
+  uint64_t since_ms = 0;            // how long the drain has lasted; once done, how long it took
+  bool done = false;                // nothing is left, and every other node that is up has confirmed it
+  std::vector<uint16_t> confirmed;  // by these nodes
+  std::vector<Stay> stays;
+  GECKO_FIELDS(request, draining, connections, movable, moving, stayed, moved, unaccepted, held_packets, since_ms, done, wire::limited<64>(confirmed),
+               wire::limited<kMaxStays>(stays))
+};
+struct DrainedAsk { uint64_t round = 0; GECKO_FIELDS(round) };
+struct DrainedAnswer { uint64_t round = 0; bool agree = false; GECKO_FIELDS(round, agree) };
+struct Evict { uint64_t request = 0; GECKO_FIELDS(request) };     // no answer: drain_look shows what is left
+struct Shed { uint16_t target = 0; uint32_t connections = 0; GECKO_FIELDS(target, connections) };
 
 }  // namespace gecko::wire
