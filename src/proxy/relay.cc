@@ -114,17 +114,11 @@ void Relay::server_refused(int err) {
   server_.reset();
   server_events_ = 0;
   server_watched_ = false;
-  if (baggage_.detours < kMaxDetours) {
-    ++baggage_.detours;
-    detour_ = true;
-    state_ = State::connecting;
-    if (client_.handoff_in_background() && leaving()) {
-      ++worker_.statistics().detours;
-      return;
-    }
-    detour_ = false;
-  }
-  abort_client();
+  state_ = State::connecting;
+  if (baggage_.detours >= kMaxDetours) return abort_client();
+  ++baggage_.detours;
+  detour_ = true;
+  if (!go_anywhere()) abort_client();
 }
 
 void Relay::server_ready(uint32_t events) {
@@ -362,7 +356,7 @@ void Relay::write_failed(Way& way, Io why) {
 void Relay::settle() {
   if (state_ == State::open) {
     if ((up_.closed || up_.broken) && down_.closed) return finish();
-    if (http_.at_boundary() && wanted_elsewhere()) depart();
+    if (http_.at_boundary() && up_.idle() && down_.idle() && wanted_elsewhere()) depart();
   }
   watch();
 }
@@ -459,9 +453,28 @@ bool Relay::yield() {
 }
 
 void Relay::depart() {
-  const auto ok = client_.handoff_in_background();   // asks yield()
-  if (!ok && leaving()) state_ = before_leaving_;
-  if (!ok && evacuating_) evacuating_ = gecko_socket_is_postponed(client_.handle()) != 0;
+  if (client_.is_postponed()) {
+    const auto ok = client_.handoff_in_background();   // to where it is wanted; asks yield()
+    if (!ok && leaving()) state_ = before_leaving_;
+    return;
+  }
+  if (!go_anywhere()) finish();   // the process ends, nobody takes it, and between requests HTTP lets a server close
+}
+
+// One node after the other: which of them has a server for this port is not known here, but they say so at once.
+bool Relay::go_anywhere() {
+  const auto& others = worker_.other_nodes();
+  if (others_tried_ == 0) first_other_ = worker_.next_other();
+  while (others_tried_ < others.size()) {
+    const auto ok = client_.handoff_in_background(others[(first_other_ + others_tried_++) % others.size()]);
+    if (ok) return true;
+    if (leaving()) state_ = before_leaving_;
+    if (ok.error().code == Errc::again) {   // not yet a boundary after all
+      --others_tried_;
+      return true;
+    }
+  }
+  return false;
 }
 
 void Relay::look_at_move() {
@@ -469,14 +482,15 @@ void Relay::look_at_move() {
     case GECKO_SOCKET_MOVING: return;
     case GECKO_SOCKET_MOVED:
       ++worker_.statistics().moved;
+      if (detour_) ++worker_.statistics().detours;
       return finish();
     case GECKO_SOCKET_LIVE:
       if (!leaving()) return;
       ++worker_.statistics().move_failed;
       state_ = before_leaving_;
-      evacuating_ = false;
-      if (detour_) return abort_client();
-      return settle();
+      if (detour_ && !go_anywhere()) return abort_client();
+      if (!detour_) evacuating_ ? evacuate() : settle();
+      return;
     default: return finish();
   }
 }

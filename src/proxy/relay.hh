@@ -36,7 +36,7 @@ class Relay {
   // Now and then. Errors of time: the server does not accept, a client does not end.
   void look_at_clock();
   void look_at_move();          // after each dispatch() while leaving() is true
-  // Everybody has to go (the process ends): at the next boundary, at once if this is one.
+  // The process ends: leave for any node at the next boundary, at once if this is one.
   void evacuate();
   bool over() const { return state_ == State::over; }
   bool leaving() const { return state_ == State::leaving; }
@@ -82,6 +82,7 @@ class Relay {
   bool yield();                 // libgecko's question
   bool server_silent() const;
   void depart();
+  bool go_anywhere();           // false: no node takes it
   void stays();
   void finish();
   void abort_client();
@@ -99,6 +100,7 @@ class Relay {
   Baggage baggage_;
   bool detour_ = false;         // leaving because the server refused
   bool evacuating_ = false;
+  size_t first_other_ = 0, others_tried_ = 0;   // go_anywhere()
   uint32_t client_events_ = 0, server_events_ = 0;
   bool server_watched_ = false;
   Time since_{};                // of the state, or of the last byte

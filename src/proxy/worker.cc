@@ -102,7 +102,7 @@ void Worker::run() {
     if (now_ >= next_sweep_) sweep();
     if (now_ >= accept_again_) {
       accept_again_ = Time::max();
-      accepting(!stopping_);
+      accepting(true);
     }
     if (stopping_ && (count_ == 0 || now_ >= stop_at_)) break;
   }
@@ -140,6 +140,7 @@ void Worker::accept_all() {
     first_ = relay;
     ++count_;
     relay->start();
+    if (stopping_ && !relay->over()) relay->evacuate();
   }
 }
 
@@ -160,7 +161,7 @@ void Worker::destroy_dead() {
   }
   count_ -= dead_.size();
   dead_.clear();
-  if (!accepting_ && !stopping_ && accept_again_ == Time::max() && count_ < limit_) accepting(true);
+  if (!accepting_ && accept_again_ == Time::max() && count_ < limit_) accepting(true);
 }
 
 void Worker::sweep() {
@@ -181,6 +182,16 @@ Worker::Report Worker::report() {
   return published_;
 }
 
+const std::vector<std::string>& Worker::other_nodes() {
+  if (now_ < others_until_) return others_;
+  others_until_ = now_ + std::chrono::milliseconds(100);
+  others_.clear();
+  if (const auto members = framework_.members())
+    for (const auto& member : *members)
+      if (member.up && !member.self && member.applications != 0) others_.push_back(member.name);
+  return others_;
+}
+
 void Worker::server_failed(int err) {
   if (now_ < next_complaint_) return;
   next_complaint_ = now_ + std::chrono::seconds(10);
@@ -198,9 +209,7 @@ void Worker::begin_stop() {
   }
   stopping_ = true;
   stop_at_ = now_ + settings_.grace;
-  accept_all();      // what waits in the kernel's queue would be reset with the listening socket
-  accepting(false);
-  (void)framework_.leave();
+  (void)framework_.leave();   // who still waits in the listening socket's queue is accepted and sent on like the others
   for (Relay* relay = first_; relay != nullptr; relay = relay->next)
     if (!relay->over()) relay->evacuate();
 }

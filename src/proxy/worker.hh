@@ -50,6 +50,8 @@ class Worker {
   static constexpr size_t kScratch = 64 << 10;
   void is_leaving(Relay& relay) { leaving_.push_back(&relay); }
   void bury(Relay& relay) { dead_.push_back(&relay); }   // it is over; destroyed when the loop's turn has ended
+  const std::vector<std::string>& other_nodes();         // that are up and have an application; at most 100 ms old
+  size_t next_other() { return next_other_++; }          // where to begin with them, in turn
   void server_failed(int err);                           // says so, now and then
   static uint64_t client_key(Relay* relay) { return reinterpret_cast<uint64_t>(relay); }
   static uint64_t server_key(Relay* relay) { return reinterpret_cast<uint64_t>(relay) | 1; }
@@ -75,6 +77,9 @@ class Worker {
   std::vector<Relay*> leaving_, dead_;
   Statistics statistics_;
   Time now_{}, next_sweep_{}, next_complaint_{}, accept_again_ = Time::max(), stop_at_ = Time::max();
+  std::vector<std::string> others_;
+  Time others_until_{};
+  size_t next_other_ = 0;
   bool accepting_ = false, stopping_ = false;
   std::mutex report_lock_;
   Report published_;

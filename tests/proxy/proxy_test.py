@@ -1,0 +1,378 @@
+#!/usr/bin/python3
+"""Unmodified servers behind geckoproxy, unmodified clients before it. Usage: proxy_test.py --bin DIRECTORY [unittest arguments]"""
+import itertools, os, re, select, signal, socket, struct, subprocess, sys, threading, time, unittest
+
+from lab import NGINX, NGINX_PROXIED, ODD, REDIS, SSH, WEB, Lab, answer, eventually, get, receive, where
+from malformed import GET, REQUESTS
+
+BIN = None
+
+
+def setUpModule():
+    if os.geteuid() != 0:
+        print("namespaces need root")
+        os._exit(77)
+
+
+class LabTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.lab = Lab(BIN)
+        try:
+            cls.prepare()
+        except BaseException:
+            cls.lab.down()
+            raise
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.lab.down()
+
+    def tearDown(self):
+        for node, name in list(self.lab.programs):
+            if name == "proxy-%d" % ODD or name.startswith("odd"):
+                self.lab.end(node, name, signal.SIGKILL)
+
+    def run_client(self, *argv, stdin=b"", seconds=60):
+        return subprocess.run([str(a) for a in argv], input=stdin, capture_output=True, timeout=seconds)
+
+    def gone(self):
+        """No connection is left over anywhere."""
+        self.assertTrue(eventually(lambda: not any(self.lab.connections(n) for n in self.lab.nodes)), [self.lab.connections(n) for n in self.lab.nodes])
+
+
+class Http(LabTest):
+    """nginx; clients keep their connections and are moved between their requests."""
+
+    @classmethod
+    def prepare(cls):
+        cls.lab.nginx()
+        for node in cls.lab.nodes:
+            cls.lab.proxy(node, WEB, NGINX)
+        cls.lab.everybody_sees(1)
+
+    def test_wrk_sees_nothing_of_moves(self):
+        with self.lab.moving(least=20):
+            out = self.run_client("wrk", "-t1", "-c20", "-d4s", "--timeout", "30s", self.lab.url("/8k")).stdout.decode()
+        self.assertIn("requests in", out)
+        self.assertNotIn("Socket errors", out)
+        self.assertNotIn("Non-2xx", out)
+        print("  " + out.strip().splitlines()[-2])
+
+    def test_curl_keeps_its_connection_and_every_byte(self):
+        with self.lab.moving(least=1):
+            out = self.run_client("curl", "-sS", "--limit-rate", "8M", "-w", "%{stderr}%{num_connects} ", *[self.lab.url("/8m")] * 3)
+        self.assertEqual(out.stderr, b"1 0 0 ")
+        with open(self.lab.file("www/8m"), "rb") as f:
+            self.assertTrue(out.stdout == f.read() * 3)
+
+    def test_uploads_arrive_whole(self):
+        with self.lab.moving():
+            for more in ([], ["-H", "Transfer-Encoding: chunked"]):
+                out = self.run_client("curl", "-sS", "--limit-rate", "4M", *more, "--data-binary", "@-", self.lab.url("/length"), stdin=b"u" * 3_000_000)
+                self.assertEqual((out.returncode, out.stderr), (0, b""))
+                if not more:
+                    self.assertEqual(out.stdout, b"3000000\n")
+
+    def test_a_move_waits_for_the_answer_in_progress(self):
+        with self.lab.connect() as s:
+            self.assertEqual(where(s), "n1")
+            s.sendall(get("/slow"))
+            begin = receive(s, 20_000)
+            (asked,) = self.lab.handoff("n3")
+            self.assertFalse(asked["ok"])
+            self.assertIn("a request is in progress", asked["error"])
+            (row,) = self.lab.connections("n1")
+            self.assertEqual((row["leaves_for"], row["reason"]), ("n3", "a request is in progress"))
+            head = begin.index(b"\r\n\r\n") + 4
+            with open(self.lab.file("www/256k"), "rb") as f:
+                self.assertTrue(begin[head:] + receive(s, (256 << 10) + head - len(begin)) == f.read())
+            self.assertTrue(eventually(lambda: len(self.lab.connections("n3")) == 1))
+            self.assertEqual(where(s), "n3")
+        self.gone()
+
+    def test_pipelined_requests_are_answered_in_order_across_moves(self):
+        count = 3000
+        requests = [b"HEAD /1k HTTP/1.1\r\nHost: x\r\n\r\n" if i % 3 == 0 else get("/node") if i % 3 == 1 else get("/none%d" % i) for i in range(count)]
+        nodes = []
+        with self.lab.connect() as s, self.lab.moving(least=3):
+            def send():
+                for i in range(0, count, 10):
+                    s.sendall(b"".join(requests[i:i + 10]))
+                    time.sleep(0.005)
+            sender = threading.Thread(target=send)
+            sender.start()
+            stream = s.makefile("rb")
+            for i in range(count):
+                head = b""
+                while not head.endswith(b"\r\n\r\n"):
+                    line = stream.readline()
+                    self.assertTrue(line, "ended after %d answers" % i)
+                    head += line
+                self.assertTrue(head.startswith(b"HTTP/1.1 404 " if i % 3 == 2 else b"HTTP/1.1 200 "), (i, head))
+                length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+                content = b"" if i % 3 == 0 else stream.read(length)
+                if i % 3 == 1:
+                    nodes.append(content.decode().strip())
+            sender.join()
+        print("  " + " ".join("%s:%d" % (k, len(list(g))) for k, g in itertools.groupby(nodes)))
+
+    def test_malformed_requests_are_answered_as_without_it(self):
+        requests = [r for whole in REQUESTS for r in (whole, whole + GET, whole[:len(whole) // 2])]
+        def ask_all(address, port):
+            answers, live, last = [b""] * len(requests), {}, time.monotonic()
+            for i, request in enumerate(requests):
+                s = self.lab.connect(port, address)
+                live[s] = i
+                try:
+                    s.sendall(request)
+                except OSError:
+                    pass  # refused before it was all sent
+            while live and time.monotonic() < last + 2:
+                for s in select.select(list(live), [], [], 0.1)[0]:
+                    last = time.monotonic()
+                    try:
+                        more = s.recv(65536)
+                    except OSError:
+                        more = b""
+                    answers[live[s]] += more or b"<end>"
+                    if not more:
+                        s.close()
+                        del live[s]
+            for s in live:
+                s.close()
+            return [re.sub(rb"Date: [^\n]*\n", b"", a) for a in answers]
+        direct, through = ask_all(self.lab.address("n1"), NGINX), ask_all(self.lab.group, WEB)
+        refused = sum(b" 400 " in a for a in direct)
+        self.assertGreater(refused, 50, "INVALID: nginx minds nothing of this")
+        for request, a, b in zip(requests, direct, through):
+            self.assertEqual(a, b, request[:200])
+        print("  %d requests, nginx refuses %d" % (len(requests), refused))
+        self.gone()
+
+    def test_the_server_learns_its_clients_address(self):
+        for node in self.lab.nodes:
+            self.lab.proxy(node, ODD, NGINX_PROXIED, "--proxy-protocol")
+        self.lab.everybody_sees(2)
+        with self.lab.connect(ODD) as s:
+            port = s.getsockname()[1]
+            for node in self.lab.nodes:
+                self.lab.handoff(node, "[%s]:%d" % (self.lab.client, port))
+                s.sendall(get("/who"))
+                self.assertEqual(answer(s)[1].decode(), "%s %d\n" % (self.lab.client, port))
+                self.assertEqual(where(s), node)
+
+    def test_sigterm_empties_it_without_closing_anything(self):
+        for node in ("n1", "n2"):
+            self.lab.proxy(node, ODD, NGINX)
+        self.lab.everybody_sees(2, ["n1", "n2"])
+        idle = [self.lab.connect(ODD) for _ in range(100)]
+        self.assertEqual({where(s) for s in idle}, {"n1"})
+        busy = self.lab.connect(ODD)
+        busy.sendall(get("/slow"))
+        receive(busy, 1000)
+        self.lab.end("n1", "proxy-%d" % ODD, signal.SIGTERM)
+        self.assertIn('"moved":101', self.lab.log("n1", "proxy-%d" % ODD))
+        self.assertEqual(len(receive(busy, (256 << 10) - 1000)), (256 << 10) - 1000)
+        self.assertEqual({where(s) for s in idle}, {"n2"})
+        for s in idle + [busy]:
+            s.close()
+        self.gone()
+
+    def test_more_clients_than_allowed_wait(self):
+        self.lab.proxy("n1", ODD, NGINX, "--max-connections", "10")
+        clients = [self.lab.connect(ODD) for _ in range(15)]
+        for s in clients:
+            s.sendall(get("/node"))
+        self.assertTrue(eventually(lambda: len(select.select(clients, [], [], 0)[0]) == 10))
+        time.sleep(0.3)
+        served = select.select(clients, [], [], 0)[0]
+        self.assertEqual(len(served), 10)
+        for s in served:
+            s.close()
+        waiting = [s for s in clients if s not in served]
+        for s in waiting:
+            self.assertEqual(answer(s)[1], b"n1\n")
+            s.close()
+
+
+class Raw(LabTest):
+    """Protocols that geckoproxy does not understand: placed at their start, unharmed by moves around them."""
+
+    @classmethod
+    def prepare(cls):
+        lab = cls.lab
+        os.makedirs("/run/sshd", mode=0o755, exist_ok=True)  # where sshd drops its privileges to
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", lab.file("key")], check=True)
+        with open(lab.file("sshd_config"), "w") as f:
+            f.write("HostKey %s\nAuthorizedKeysFile %s.pub\nListenAddress 127.0.0.1\nPort 2200\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\nPidFile none\n" % (lab.file("key"), lab.file("key")))
+        for node in lab.nodes:
+            lab.start(node, "redis", ["redis-server", "--port", "6390", "--bind", "127.0.0.1", "--save", "", "--daemonize", "no"])
+            lab.start(node, "sshd", ["/usr/sbin/sshd", "-D", "-e", "-f", lab.file("sshd_config")])
+            lab.wait_server(node, 6390)
+            lab.wait_server(node, 2200)
+            lab.proxy(node, REDIS, 6390, "--mode", "raw")
+            lab.proxy(node, SSH, "127.0.0.1:2200", "--mode", "raw")
+        lab.everybody_sees(2)
+
+    def test_redis_clients(self):
+        with self.lab.moving():
+            out = self.run_client("redis-cli", "-h", self.lab.group, "-p", REDIS, stdin=b"SET k v\nGET k\nINCRBY n 5\nPING\n")
+            self.assertEqual(out.stdout, b"OK\nv\n5\nPONG\n", out.stderr)
+            out = self.run_client("redis-benchmark", "-h", self.lab.group, "-p", REDIS, "-t", "set,get,lpush", "-n", "20000", "-c", "20", "-P", "16", "-q")
+        self.assertEqual(out.returncode, 0, out.stderr)
+        self.assertIn(b"LPUSH: ", out.stdout)
+        self.assertNotIn(b"rror", out.stdout)
+
+    def test_an_ssh_session_stays_whole(self):
+        data = os.urandom(4_000_000)
+        with self.lab.moving():
+            out = self.run_client("ssh", "-q", "-i", self.lab.file("key"), "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "BatchMode=yes", "-p", SSH,
+                                  "root@" + self.lab.group, "cat; sleep 1; echo end", stdin=data)
+        self.assertEqual(out.returncode, 0, out.stderr + self.lab.log("n1", "sshd").encode())
+        self.assertTrue(out.stdout == data + b"end\n", len(out.stdout))
+
+    def test_they_say_why_they_stay(self):
+        with self.lab.connect(REDIS) as s:
+            s.sendall(b"PING\r\n")
+            self.assertEqual(receive(s, 7), b"+PONG\r\n")
+            (row,) = self.lab.connections("n1")
+            self.assertEqual((row["movable"], row["reason"]), (False, "a raw stream"))
+            (refused,) = self.lab.handoff("n2")
+            self.assertIn("a raw stream", refused["error"])
+            s.sendall(b"PING\r\n")
+            self.assertEqual(receive(s, 7), b"+PONG\r\n")
+
+    def test_websockets_stay_and_are_listed(self):
+        with open(self.lab.file("ws_server.py"), "w") as f:
+            f.write("import asyncio, websockets\nasync def echo(ws):\n    async for m in ws: await ws.send(m)\n"
+                    "async def main():\n    async with websockets.serve(echo, '127.0.0.1', 9100): await asyncio.Future()\nasyncio.run(main())\n")
+        with open(self.lab.file("ws_client.py"), "w") as f:
+            f.write("import asyncio, sys, websockets\nasync def main():\n    async with websockets.connect(sys.argv[1]) as ws:\n        for i in range(300):\n"
+                    "            await ws.send('m%d' % i * (i + 1)); assert await ws.recv() == 'm%d' % i * (i + 1)\n            await asyncio.sleep(0.005)\n    print('well')\nasyncio.run(main())\n")
+        for node in ("n1", "n2"):
+            self.lab.start(node, "odd-ws", ["/usr/bin/python3", self.lab.file("ws_server.py")])
+            self.lab.wait_server(node, 9100)
+            self.lab.proxy(node, ODD, 9100)
+        rows = []
+        with self.lab.moving():
+            client = subprocess.Popen(["/usr/bin/python3", self.lab.file("ws_client.py"), "ws://[%s]:%d/" % (self.lab.group, ODD)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            listed = eventually(lambda: rows.extend(self.lab.connections("n1") + self.lab.connections("n2")) or any(r.get("reason") == "a WebSocket" and not r["movable"] for r in rows))
+            out, err = client.communicate(timeout=60)
+        self.assertEqual(out, b"well\n", err)
+        self.assertTrue(listed, rows)
+
+    def test_bulk_both_ways(self):
+        self.lab.start("n1", "odd-iperf3", ["iperf3", "-s", "-p", "9200"])
+        self.lab.wait_server("n1", 9200)
+        self.lab.proxy("n1", ODD, 9200, "--mode", "raw")
+        for more in ([], ["-R"]):
+            out = self.run_client("iperf3", "-c", self.lab.group, "-p", ODD, "-t", "2", *more)
+            self.assertEqual(out.returncode, 0, out.stdout + out.stderr)
+            print("  " + out.stdout.decode().strip().splitlines()[-3])
+
+
+class ServerFault(LabTest):
+    """Servers that are down, close early, answer too early or not at all: clients see what they would see without geckoproxy."""
+
+    @classmethod
+    def prepare(cls):
+        cls.lab.nginx("n2")
+
+    def serve(self, body):
+        """A server of a few lines; `c` is the accepted socket."""
+        with open(self.lab.file("odd.py"), "w") as f:
+            f.write("import socket, struct, time\ns = socket.create_server(('127.0.0.1', 9300))\nwhile True:\n    c, a = s.accept()\n" + "".join("    %s\n" % line for line in body))
+        self.lab.start("n1", "odd", ["/usr/bin/python3", self.lab.file("odd.py")])
+        self.lab.wait_server("n1", 9300)
+        self.lab.proxy("n1", ODD, 9300)
+
+    def curl(self, *more, stdin=b""):
+        return self.run_client("curl", "-sS", "-i", "--max-time", "20", *more, self.lab.url("/", ODD), stdin=stdin)
+
+    def test_down_on_one_node_another_serves(self):
+        self.lab.proxy("n1", ODD, 9399)  # nobody listens there
+        self.lab.proxy("n2", ODD, NGINX)
+        self.lab.everybody_sees(1, ["n1", "n2"])
+        for _ in range(20):
+            with self.lab.connect(ODD) as s:
+                self.assertEqual(where(s), "n2")
+        self.assertIn("the server at 127.0.0.1:9399 does not accept connections: Connection refused", self.lab.log("n1", "proxy-%d" % ODD))
+
+    def test_down_everywhere_is_a_reset(self):
+        for node in self.lab.nodes:
+            self.lab.proxy(node, ODD, 9399)
+        self.lab.everybody_sees(1)
+        self.assertEqual(self.curl().returncode, 56)  # connection reset by peer
+        self.gone()
+
+    def test_closes_before_answering(self):
+        self.serve(["c.recv(100)", "c.close()"])
+        self.assertEqual(self.curl().returncode, 52)  # empty reply
+
+    def test_resets_are_passed_on(self):
+        self.serve(["c.recv(100)", "c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))", "c.close()"])
+        self.assertEqual(self.curl().returncode, 56)
+
+    def test_a_clients_reset_reaches_the_server(self):
+        self.serve(["try:", "    while c.recv(100): pass", "    print('end', flush=True)", "except ConnectionResetError: print('reset', flush=True)"])
+        s = self.lab.connect(ODD)
+        s.sendall(b"GET / HTTP/1.1\r\n")
+        self.assertTrue(eventually(lambda: self.lab.connections("n1")))
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        s.close()
+        self.assertTrue(eventually(lambda: "reset" in self.lab.log("n1", "odd")), self.lab.log("n1", "odd"))
+        self.gone()
+
+    def test_half_closed_clients_get_their_answer(self):
+        self.serve(["n = 0", "while True:", "    d = c.recv(65536)", "    if not d: break", "    n += len(d)", "time.sleep(0.5)", "c.sendall(b'x' * n)", "c.close()"])
+        for request in (GET + b"y" * 1_000_000, b"\0" * 1_000_000):
+            with self.lab.connect(ODD) as s:
+                s.sendall(request)
+                s.shutdown(socket.SHUT_WR)
+                self.lab.handoff("n2")
+                self.assertEqual(len(receive(s, 1 << 22)), len(request))
+        self.gone()
+
+    def test_closes_in_the_middle_of_an_answer(self):
+        self.serve(["c.recv(100)", "c.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 100\\r\\n\\r\\nhalf')", "c.close()"])
+        out = self.curl()
+        self.assertEqual(out.returncode, 18)  # closed with data outstanding
+        self.assertTrue(out.stdout.endswith(b"\r\n\r\nhalf"))
+
+    def test_answers_before_the_request_has_ended(self):
+        self.serve(["c.recv(100)", "c.sendall(b'HTTP/1.1 413 Too Large\\r\\nContent-Length: 3\\r\\n\\r\\nno\\n')", "while c.recv(65536): pass", "c.close()"])
+        out = self.curl("-H", "Expect:", "--data-binary", "@-", stdin=b"x" * 5_000_000)
+        self.assertIn(b"413 Too Large", out.stdout)
+        self.assertTrue(out.stdout.endswith(b"\r\n\r\nno\n"))
+
+    def test_slow_is_only_slow(self):
+        self.serve(["c.recv(100)", "for x in b'HTTP/1.1 200 OK\\r\\nContent-Length: 3\\r\\n\\r\\nok\\n':", "    c.sendall(bytes([x]))", "    time.sleep(0.02)"])
+        out = self.curl()
+        self.assertEqual((out.returncode, out.stdout[-7:]), (0, b"\r\n\r\nok\n"))
+
+    def test_a_server_that_does_not_read_holds_its_client_back(self):
+        size = 60_000_000
+        self.serve(["time.sleep(2)", "n = 0", "while n < %d: n += len(c.recv(1 << 20))" % size, "c.sendall(b'%d' % n)", "c.close()"])
+        s = self.lab.connect(ODD)
+        sent, data = [0], b"GET / HTTP/1.1\r\nX: " + b"y" * 100_000
+        def send():
+            while sent[0] < size:
+                sent[0] += s.send(data[:size - sent[0]])
+        sender = threading.Thread(target=send)
+        sender.start()
+        time.sleep(1.5)
+        self.assertLess(sent[0], size, "INVALID: everything fitted into buffers")
+        with open("/proc/%d/status" % self.lab.programs["n1", "proxy-%d" % ODD].pid) as f:
+            resident = int(re.search(r"VmRSS:\s+(\d+) kB", f.read())[1])
+        sender.join()
+        self.assertEqual(receive(s, 100), b"%d" % size)
+        s.close()
+        self.assertLess(resident, 40_000)
+
+
+if __name__ == "__main__":
+    at = sys.argv.index("--bin")
+    BIN = os.path.abspath(sys.argv[at + 1])
+    del sys.argv[at:at + 2]
+    unittest.main(verbosity=2, warnings='ignore')
