@@ -6,7 +6,9 @@
 
 #include <cstdlib>
 
+#include "bpf/flow_key.hh"
 #include "bpf/test_bench.hh"
+#include "bpf/test_config.hh"
 
 namespace gecko::bpf::test {
 namespace {
@@ -73,8 +75,29 @@ void Bench::TearDown() {
   std::vector<Flow> all;
   ASSERT_TRUE(flows().for_each([&](const Flow& flow, const gecko_flow&) { all.push_back(flow); }));
   for (const Flow& flow : all) ASSERT_TRUE(flows().erase(flow));
+  const Fd news = map_named(steering(), "gecko_news");
+  gecko_flow_key key{};
+  while (bpf_map_get_next_key(news.get(), nullptr, &key) == 0) ASSERT_EQ(bpf_map_delete_elem(news.get(), &key), 0);
   ASSERT_TRUE(steering().remove_group(group_));
 }
+
+std::optional<gecko_new_flow> Bench::recent(const Flow& flow) {
+  const Fd news = map_named(steering(), "gecko_news");
+  const gecko_flow_key key = to_key(flow);
+  gecko_new_flow entry{};
+  if (bpf_map_lookup_elem(news.get(), &key, &entry) != 0) return std::nullopt;
+  return entry;
+}
+
+void Bench::remember_recent(const Flow& flow, const gecko_new_flow& entry) {
+  const Fd news = map_named(steering(), "gecko_news");
+  const gecko_flow_key key = to_key(flow);
+  ASSERT_EQ(bpf_map_update_elem(news.get(), &key, &entry, BPF_ANY), 0);
+}
+
+// BPF_PROG_RUN takes every input for an Ethernet frame, the hold device has packets without one: the packet's own bytes 12 and 13, which are
+// in its source address, must be the type of a frame.
+Outcome Bench::hold(const Bytes& ip_packet) { return run(Steering::Program::hold, ip_packet); }
 
 void Bench::set_group(const std::function<void(GroupSteering&)>& change) {
   group_ = GroupSteering{};

@@ -58,6 +58,7 @@ Status FlowTable::set(const Flow& flow, gecko_flow_state state, uint16_t node, u
     entry.node = node;
     entry.epoch = epoch;
     entry.flags = flags;
+    entry.last_seen_ns = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
     return put(flow, entry);
   }
   gecko_flow_command command{};

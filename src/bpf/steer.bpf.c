@@ -119,6 +119,9 @@ int gecko_hold(struct __sk_buff *skb)
 	}
 	address = find_address(p.key.local);
 	if (!address) {
+		/* Outwards only in a group's name: who holds the device does not speak for others. */
+		if (!find_address(p.key.peer))
+			return drop(GECKO_C_NOT_A_PEER);
 		if (add_ethernet(skb, &p))
 			return drop(GECKO_C_ENCAP_FAILED);
 		return bpf_redirect_neigh(c->nic_ifindex, 0, 0, 0);
@@ -193,10 +196,11 @@ int gecko_set(struct gecko_flow_command *command)
 	const union control control = { .node = command->node, .state = command->state, .flags = command->flags };
 	struct gecko_flow_key key = command->key;
 	struct gecko_flow *flow = bpf_map_lookup_elem(&gecko_flows, &key);
+	const __u64 now = bpf_ktime_get_ns(); /* what user space has just confirmed is not old, even if no packet has passed */
 
 	command->error = 0;
 	if (!flow) {
-		struct gecko_flow fresh = { .epoch = command->epoch, .node = control.node, .state = control.state, .flags = control.flags };
+		struct gecko_flow fresh = { .epoch = command->epoch, .last_seen_ns = now, .node = control.node, .state = control.state, .flags = control.flags };
 
 		command->flow = fresh;
 		command->error = bpf_map_update_elem(&gecko_flows, &key, &fresh, BPF_NOEXIST);
@@ -208,6 +212,7 @@ int gecko_set(struct gecko_flow_command *command)
 		command->error = 0;
 	}
 	flow->epoch = command->epoch;
+	flow->last_seen_ns = now;
 	*(volatile __u32 *)CONTROL_WORD(flow) = control.word;
 	command->flow = *flow;
 	return 0;

@@ -9,6 +9,7 @@
 #define GECKO_MAX_GROUPS 64
 #define GECKO_MAX_NODES 256
 #define GECKO_MAX_FLOWS 262144   /* entries on one node: own connections + hints of a contact */
+#define GECKO_MAX_NEW_FLOWS 65536 /* SYNs on their way to other nodes (LRU: displaced by newer ones, their flows are asked for) */
 #define GECKO_SYN_SLOTS 256      /* weighted choice table of a group */
 #define GECKO_MAX_PORTS 4096     /* (address, port) pairs of all groups of a node */
 #define GECKO_MAX_FRAGMENTS 4096 /* fragmented packets remembered at once (LRU: a lost one costs one retransmission) */
@@ -27,18 +28,24 @@ enum gecko_flow_state {
 	GECKO_FLOW_KERNEL = 4,   /* nobody's: the kernel may answer (RST) */
 };
 
-#define GECKO_FLOW_F_SYN 1       /* made by a SYN at the contact, no later packet seen yet */
 #define GECKO_FLOW_F_CLOSING 2   /* ended at its owner: a new SYN starts a new connection */
 
 struct gecko_flow {
 	__u64 epoch;             /* of the ownership this entry came from */
-	__u64 last_seen_ns;      /* CLOCK_MONOTONIC of the last packet; up to a clock tick (10 ms) early while forwarding */
+	__u64 last_seen_ns;      /* CLOCK_MONOTONIC of the last packet or change by user space; up to a clock tick (10 ms) early while forwarding */
 	__u64 last_passed_ns;    /* ... of the last packet passed up: the freeze barrier waits for it */
 	__u64 packets;
 	__u32 max_end_seq;       /* highest sequence number + length passed up (a hole is there while rcv_nxt is below) */
 	__u16 node;              /* index into the node table */
 	__u8 state;              /* enum gecko_flow_state */
 	__u8 flags;
+};
+
+/* A new connection that a SYN started on another node, until its owner says so (a hint makes a gecko_flow of it). */
+struct gecko_new_flow {
+	__u64 last_seen_ns;
+	__u16 node;
+	__u16 pad[3];
 };
 
 struct gecko_group_key {         /* one entry per (address, port) */

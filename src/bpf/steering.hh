@@ -32,7 +32,7 @@ class FlowTable {
   Result<std::optional<gecko_flow>> get(const Flow& flow) const;
   // Create or replace. Errors: limit (table full), permission (kernel older than 5.19 without CAP_BPF).
   Status put(const Flow& flow, const gecko_flow& entry);
-  // Changes state/node/epoch, keeps the counters the program wrote. Creates the entry if missing.
+  // Changes state/node/epoch, keeps the counters the program wrote; counts as seen now. Creates the entry if missing.
   Status set(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags = 0);
   Status erase(const Flow& flow);  // missing is not an error
   Status for_each(const std::function<void(const Flow&, const gecko_flow&)>& visit) const;

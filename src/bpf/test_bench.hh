@@ -29,6 +29,8 @@ std::string describe(const Outcome& outcome);
 inline const Address kNode0 = *Address::parse("2001:db8:a::1"), kNode1 = *Address::parse("2001:db8:a::2"), kNode2 = *Address::parse("2001:db8:a::3");
 inline const Address kStranger = *Address::parse("2001:db8:a::99");
 
+inline const Address kFrameType4 = *Address::parse("8.0.0.80"), kFrameType6 = *Address::parse("2001:db8:86dd::80");
+
 // A family's cast: one group with ports 80 and 443 and outbound ports 30000..30299 (nodes 0, 1, 2), and a client.
 struct Family {
   Address group, client, router, other;
@@ -48,10 +50,15 @@ class Bench : public testing::TestWithParam<bool> {  // true: IPv4
   const Family& family() const { return GetParam() ? kV4 : kV6; }
   static Steering& steering();
   FlowTable& flows() { return steering().flows(); }
+  // Where the SYN of this flow has been sent.
+  std::optional<gecko_new_flow> recent(const Flow& flow);
+  void remember_recent(const Flow& flow, const gecko_new_flow& entry);
   // The group as this node sees it; `change` bends it.
   void set_group(const std::function<void(GroupSteering&)>& change = {});
   Outcome ingress(const Bytes& ip_packet, uint32_t gso_size = 0) { return run(Steering::Program::ingress, ethernet(ip_packet), gso_size); }
   Outcome egress(const Bytes& ip_packet, uint32_t gso_size = 0) { return run(Steering::Program::egress, ethernet(ip_packet), gso_size); }
+  // Written to the hold device. Its source must be in kFrameType4 or kFrameType6.
+  Outcome hold(const Bytes& ip_packet);
   Outcome run(Steering::Program program, const Bytes& frame, uint32_t gso_size = 0);
   // Ingress, without looking at counters: for many packets.
   Verdict run_verdict(const Bytes& frame);

@@ -205,7 +205,14 @@ void kernel(Daemon& daemon, const Reply& reply) {
   Json counters;
   if (const auto values = daemon.steering_counters())
     for (size_t i = 0; i < GECKO_C_COUNT; ++i) counters[kCounters[i]] = (*values)[i];
-  reply(dump({{"schema", "gecko.kernel/1"}, {"objects", objects}, {"counters", counters}}));
+  Json flows;
+  static constexpr const char* kStates[] = {nullptr, "mine", "forward", "hold", "kernel"};
+  for (size_t state = 1; state < std::size(kStates); ++state) {
+    size_t count = 0;
+    for (const auto& group : daemon.groups()) count += group->entries()[state];
+    flows[kStates[state]] = count;
+  }
+  reply(dump({{"schema", "gecko.kernel/1"}, {"objects", objects}, {"counters", counters}, {"flows", flows}}));
 }
 
 }  // namespace

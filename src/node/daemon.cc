@@ -61,11 +61,16 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors)
                     exit_code_ = 1;
                     loop_.stop();
                   }),
-      hold_(loop, std::move(descriptors.hold_device), flows_, hold_limits(options), encap_mtu(options), [this](const Flow& flow) {
-        for (auto& group : groups_)
-          if (group->owns_address(flow)) return group->unknown_flow(flow);
-        hold_.drop(flow);
-      }) {}
+      hold_(loop, std::move(descriptors.hold_device), flows_, hold_limits(options), encap_mtu(options),
+            {.unknown =
+                 [this](const Flow& flow) {
+                   for (auto& group : groups_)
+                     if (group->owns_address(flow)) return group->unknown_flow(flow);
+                   hold_.drop(flow);
+                 },
+             .is_group = [this](const Address& address) {
+               return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
+             }}) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups

@@ -162,6 +162,8 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       run_actions();
       elect();
       if (contact_ == peer.index) send_owned_flows(peer);
+      // While we were away it may have been contact, and the segment may believe that it still is.
+      if (is_contact()) take_contact_role();
       ask_newcomer(peer);
       membership_changed();
     });

@@ -64,6 +64,8 @@ class Group {
   const GroupCounters& counters() const { return counters_; }
   size_t applications() const;
   const std::string& digest() const { return digest_; }
+  // Flow entries of this group here, by gecko_flow_state, when they were last swept.
+  const std::array<size_t, GECKO_FLOW_KERNEL + 1>& entries() const { return entries_; }
   std::shared_ptr<net::TlsContext> tls() const { return tls_; }
 
   // Applications.
@@ -155,6 +157,12 @@ class Group {
   void forget(const ConnId& id, bool tell);
   void hint(const wire::Hint& hint);
   void tell_contact(const Flow& flow, uint16_t owner, uint64_t epoch);
+  void tell_contact_soon(const Flow& flow, const ConnId& id);
+  void tell_due();
+  bool spoken_for(const Flow& flow) const;
+  bool taken_back(const wire::Hint& hint) const;
+  bool room_for_others() const;
+  void sweep_own(const std::vector<std::pair<Flow, gecko_flow_state>>& own);
   void send_owned_flows(Peer& to);
   void on_closed(const wire::Closed& m);
   void on_ask_owner(Peer& peer, const wire::AskOwner& m);
@@ -165,6 +173,8 @@ class Group {
   std::vector<core::Load> loads() const;
   void elect();
   void become(uint16_t contact);
+  void take_contact_role();
+  void role_changed(const Status& status) const;
   void program_new_connections();
 
   Daemon& daemon_;
@@ -201,9 +211,11 @@ class Group {
     bool counted = false;    // in moving_bytes_
   };
   struct Taking {            // acceptor's side
+    Flow flow;
     uint64_t token = 0;
     Fd fd;                   // active, until delivered
     bool held = false;       // steering was turned to hold for it
+    bool failed = false;     // could not be brought to life after commit: its donor takes it back in a moment
   };
   struct ComingAhead {       // acceptor's side, until the state is here
     uint64_t token = 0;
@@ -237,6 +249,13 @@ class Group {
   void answered_by_nobody(const Flow& flow);
   void ask_again_at(const Flow& flow, Time when);
   void ask_newcomer(Peer& peer);
+
+  std::vector<std::pair<Flow, ConnId>> due_;      // new connections the contact has not been told of
+  bool telling_ = false;
+  size_t table_used_ = 0, kernel_entries_ = 0;    // flow entries of this node at the last sweep and others' since; "the kernel may answer" since
+  std::array<size_t, GECKO_FLOW_KERNEL + 1> entries_{};
+  size_t own_checked_ = 0;                        // where the next sweep goes on
+  Time refreshed_{}, announced_{};
 
   const core::PolicyKind policy_;
   core::PolicyState policy_state_;

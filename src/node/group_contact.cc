@@ -46,20 +46,27 @@ void Group::become(uint16_t contact) {
   former_contact_ = contact_;
   contact_ = contact;
   log_info("group '" + config_.name + "': the contact is " + config_.nodes[contact].name + (contact == self_ ? " (this node)" : ""));
-  const auto report = [this](Status status) {
-    if (!status) log_error("group '" + config_.name + "': changing the contact role: " + status.error().message);
-  };
   if (contact == self_) {
-    daemon_.privileged().contact(index_, number(self_), true, report);
+    take_contact_role();
   } else {
     if (peers_[contact].up()) send_owned_flows(peers_[contact]);
     const std::weak_ptr<bool> alive = alive_;
-    daemon_.loop().at(daemon_.loop().now() + (was ? kOverlap : Duration{}), [this, alive, report] {
+    daemon_.loop().at(daemon_.loop().now() + (was ? kOverlap : Duration{}), [this, alive] {
       if (alive.expired() || is_contact()) return;
-      daemon_.privileged().contact(index_, number(contact_), false, report);
+      daemon_.privileged().contact(index_, number(contact_), false, [this](const Status& status) { role_changed(status); });
     });
   }
   membership_changed();
+}
+
+// Also when it has the role already: it announces the address to the segment, where another node may have done so since.
+void Group::take_contact_role() {
+  announced_ = daemon_.loop().now();
+  daemon_.privileged().contact(index_, number(self_), true, [this](const Status& status) { role_changed(status); });
+}
+
+void Group::role_changed(const Status& status) const {
+  if (!status) log_error("group '" + config_.name + "': changing the contact role: " + status.error().message);
 }
 
 std::vector<core::Load> Group::loads() const {

@@ -12,13 +12,25 @@ namespace {
 constexpr uint64_t kNs = 1000000000;
 // TIME_WAIT lasts 60 s: as long may packets of an ended connection have to find its last owner.
 constexpr uint64_t kClosedFor = 65 * kNs;
-// Linux gives up a half-open connection after 63 s (5 retransmissions of SYN-ACK).
-constexpr uint64_t kHalfOpenFor = 75 * kNs;
-// A contact's hint about a silent connection; if a packet comes later the owner is asked for again.
+// What no owner has confirmed (epoch 0), and is asked for again when a packet comes later.
+constexpr uint64_t kUnconfirmedFor = 75 * kNs;
+// A contact's hint about a silent connection. Owners say it again before it is over: what comes after an hour still finds its way at once.
 constexpr uint64_t kHintFor = 3600 * kNs;
+constexpr Duration kRefresh = std::chrono::minutes(20);
 constexpr uint64_t kKernelMayAnswerFor = 1 * kNs;
 constexpr Duration kQuestionTimeout = std::chrono::seconds(1);
 constexpr size_t kMaxQuestions = 4096;
+// New connections are told to the contact together; until then it knows them by their SYN.
+constexpr Duration kTellTogether = std::chrono::milliseconds(50);
+// Entries that only this node's own connections and moves may use: hints and resets that anybody can cause leave so much of the table.
+constexpr size_t kReserve = 32768;
+// "The kernel may answer" entries between two sweeps. Beyond, every packet of a stray is asked for.
+constexpr size_t kMaxKernelEntries = 16384;
+// After a restart the applications come back with their connections (libgecko retries for 5 s and is quick); only then an entry that
+// nobody has claimed is a leftover. So many are looked at per sweep: a look is a system call or two.
+constexpr Duration kClaimTime = std::chrono::seconds(15);
+constexpr size_t kLooksPerSweep = 512;
+constexpr Duration kAnnounceEvery = std::chrono::seconds(30);
 // A node that fell silent may only have been cut off, this one too: after the cable heals a link takes up to a second's backoff and a
 // handshake. For so long nobody is told that his connection does not exist.
 constexpr Duration kSilentPatience = std::chrono::seconds(3);
@@ -38,9 +50,38 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
   if (const auto old = by_flow_.find(m.flow); old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
   GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch));
   remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}});
-  // After a restart of this daemon the contact may have forgotten, or be another one.
-  if (m.epoch > 1 && !is_contact()) tell_contact(m.flow, self_, m.epoch);
+  // After a restart of this daemon the contact may have forgotten, or be another one. A new one the contact knows by its SYN alone.
+  if (!is_contact()) {
+    if (m.epoch > 1) tell_contact(m.flow, self_, m.epoch);
+    else tell_contact_soon(m.flow, m.id);
+  }
   return {};
+}
+
+void Group::tell_contact_soon(const Flow& flow, const ConnId& id) {
+  due_.emplace_back(flow, id);
+  if (due_.size() >= wire::kMaxHints) return tell_due();
+  if (std::exchange(telling_, true)) return;
+  const std::weak_ptr<bool> alive = alive_;
+  daemon_.loop().at(daemon_.loop().now() + kTellTogether, [this, alive] {
+    if (alive.expired()) return;
+    telling_ = false;
+    tell_due();
+  });
+}
+
+void Group::tell_due() {
+  const auto due = std::exchange(due_, {});
+  if (is_contact() || contact_ >= peers_.size() || !peers_[contact_].up()) return;   // a new contact is told of all
+  wire::Hints hints;
+  for (const auto& [flow, id] : due) {
+    const auto it = connections_.find(id);
+    // One that is on its way may be the contact's own by now: the move tells it.
+    if (it == connections_.end() || it->second.moving || it->second.epoch != 1) continue;
+    hints.hints.push_back({flow, self_, 1});
+    if (hints.hints.size() == wire::kMaxHints) peers_[contact_].send(LinkType::hints, std::exchange(hints, {}));
+  }
+  if (!hints.hints.empty()) peers_[contact_].send(LinkType::hints, hints);
 }
 
 void Group::closed(ApiSession& session, const ConnId& id) {
@@ -78,6 +119,7 @@ void Group::forget(const ConnId& id, bool tell) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return;
   const Connection connection = it->second;
+  if (tell && connection.epoch == 1 && !due_.empty()) tell_due();   // first that it lives, then that it has ended
   if (connection.session != nullptr) --connection.session->connections;
   connections_.erase(it);
   drain_.ended(id);
@@ -105,6 +147,7 @@ void Group::tell_contact(const Flow& flow, uint16_t owner, uint64_t epoch) {
 void Group::send_owned_flows(Peer& to) {
   wire::Hints hints;
   for (const auto& [id, connection] : connections_) {
+    if (connection.moving) continue;   // its move says where it is
     hints.hints.push_back({connection.flow, self_, connection.epoch});
     if (hints.hints.size() == wire::kMaxHints) {
       to.send(LinkType::hints, hints);
@@ -121,12 +164,37 @@ void Group::hint(const wire::Hint& h) {
   if (*entry) {
     // What this node owns or is being given is known better here; an older story does not overwrite a newer one.
     if ((*entry)->state == GECKO_FLOW_MINE && by_flow_.contains(h.flow)) return;
-    if ((*entry)->state == GECKO_FLOW_HOLD && !questions_.contains(h.flow)) return;
+    if ((*entry)->state == GECKO_FLOW_HOLD && !questions_.contains(h.flow)) {
+      if (taken_back(h)) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+      return;
+    }
     if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch > h.epoch) return;
-    if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch == h.epoch && (*entry)->node == number(h.owner) && (*entry)->flags == 0 && !questions_.contains(h.flow)) return;
+    // Both ends of a move say it, and owners say it again now and then; only the latter must be noted.
+    if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch == h.epoch && (*entry)->node == number(h.owner) && (*entry)->flags == 0 &&
+        !questions_.contains(h.flow) && static_cast<uint64_t>(monotonic_now().time_since_epoch().count()) < (*entry)->last_seen_ns + kNs)
+      return;
+  } else if (!room_for_others()) {
+    return;
+  } else {
+    ++table_used_;
   }
   if (questions_.erase(h.flow) != 0) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
   else (void)daemon_.flows().set(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+}
+
+// The donor speaks of it as its own while it is on its way here: it has taken it back and the word of it was lost with a link. (A
+// connection on its way is never in a hint.) What waits goes to it; the silent socket here ends when the protocol says so.
+bool Group::taken_back(const wire::Hint& h) const {
+  return std::ranges::any_of(taking_, [&](const auto& taking) { return taking.second.flow == h.flow && taking.first.from == h.owner && !taking.second.fd; });
+}
+
+bool Group::room_for_others() const { return table_used_ + kernel_entries_ < GECKO_MAX_FLOWS - kReserve; }
+
+// Something in this process knows of the flow and sees to its entry.
+bool Group::spoken_for(const Flow& flow) const {
+  return by_flow_.contains(flow) || questions_.contains(flow) || daemon_.hold().holds(flow) ||
+         std::ranges::any_of(giving_, [&](const auto& giving) { return giving.second.flow == flow; }) ||
+         std::ranges::any_of(taking_, [&](const auto& taking) { return taking.second.flow == flow; });
 }
 
 // The contact got a packet of a connection that neither its table nor its kernel knows.
@@ -173,11 +241,14 @@ void Group::on_ask_owner(Peer& peer, const wire::AskOwner& m) {
     answer.epoch = connections_.at(own->second).epoch;
   } else if (belongs(config_, m.flow)) {
     const auto entry = daemon_.flows().get(m.flow);
-    // One being given away or taken right now is spoken for by its epoch; one the kernel alone knows waits in an accept queue.
-    if (entry && *entry && ((*entry)->state == GECKO_FLOW_HOLD || (*entry)->state == GECKO_FLOW_MINE)) {
+    const bool ours = entry && *entry && ((*entry)->state == GECKO_FLOW_HOLD || (*entry)->state == GECKO_FLOW_MINE);
+    // One being given away or taken right now is spoken for by its epoch; one the kernel alone knows waits in an accept queue, or its
+    // application has not come back yet. An entry alone says nothing: a crash may have left it.
+    if (ours && spoken_for(m.flow)) {
       answer.mine = true;
       answer.epoch = (*entry)->epoch;
-    } else if (!entry || !*entry) {
+    } else if (ours || !entry || !*entry) {
+      if (ours) answer.epoch = (*entry)->epoch;
       const auto has = kernel_has_socket(m.flow);
       answer.mine = has && *has;
     }
@@ -213,6 +284,8 @@ void Group::answered_by_nobody(const Flow& flow) {
   }
   if (orphaned != nullptr) {
     questions_.erase(question);
+    if (!room_for_others()) return daemon_.hold().drop(copy);
+    ++table_used_;
     (void)daemon_.hold().release(copy, GECKO_FLOW_FORWARD, number(orphaned->index), 0);
     return;
   }
@@ -220,21 +293,53 @@ void Group::answered_by_nobody(const Flow& flow) {
   if (silent && daemon_.loop().now() < patience_ends) return ask_again_at(copy, patience_ends);
   // Nobody's: this machine's kernel may tell the client so (a reset), instead of leaving it to time out.
   questions_.erase(question);
+  if (kernel_entries_ >= kMaxKernelEntries || !room_for_others()) return daemon_.hold().pass_up(copy);
+  ++kernel_entries_;
   (void)daemon_.hold().release(copy, GECKO_FLOW_KERNEL, number(self_), 0);
 }
 
 void Group::sweep() {
   drop_stale_ahead();
+  const Time round = daemon_.loop().now();
+  if (!is_contact() && round - refreshed_ > kRefresh && contact_ < peers_.size() && peers_[contact_].up()) {
+    if (refreshed_ != Time{}) send_owned_flows(peers_[contact_]);
+    refreshed_ = round;
+  }
+  // While all see each other there is one contact, and no doubt about which. A router or switch that has missed it learns it now.
+  if (is_contact() && round - announced_ > kAnnounceEvery && std::ranges::all_of(peers_, [](const Peer& p) { return p.up(); })) take_contact_role();
+
   const auto now = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
   std::vector<Flow> old;
+  std::vector<std::pair<Flow, gecko_flow_state>> own;
+  const bool claimed = round - daemon_.started() > kClaimTime;
+  table_used_ = kernel_entries_ = 0;
+  entries_ = {};
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
+    ++table_used_;
     if (!belongs(config_, flow)) return;
+    if (entry.state < entries_.size()) ++entries_[entry.state];
     const uint64_t idle = now > entry.last_seen_ns ? now - entry.last_seen_ns : 0;
     const bool hint_is_old = entry.state == GECKO_FLOW_FORWARD &&
-                             idle > ((entry.flags & GECKO_FLOW_F_CLOSING) != 0 ? kClosedFor : (entry.flags & GECKO_FLOW_F_SYN) != 0 ? kHalfOpenFor : kHintFor);
+                             idle > ((entry.flags & GECKO_FLOW_F_CLOSING) != 0 ? kClosedFor : entry.epoch == 0 ? kUnconfirmedFor : kHintFor);
     if (hint_is_old || (entry.state == GECKO_FLOW_KERNEL && idle > kKernelMayAnswerFor)) old.push_back(flow);
+    else if (claimed && (entry.state == GECKO_FLOW_MINE || entry.state == GECKO_FLOW_HOLD) && !by_flow_.contains(flow))
+      own.emplace_back(flow, static_cast<gecko_flow_state>(entry.state));
   });
   for (const auto& flow : old) (void)daemon_.flows().erase(flow);
+  sweep_own(own);
+}
+
+// Entries that say "mine" although nobody in this process knows the connection: left by a crash. Gone if the kernel does not know it either.
+void Group::sweep_own(const std::vector<std::pair<Flow, gecko_flow_state>>& own) {
+  if (own_checked_ >= own.size()) own_checked_ = 0;
+  for (size_t looks = 0; own_checked_ < own.size() && looks < kLooksPerSweep; ++own_checked_, ++looks) {
+    const auto& [flow, state] = own[own_checked_];
+    if (spoken_for(flow)) continue;
+    const auto has = kernel_has_socket(flow);
+    if (!has) return;
+    if (!*has) (void)daemon_.flows().erase(flow);
+    else if (state == GECKO_FLOW_HOLD) (void)daemon_.flows().set(flow, GECKO_FLOW_MINE, number(self_), 0);   // thawed by a privileged half that was alone
+  }
 }
 
 }  // namespace gecko::node

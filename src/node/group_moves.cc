@@ -21,6 +21,8 @@ constexpr Duration kHoleWait = std::chrono::milliseconds(2);
 constexpr int kHoleAttempts = 10;
 // In queues of connections that are on their way from this node, read out of the kernel and not yet confirmed.
 constexpr size_t kMaxMovingBytes = 64u << 20;
+// A message and two system calls at the donor.
+constexpr Duration kThawTime = std::chrono::milliseconds(5);
 constexpr Duration kBatchTimeout = std::chrono::seconds(20);
 // Of a client's connections at once: each is out of service until those before it are done, about 0.05 ms each on two cores. Fewer make
 // smaller batches and more wake-ups (CPU per handoff: 125 us with 32, 100 with 64, 90 with 128).
@@ -372,8 +374,14 @@ void Group::carry_out(core::Thaw& a) {
   if (it == giving_.end()) return;
   const uint64_t token = it->second.token;
   daemon_.privileged().thaw(token, [this, xid = a.xid, id = a.id, flow = a.flow, epoch = a.epoch](Status status) {
-    if (const auto connection = connections_.find(id); connection != connections_.end()) connection->second.epoch = epoch;
+    bool committed = false;
+    if (const auto connection = connections_.find(id); connection != connections_.end()) {
+      committed = connection->second.epoch != epoch;
+      connection->second.epoch = epoch;
+    }
     (void)daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch);
+    // The contact has been told of the acceptor: it must hear that the connection is back.
+    if (committed && status) tell_contact(flow, self_, epoch);
     handoff_.thawed(xid, std::move(status), daemon_.loop().now());
     run_actions();
   });
@@ -440,9 +448,12 @@ void Group::carry_out(core::Restore& a) {
   auto& taking = taking_[a.key];
   // From now on nothing of this flow may reach the silent socket: its filter would drop it and the client would have to send it again.
   taking.held = true;
+  taking.flow = a.flow;
   daemon_.hold().expect(a.flow);
   Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
   if (!held) {
+    daemon_.hold().drop(a.flow);
+    taking_.erase(a.key);
     if (ahead->token != 0) daemon_.privileged().retire(ahead->token);
     handoff_.restored(a.key, std::move(held), daemon_.loop().now());
     return;
@@ -458,10 +469,11 @@ void Group::carry_out(core::Restore& a) {
   daemon_.handoff_in_flight();
 }
 
-// The connection did not come after all: what waited here goes back to its owner.
+// The connection did not come after all: what waited here goes back to its owner, and so does what others send here until they have heard of
+// it. A new connection of the same name is nevertheless a new one (CLOSING).
 void Group::undo_hold(const Flow& flow, uint16_t owner) {
-  (void)daemon_.hold().release(flow, GECKO_FLOW_FORWARD, number(owner), 0);
-  if (!is_contact()) (void)daemon_.flows().erase(flow);
+  const auto released = daemon_.hold().release(flow, GECKO_FLOW_FORWARD, number(owner), 0);
+  if (released && !is_contact()) (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(owner), 0, GECKO_FLOW_F_CLOSING);
 }
 
 void Group::carry_out(core::Activate& a) {
@@ -474,6 +486,7 @@ void Group::carry_out(core::Activate& a) {
       ++counters_.in_ok;
     } else {
       ++counters_.in_failed;
+      if (const auto at = taking_.find(key); at != taking_.end()) at->second.failed = true;
     }
     handoff_.activated(key, fd ? Status{} : Status(fd.error()), daemon_.loop().now());
     run_actions();
@@ -494,8 +507,17 @@ void Group::carry_out(core::Destroy& a) {
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
   daemon_.privileged().retire(it->second.token);
+  const bool failed = it->second.failed;
   taking_.erase(it);
-  undo_hold(a.flow, a.key.from);
+  if (!failed) return undo_hold(a.flow, a.key.from);
+  // The donor has committed and still forwards to here; sent back at once, packets would go to and fro until it has heard and thawed.
+  const std::weak_ptr<bool> alive = alive_;
+  daemon_.loop().at(daemon_.loop().now() + kThawTime, [this, alive, flow = a.flow, from = a.key.from] {
+    if (alive.expired()) return;
+    const auto entry = daemon_.flows().get(flow);
+    const bool taken_again = std::ranges::any_of(taking_, [&](const auto& taking) { return taking.second.flow == flow; });
+    if (entry && *entry && (*entry)->state == GECKO_FLOW_HOLD && !taken_again) undo_hold(flow, from);
+  });
 }
 
 void Group::carry_out(core::DeliverLocal& a) {

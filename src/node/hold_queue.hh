@@ -2,14 +2,18 @@
 // hold device, here they are kept per flow, in order, within stated limits, and written back when the flow's new place is known.
 //
 // Also gets what the steering program cannot decide: packets of flows nobody here knows (a contact that has just taken over) and packets
-// too big to be encapsulated (answered with Packet Too Big here).
+// too big to be encapsulated (answered with Packet Too Big here; our own on their way home, too).
 #pragma once
 
+#include <deque>
 #include <functional>
+#include <map>
+#include <memory>
 #include <unordered_map>
 
 #include "bpf/steering.hh"
 #include "net/loop.hh"
+#include "node/packet_flow.hh"
 #include "wire/codec.hh"
 
 namespace gecko::node {
@@ -21,16 +25,26 @@ class HoldQueue {
     uint32_t packets = 65536;
     uint32_t packets_per_flow = 4096;   // a full 4 MB window in 1 KB segments; bulk flows come as 64 KB super-packets
   };
-  // `encap_mtu`: what Packet Too Big announces. `on_unknown`: called once per flow whose first packet was queued without anybody expecting it.
-  HoldQueue(net::Loop& loop, Fd device, bpf::FlowTable& flows, Limits limits, uint16_t encap_mtu, std::function<void(const Flow&)> on_unknown);
+  struct Asks {
+    // Called once per flow whose first packet was queued without anybody expecting it; from the loop, never from within a call to this
+    // object: it may release or drop the flow at once. Whoever it is must do so at some time.
+    std::function<void(const Flow&)> unknown;
+    std::function<bool(const Address&)> is_group;
+  };
+  // `encap_mtu`: what Packet Too Big announces.
+  HoldQueue(net::Loop& loop, Fd device, bpf::FlowTable& flows, Limits limits, uint16_t encap_mtu, Asks asks);
   ~HoldQueue();
 
   // Packets of this flow are going to come, and whoever says so will release or drop them.
   void expect(const Flow& flow);
   // Sends the flow to `node` (self: up to this machine's TCP) from now on, what waited first, in order; the entry ends in `final_state`.
-  // Also the way back from a hold: release(flow, MINE, self, epoch).
+  // Also the way back from a hold: release(flow, MINE, self, epoch). On an error (table full) the packets are dropped and counted, the
+  // entry is as it was, and the next packet of an unknown flow is a question again.
   Status release(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch);
   void drop(const Flow& flow);
+  // What waited goes to this machine's TCP, and no entry is made: for a flow that has none.
+  void pass_up(const Flow& flow);
+  bool holds(const Flow& flow) const { return queues_.contains(flow); }
   Status inject(wire::ByteView packet);   // a packet of our own making, out to wherever it is addressed
 
   size_t packets() const { return packets_; }
@@ -41,18 +55,33 @@ class HoldQueue {
   struct Queue {
     std::vector<wire::Bytes> packets;   // each: virtio_net_hdr, then the IP packet
   };
-  void read_device();
+  struct FragmentKey {
+    Address local, peer;
+    uint32_t id;
+    uint8_t proto;
+    auto operator<=>(const FragmentKey&) const = default;
+  };
+  void read_device(size_t at_most);
+  void take(std::span<const uint8_t> framed);
+  std::optional<PacketKey> find_key(wire::ByteView packet);
+  void answer_too_big(wire::ByteView packet);
+  void ask();
   void write_queue(const Flow& flow);
   net::Loop& loop_;
   Fd device_;
   bpf::FlowTable& flows_;
   Limits limits_;
   uint16_t encap_mtu_;
-  std::function<void(const Flow&)> on_unknown_;
+  Asks asks_;
   std::unordered_map<Flow, Queue> queues_;
+  std::vector<Flow> unasked_;           // queued, and `unknown` not called yet
+  bool ask_deferred_ = false;
+  std::map<FragmentKey, std::pair<uint16_t, uint16_t>> fragments_;   // ports (local, peer) of first fragments that came by here
+  std::deque<FragmentKey> fragment_order_;
   wire::Bytes buffer_;
   size_t packets_ = 0;
   uint64_t bytes_ = 0, dropped_ = 0;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 
 }  // namespace gecko::node

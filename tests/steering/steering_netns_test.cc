@@ -232,14 +232,9 @@ TEST_P(SteeringNet, SynSpread) {
     const Fd& server = *by_port.at(must(flow_of(c)).peer.port);
     transfer(c, server, 5000, 5000);
   }
-  std::map<int, int> entries;
-  EXPECT_OK(n0().steering->flows().for_each([&](const Flow&, const gecko_flow& e) {
-    EXPECT_EQ(e.state, GECKO_FLOW_FORWARD);
-    EXPECT_EQ(e.flags, 0);
-    ++entries[e.node];
-  }));
-  EXPECT_EQ(entries[1], 10);
-  EXPECT_EQ(entries[2], 10);
+  size_t entries = 0;
+  EXPECT_OK(n0().steering->flows().for_each([&](const Flow&, const gecko_flow&) { ++entries; }));
+  EXPECT_EQ(entries, 0u) << "until their owners have spoken, new connections are no entries";
 }
 
 TEST_P(SteeringNet, PathMtuErrorsFindTheOwner) {

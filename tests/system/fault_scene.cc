@@ -63,9 +63,11 @@ void kill_process(pid_t pid) {
   })) << "process " << pid << " does not end";
 }
 
-void FaultTest::SetUp() {
+void FaultTest::SetUp() { set_up({.name = "flt"}); }
+
+void FaultTest::set_up(const kit::SceneOptions& options) {
   kit::raise_descriptor_limit();
-  auto up = kit::Scene::up({.name = "flt"});
+  auto up = kit::Scene::up(options);
   ASSERT_TRUE(up) << up.error().message;
   scene_ = std::move(*up);
   auto swarm = kit::Swarm::start(scene_->in_client());

@@ -35,6 +35,8 @@ class FaultTest : public ::testing::Test {
   void SetUp() override;
   void TearDown() override;   // no client lost a byte (unless the test said how many may end); a failure quotes the logs
 
+  void set_up(const kit::SceneOptions& options);   // what SetUp does, with another lab
+
   kit::Scene& scene() { return *scene_; }
   const lab::Lab& lab() { return scene_->lab(); }
   kit::Operator& ask() { return scene_->ask(); }

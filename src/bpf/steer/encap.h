@@ -52,7 +52,8 @@ static __always_inline void fill_outer(struct ipv6hdr *outer, const struct packe
 	outer->flow_lbl[0] = (p->traffic_class << 4 & 0xf0) | label >> 16;
 	outer->flow_lbl[1] = label >> 8;
 	outer->flow_lbl[2] = label;
-	outer->payload_len = bpf_htons(p->length);
+	/* Zero above 64 KB: every segment it is cut into gets its own (BIG TCP). */
+	outer->payload_len = p->length > 0xffff ? 0 : bpf_htons(p->length);
 	outer->nexthdr = IS_V6(p) ? IPPROTO_IPV6 : IPPROTO_IPIP;
 	outer->hop_limit = OUTER_HOP_LIMIT;
 	__builtin_memcpy(&outer->saddr, source->underlay, 16);
@@ -84,7 +85,7 @@ static __always_inline int encapsulate(struct __sk_buff *skb, const struct packe
 	} head = {};
 	__u32 at = p->l3;
 
-	if (!source || !target || p->length > 0xffff)
+	if (!source || !target || (p->length > 0xffff && !skb->gso_size))
 		return -1;
 	fill_outer(&head.outer, p, source, target);
 	head.inner = p->start;

@@ -56,11 +56,6 @@ static __always_inline struct decision decide_known(struct gecko_flow *flow, uni
 	__u64 now;
 
 	__sync_fetch_and_add(&flow->packets, 1);
-	if (control.flags & GECKO_FLOW_F_SYN && !is_pure_syn(p)) {
-		const union control mask = { .node = 0xffff, .state = 0xff, .flags = (__u8)~GECKO_FLOW_F_SYN };
-
-		__sync_fetch_and_and(CONTROL_WORD(flow), mask.word);
-	}
 	d.action = ACTION_PASS;
 	d.reason = GECKO_C_PASSED;
 	/* "Forward to me" is a hint that has come true: pass. */
@@ -106,12 +101,37 @@ static __always_inline __u32 choose_node(const struct gecko_group *group)
 
 static const struct decision kPass = { .action = ACTION_PASS, .reason = GECKO_C_PASSED };
 
+/* Linux gives up a half-open connection after 63 s (5 repetitions of the SYN-ACK). Older: the next SYN is a new connection. */
+#define NEW_FLOW_NS 75000000000ull
+
+/* Where the SYN of this connection went. */
+static __always_inline int decide_new(const struct packet *p, int kind, struct decision *d)
+{
+	struct gecko_new_flow *recent = bpf_map_lookup_elem(&gecko_news, &p->key);
+	__u64 now;
+
+	if (!recent)
+		return 0;
+	now = bpf_ktime_get_coarse_ns();
+	if (now - recent->last_seen_ns > NEW_FLOW_NS && now > recent->last_seen_ns) {
+		bpf_map_delete_elem(&gecko_news, &p->key);
+		return 0;
+	}
+	recent->last_seen_ns = now;
+	if (kind == TRANSPORT_ICMP_ERROR)
+		count(GECKO_C_ICMP_STEERED);
+	d->action = ACTION_FORWARD;
+	d->reason = GECKO_C_FORWARDED;
+	d->node = recent->node;
+	return 1;
+}
+
 /* A new connection. Only a contact with a policy does more than accept it here. */
 static __always_inline struct decision decide_syn(struct __sk_buff *skb, const struct packet *p)
 {
 	const struct gecko_group *group = find_group(p);
 	struct decision d = kPass;
-	struct gecko_flow flow = {};
+	struct gecko_new_flow recent = {};
 	__u32 node;
 	int error;
 
@@ -123,17 +143,14 @@ static __always_inline struct decision decide_syn(struct __sk_buff *skb, const s
 	node = choose_node(group);
 	if (node == group->self || !node_of(node))
 		return d;
-	flow.state = GECKO_FLOW_FORWARD;
-	flow.flags = GECKO_FLOW_F_SYN;
-	flow.node = node;
-	flow.packets = 1;
-	flow.last_seen_ns = bpf_ktime_get_ns();
-	error = bpf_map_update_elem(&gecko_flows, &p->key, &flow, BPF_NOEXIST);
+	recent.node = node;
+	recent.last_seen_ns = bpf_ktime_get_coarse_ns();
+	error = bpf_map_update_elem(&gecko_news, &p->key, &recent, BPF_NOEXIST);
 	if (error == -17 /* EEXIST: the same SYN on another CPU */) {
-		const struct gecko_flow *other = bpf_map_lookup_elem(&gecko_flows, &p->key);
+		const struct gecko_new_flow *other = bpf_map_lookup_elem(&gecko_news, &p->key);
 
-		if (other && control_of(other).state == GECKO_FLOW_FORWARD)
-			node = control_of(other).node;
+		if (other)
+			node = other->node;
 	} else if (error) {
 		d.action = ACTION_DROP;
 		d.reason = GECKO_C_SYN_REFUSED_FULL;
@@ -161,32 +178,45 @@ static __always_inline int outbound_owner(const struct gecko_address *address, c
 	return address->outbound_node[slice];
 }
 
+/* Without an entry, and not new. What another node has sent here is never sent on: two nodes with different beliefs would play ball with it. */
 static __always_inline struct decision decide_unknown(struct __sk_buff *skb, const struct packet *p, const struct gecko_address *address, int kind)
 {
+	const int owner = outbound_owner(address, p);
+	__u32 contact = address->flags & GECKO_GROUP_F_CONTACT, contact_node = address->contact;
 	struct decision d = kPass;
-	const struct gecko_group *group;
-	int owner;
+	int to = -1;
 
-	if (!(address->flags & GECKO_GROUP_F_CONTACT))
-		return d;
-	owner = outbound_owner(address, p);
-	if (owner >= 0) {
-		if (owner == address->self || (kind == TRANSPORT_TCP && kernel_knows(skb, p)))
+	if (owner < 0) {
+		/* Groups that share an address may have different contacts. */
+		const struct gecko_group *group = find_group(p);
+
+		if (!group)
 			return d;
-		if (kind == TRANSPORT_ICMP_ERROR)
-			count(GECKO_C_ICMP_STEERED);
-		d.action = ACTION_FORWARD;
-		d.reason = GECKO_C_FORWARDED;
-		d.node = owner;
+		contact = group->flags & GECKO_GROUP_F_CONTACT;
+		contact_node = group->contact;
+	}
+	if (!contact && p->outer && owner != address->self)
+		return d;
+	if (kind == TRANSPORT_TCP && kernel_knows(skb, p))
+		return d;
+	/* Not the contact, and yet the router has sent it to us: we were the contact, and somebody has missed the news. */
+	if (owner != address->self)
+		to = contact ? owner : (int)contact_node;
+	if (to < 0) {
+		/* A moved connection of our slice whose owner nobody has named for long, or a flow that a former contact knew. */
+		if (kind == TRANSPORT_TCP) {
+			d.action = ACTION_HOLD;
+			d.reason = GECKO_C_UNKNOWN_HELD;
+		}
 		return d;
 	}
+	if (to == address->self || !node_of(to))
+		return d;
 	if (kind == TRANSPORT_ICMP_ERROR)
-		return d;
-	group = find_group(p);
-	if (!group || !(group->flags & GECKO_GROUP_F_CONTACT) || kernel_knows(skb, p))
-		return d;
-	d.action = ACTION_HOLD;
-	d.reason = GECKO_C_UNKNOWN_HELD;
+		count(GECKO_C_ICMP_STEERED);
+	d.action = ACTION_FORWARD;
+	d.reason = GECKO_C_FORWARDED;
+	d.node = to;
 	return d;
 }
 
@@ -195,6 +225,7 @@ static __always_inline struct decision decide(struct __sk_buff *skb, const struc
 {
 	const int syn = kind == TRANSPORT_TCP && is_pure_syn(p);
 	struct gecko_flow *flow = bpf_map_lookup_elem(&gecko_flows, &p->key);
+	struct decision d = kPass;
 
 	if (flow) {
 		const union control control = control_of(flow);
@@ -204,12 +235,14 @@ static __always_inline struct decision decide(struct __sk_buff *skb, const struc
 		if (!syn || !over || from_hold)
 			return decide_known(flow, control, p, kind, address->self, from_hold);
 		bpf_map_delete_elem(&gecko_flows, &p->key);
+		bpf_map_delete_elem(&gecko_news, &p->key);
 	}
 	if (from_hold) {
-		struct decision d = kPass;
-
 		d.reason = GECKO_C_RELEASED;
 		return d;
 	}
+	/* What another node has sent here is not sent on (decide_unknown), but the contact is who has to know. */
+	if ((!p->outer || address->flags & GECKO_GROUP_F_CONTACT) && decide_new(p, kind, &d))
+		return d;
 	return syn ? decide_syn(skb, p) : decide_unknown(skb, p, address, kind);
 }

@@ -26,6 +26,16 @@ struct {
 	__type(value, struct gecko_flow);
 } gecko_flows SEC(".maps");
 
+/* What a SYN alone has made is in a place of its own and LRU: SYNs cost their sender nothing, and must not crowd out what owners have said.
+ * A flow that is displaced from here before its owner spoke is held and asked for, like every unknown one. Preallocated (as LRU has to
+ * be): 7 MB. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, GECKO_MAX_NEW_FLOWS);
+	__type(key, struct gecko_flow_key);
+	__type(value, struct gecko_new_flow);
+} gecko_news SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GECKO_MAX_PORTS);

@@ -79,6 +79,9 @@ static __always_inline int read_ip4(struct __sk_buff *skb, struct packet *p)
 	if (bpf_skb_load_bytes(skb, p->l3, &ip, sizeof ip))
 		return -1;
 	p->length = bpf_ntohs(ip.tot_len);
+	/* Zero: a GSO packet above 64 KB (BIG TCP, Linux 6.3). */
+	if (!ip.tot_len && skb->gso_size)
+		p->length = skb->len - p->l3;
 	if (ip.version != 4 || ip.ihl < 5 || p->length < ip.ihl * 4u || p->length > skb->len - p->l3)
 		return -1;
 	__builtin_memcpy(&p->start, &ip, sizeof p->start);

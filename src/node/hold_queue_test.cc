@@ -1,0 +1,201 @@
+// The hold queue between a device (here: a socket pair that keeps message boundaries as a TUN does) and a real flow table.
+#include "node/hold_queue.hh"
+
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+namespace gecko::node {
+namespace {
+
+using wire::Bytes;
+constexpr size_t kVnet = 10;
+constexpr uint16_t kSelf = 0, kMtu = 1460;
+const Address kGroup = *Address::parse("2001:db8:f::80"), kClient = *Address::parse("2001:db8:c::1");
+
+Flow flow(uint16_t client_port) { return {{kGroup, 80}, {kClient, client_port}}; }
+
+Bytes ip6(const Address& from, const Address& to, uint8_t next, const Bytes& payload) {
+  Bytes p(40);
+  p[0] = 0x60;
+  p[4] = static_cast<uint8_t>(payload.size() >> 8);
+  p[5] = static_cast<uint8_t>(payload.size());
+  p[6] = next;
+  p[7] = 64;
+  std::copy(from.bytes.begin(), from.bytes.end(), p.begin() + 8);
+  std::copy(to.bytes.begin(), to.bytes.end(), p.begin() + 24);
+  p.insert(p.end(), payload.begin(), payload.end());
+  return p;
+}
+
+Bytes segment(uint16_t from, uint16_t to, size_t payload = 0) {
+  Bytes t(20 + payload);
+  t[0] = static_cast<uint8_t>(from >> 8), t[1] = static_cast<uint8_t>(from);
+  t[2] = static_cast<uint8_t>(to >> 8), t[3] = static_cast<uint8_t>(to);
+  t[12] = 0x50, t[13] = 0x10;
+  return t;
+}
+
+Bytes ack(uint16_t client_port, size_t payload = 0) { return ip6(kClient, kGroup, IPPROTO_TCP, segment(client_port, 80, payload)); }
+
+class HoldQueueTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    int pair[2];
+    ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    kernel_ = Fd(pair[0]);
+    make(Fd(pair[1]), 1024);
+  }
+  void make(Fd device, uint32_t entries) {
+    LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+    Fd map(::bpf_map_create(BPF_MAP_TYPE_HASH, "hold_queue_test", sizeof(gecko_flow_key), sizeof(gecko_flow), entries, &opts));
+    ASSERT_TRUE(map) << strerror(errno);
+    table_ = bpf::FlowTable(std::move(map));
+    queue_ = std::make_unique<HoldQueue>(loop_, std::move(device), table_, limits_, kMtu,
+                                         HoldQueue::Asks{[this](const Flow& f) {
+                                                           ++depth_;
+                                                           deepest_ = std::max(deepest_, depth_);
+                                                           asked_.push_back(f);
+                                                           if (answer_) answer_(f);
+                                                           --depth_;
+                                                         },
+                                                         [](const Address& a) { return a == kGroup; }});
+  }
+  void arrives(const Bytes& packet, uint16_t gso_size = 0) {
+    Bytes framed(kVnet);
+    framed[1] = gso_size != 0 ? 4 : 0;
+    std::memcpy(framed.data() + 4, &gso_size, 2);
+    framed.insert(framed.end(), packet.begin(), packet.end());
+    ASSERT_EQ(::write(kernel_.get(), framed.data(), framed.size()), static_cast<ssize_t>(framed.size())) << strerror(errno);
+  }
+  void run() { loop_.run_once({}); }
+  // What has been written to the device, in order.
+  std::vector<Bytes> written() {
+    std::vector<Bytes> all;
+    Bytes b(70000);
+    for (ssize_t n; (n = ::read(kernel_.get(), b.data(), b.size())) > 0;) all.emplace_back(b.begin() + kVnet, b.begin() + n);
+    return all;
+  }
+  gecko_flow_state state(const Flow& f) {
+    const auto entry = table_.get(f);
+    return entry && *entry ? static_cast<gecko_flow_state>((*entry)->state) : gecko_flow_state{};
+  }
+
+  net::Loop loop_;
+  Fd kernel_;
+  bpf::FlowTable table_;
+  HoldQueue::Limits limits_;
+  std::unique_ptr<HoldQueue> queue_;
+  std::function<void(const Flow&)> answer_;
+  std::vector<Flow> asked_;
+  int depth_ = 0, deepest_ = 0;
+};
+
+// A contact without peers answers at once, and answering reads the device again: once this was one level of stack per flow.
+TEST_F(HoldQueueTest, AnAnswerAtOnceDoesNotNest) {
+  answer_ = [&](const Flow& f) { ASSERT_TRUE(queue_->release(f, GECKO_FLOW_KERNEL, kSelf, 0)); };
+  for (uint16_t port = 1; port <= 9; ++port) arrives(ack(port));
+  for (int i = 0; i < 20; ++i) run();
+  EXPECT_EQ(asked_.size(), 9u);
+  EXPECT_EQ(deepest_, 1);
+  EXPECT_EQ(written().size(), 9u);
+  EXPECT_EQ(queue_->packets(), 0u);
+}
+
+TEST_F(HoldQueueTest, WhatComesWhileAFlowIsReleasedIsAskedForAfterwards) {
+  queue_->expect(flow(1));
+  arrives(ack(1));
+  arrives(ack(2));
+  ASSERT_TRUE(queue_->release(flow(1), GECKO_FLOW_MINE, kSelf, 1));   // reads both
+  EXPECT_TRUE(asked_.empty()) << "asked from within a release";
+  run();
+  ASSERT_EQ(asked_.size(), 1u);
+  EXPECT_EQ(asked_[0], flow(2));
+  EXPECT_EQ(written().size(), 1u);
+}
+
+TEST_F(HoldQueueTest, AFullTableLeavesNothingBehind) {
+  queue_.reset();
+  int pair[2];
+  ASSERT_EQ(::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+  kernel_ = Fd(pair[0]);
+  make(Fd(pair[1]), 1);
+  ASSERT_TRUE(table_.set(flow(9), GECKO_FLOW_MINE, kSelf, 1));
+  answer_ = [&](const Flow& f) { EXPECT_EQ(queue_->release(f, GECKO_FLOW_FORWARD, 1, 1).error().code, Errc::limit); };
+  arrives(ack(1));
+  run();
+  ASSERT_EQ(asked_.size(), 1u);
+  EXPECT_FALSE(queue_->holds(flow(1)));
+  EXPECT_EQ(queue_->packets(), 0u);
+  EXPECT_EQ(queue_->bytes(), 0u);
+  EXPECT_EQ(queue_->dropped(), 1u);
+  // There is room again, and the client's repetition is a question again.
+  ASSERT_TRUE(table_.erase(flow(9)));
+  answer_ = [&](const Flow& f) { EXPECT_TRUE(queue_->release(f, GECKO_FLOW_FORWARD, 1, 1)); };
+  arrives(ack(1));
+  run();
+  EXPECT_EQ(asked_.size(), 2u);
+  EXPECT_EQ(state(flow(1)), GECKO_FLOW_FORWARD);
+}
+
+TEST_F(HoldQueueTest, FragmentsAndErrorsWaitWithTheirFlow) {
+  queue_->expect(flow(1));
+  Bytes first = {IPPROTO_TCP, 0, 0, 1, 0, 0, 0, 7}, later = {IPPROTO_TCP, 0, 0, 160, 0, 0, 0, 7}, lost = {IPPROTO_TCP, 0, 0, 160, 0, 0, 0, 8};
+  const Bytes tcp = segment(1, 80, 12);
+  first.insert(first.end(), tcp.begin(), tcp.end());
+  later.insert(later.end(), 20, 'x');
+  lost.insert(lost.end(), 20, 'x');
+  Bytes error(8);
+  error[0] = 2;   // Packet Too Big, from a router
+  const Bytes about = ip6(kGroup, kClient, IPPROTO_TCP, segment(80, 1));
+  error.insert(error.end(), about.begin(), about.end());
+  const std::vector<Bytes> sent = {ip6(kClient, kGroup, IPPROTO_FRAGMENT, first), ip6(kClient, kGroup, IPPROTO_FRAGMENT, later),
+                                   ip6(*Address::parse("2001:db8:c::ff"), kGroup, IPPROTO_ICMPV6, error)};
+  for (const auto& p : sent) arrives(p);
+  arrives(ip6(kClient, kGroup, IPPROTO_FRAGMENT, lost));   // its first fragment was never here
+  run();
+  EXPECT_TRUE(asked_.empty());
+  EXPECT_EQ(queue_->packets(), 3u);
+  EXPECT_EQ(queue_->dropped(), 1u) << "what cannot be kept is counted";
+  ASSERT_TRUE(queue_->release(flow(1), GECKO_FLOW_MINE, kSelf, 1));
+  EXPECT_EQ(written(), sent);
+}
+
+TEST_F(HoldQueueTest, ATooBigOneIsAnsweredAndALateOneGoesOn) {
+  ASSERT_TRUE(table_.set(flow(1), GECKO_FLOW_FORWARD, 1, 1));
+  arrives(ack(1, 1500));
+  run();
+  auto out = written();
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_EQ(out[0][6], IPPROTO_ICMPV6);
+  EXPECT_TRUE(std::equal(out[0].begin() + 24, out[0].begin() + 40, kClient.bytes.begin()));
+  // Held when the program looked, forwarded when we do: it fits, so it is on its way.
+  arrives(ack(1, 100));
+  arrives(ack(1, 9000), 1400);   // as segments it fits
+  run();
+  out = written();
+  ASSERT_EQ(out.size(), 2u);
+  EXPECT_EQ(out[0], ack(1, 100));
+  EXPECT_EQ(out[1], ack(1, 9000));
+  EXPECT_TRUE(asked_.empty());
+}
+
+// return = home: an answer of our own that does not fit the way to the contact.
+TEST_F(HoldQueueTest, OurOwnTooBigPacketIsAnsweredToThisMachine) {
+  arrives(ip6(kGroup, kClient, IPPROTO_TCP, segment(80, 1, 1500)));
+  run();
+  const auto out = written();
+  ASSERT_EQ(out.size(), 1u);
+  EXPECT_EQ(out[0][6], IPPROTO_ICMPV6);
+  EXPECT_EQ(out[0][40], 2);
+  EXPECT_EQ(out[0][46] << 8 | out[0][47], kMtu);
+  EXPECT_TRUE(std::equal(out[0].begin() + 24, out[0].begin() + 40, kGroup.bytes.begin())) << "not to this machine";
+  EXPECT_EQ(flow_of(out[0]), flow(1)) << "the steering program must find the connection it is about";
+  EXPECT_TRUE(asked_.empty());
+  EXPECT_EQ(queue_->packets(), 0u);
+}
+
+}  // namespace
+}  // namespace gecko::node
