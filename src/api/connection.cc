@@ -413,6 +413,13 @@ bool Connection::in_repair() const {
   return kept_ >= 0 && frozen(kept_);
 }
 
+// A connection that ends by itself is shut down in both directions first; one that is disconnected is not (tcp_disconnect of the kernel).
+bool Connection::is_retired() const {
+  const std::shared_lock lock(io_);
+  pollfd end{kept_, POLLRDHUP, 0};
+  return kept_ >= 0 && poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLRDHUP)) == POLLHUP;
+}
+
 void Connection::wake() {
   const std::lock_guard lock(waiters_lock_);
   waiters_.wake_all();

@@ -90,6 +90,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void forget();                    // it lives elsewhere
   void end(Error why);              // it is lost
   bool in_repair() const;           // the kept descriptor is still frozen
+  bool is_retired() const;          // geckod has ended it silently: its ownership had left
 
   // Whether an application has seen it (its number is in use); before that, letting go needs no EOF end.
   std::atomic<bool> exposed{true};

@@ -132,6 +132,10 @@ class FakeGeckod {
     if (Client* client = find(joined_client_)) transmit(*client, bytes, fd);
   }
   void arrive(const ConnId& id, uint64_t epoch, const Flow& flow, const std::string& from, const wire::Bytes& blob, int fd) {
+    {
+      const std::lock_guard guard(lock_);
+      open_[id] = {flow, epoch};
+    }
     tell(ApiType::arrive, wire::Arrive{id, epoch, flow, from, blob}, fd);
   }
   template <wire::Message M>
@@ -353,6 +357,15 @@ class FakeGeckod {
   }
 
   void move(Record& r, uint64_t request, const ConnId& id, const std::string& wanted, const wire::Bytes& blob) {
+    bool known = false;
+    {
+      const std::lock_guard guard(lock_);
+      known = open_.contains(id);
+    }
+    if (!known) {
+      reply(r.client, ApiType::outcome, wire::AppOutcome{request, id, static_cast<uint16_t>(Errc::not_found), "this application has no connection " + id.str(), wanted, true});
+      return;
+    }
     if (handoffs == Handoffs::hold) return;
     if (handoffs == Handoffs::refuse) {
       r.fd.reset();
@@ -379,10 +392,6 @@ class FakeGeckod {
       flow = open_[id].flow;
       epoch = ++open_[id].epoch;
       if (to != this) open_.erase(id);
-    }
-    if (to != this) {
-      const std::lock_guard guard(to->lock_);
-      to->open_[id] = {flow, epoch};
     }
     to->arrive(id, epoch, flow, node_, blob, r.fd.get());
     r.fd.reset();

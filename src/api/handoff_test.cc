@@ -102,6 +102,21 @@ TEST_F(Handoff, ClosingOnTheWayEndsItWhenItComesBack) {
   EXPECT_EQ(n1.expect_message<wire::AppClosed>(ApiType::closed).id, message.id);
 }
 
+TEST_F(Handoff, GeckodHearsOfTheEndOfOneThatChangedItsMindOnTheWay) {
+  Client client(server.port());
+  auto socket = server.accept();
+  n1.handoffs = FakeGeckod::Handoffs::hold;
+  ASSERT_TRUE(socket->handoff_in_background("n2"));
+  Fd theirs;
+  const auto message = n1.expect_message<wire::AppHandoff>(ApiType::handoff, &theirs);
+  socket->set_movable(false);
+  socket->close();
+  theirs.reset();
+  n1.tell(ApiType::outcome, wire::AppOutcome{message.request, message.id, static_cast<uint16_t>(Errc::refused), "no", "n2", true});
+  EXPECT_EQ(n1.expect_message<wire::AppClosed>(ApiType::closed).id, message.id);
+  EXPECT_TRUE(client.at_end());
+}
+
 TEST_F(Handoff, TheOperatorsYieldCarriesTheStateAndCanBeVetoed) {
   Client client(server.port());
   auto socket = server.accept();

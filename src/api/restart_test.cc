@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sys/resource.h>
 
 #include "api/test_group.hh"
 
@@ -57,6 +58,48 @@ TEST_F(Restart, ALeaverStaysOut) {
   n1.start();
   ASSERT_TRUE(eventually([&] { return one.is_connected(); }));
   EXPECT_NE(n1.expect_message<wire::Leave>(ApiType::leave).request, 0u);
+}
+
+TEST_F(Restart, WhoeverLeftCanJoinAgainAndSaysWhatItListensOn) {
+  (void)n1.expect(ApiType::join);
+  ASSERT_TRUE(one.leave());
+  ASSERT_TRUE(one.join());
+  EXPECT_EQ(n1.expect(ApiType::join).type, ApiType::join);
+  EXPECT_EQ(n1.expect_message<wire::Listens>(ApiType::listens).port, server.port());
+  n1.stop();
+  n1.start();
+  ASSERT_TRUE(eventually([&] { return one.is_connected(); }));
+  (void)n1.expect(ApiType::listens);
+  EXPECT_EQ(n1.recorded(ApiType::leave), 0u);
+}
+
+TEST_F(Restart, GeckodHearsHowManyConnectionsMayCome) {
+  const auto room = n1.expect_message<wire::Room>(ApiType::room);
+  EXPECT_GT(room.arrivals, 0u);
+  EXPECT_LT(room.arrivals, 1u << 20);
+}
+
+TEST_F(Restart, OutcomesOfManyConnectionsComeInParts) {
+  n1.script = [](FakeGeckod& daemon, FakeGeckod::Record& r) {
+    if (r.type != ApiType::handoff_client) return false;
+    const auto m = wire::decode<wire::HandoffClient>(r.body);
+    wire::ClientResult part{m->request, std::vector<wire::ClientOutcome>(wire::kMaxHints, wire::ClientOutcome{ConnId{}, m->client, "n1", 0, ""})};
+    daemon.answer(r, ApiType::client_result, part);
+    part.outcomes.resize(1);
+    daemon.answer(r, ApiType::client_result, part);
+    return true;
+  };
+  gecko_client_outcome first{};
+  EXPECT_EQ(gecko_framework_handoff_client(one.handle(), "::1", "n2", &first, 1), static_cast<int>(wire::kMaxHints) + 1);
+}
+
+TEST_F(Restart, NamesOverTheLimitAreErrors) {
+  const std::string name(64, 'n');
+  EXPECT_EQ(one.set_contact(name).error().code, Errc::invalid);
+  EXPECT_EQ(one.handoff_client("::1", name).error().code, Errc::invalid);
+  Framework::Options options;
+  options.daemon = n1.path();
+  EXPECT_EQ(Framework::open(name, options).error().code, Errc::invalid);
 }
 
 TEST_F(Restart, DeathInTheMiddleOfAMoveGivesTheConnectionBack) {
@@ -136,6 +179,44 @@ TEST_F(Restart, AConnectionThatNeverThawsIsSilentlyGone) {
   EXPECT_EQ(errno, EAGAIN);
 }
 
+// The move had been committed: geckod has ended this end without a packet, and what is left is no connection.
+TEST_F(Restart, AConnectionThatWasRetiredIsNotGivenBack) {
+  Client client(server.port());
+  auto socket = server.accept();
+  n1.handoffs = FakeGeckod::Handoffs::hold;
+  ASSERT_TRUE(socket->handoff_in_background("n2"));
+  Fd theirs;
+  (void)n1.expect_message<wire::AppHandoff>(ApiType::handoff, &theirs);
+  set_repair(theirs.get(), 1);
+  const sockaddr none{AF_UNSPEC, {}};
+  ASSERT_EQ(connect(theirs.get(), &none, sizeof none), 0) << strerror(errno);
+  set_repair(theirs.get(), -1);
+  n1.hang_up();
+  char byte = 0;
+  const auto n = socket->read(&byte, 1);
+  ASSERT_FALSE(n);
+  EXPECT_EQ(n.error().code, Errc::closed);
+  EXPECT_THAT(n.error().message, HasSubstr("being handed over"));
+}
+
+TEST_F(Restart, AConnectionThatEndedByItselfIsGivenBackWithWhatItHasReceived) {
+  Client client(server.port());
+  auto socket = server.accept();
+  ASSERT_TRUE(socket->shutdown(SHUT_WR));
+  EXPECT_TRUE(client.at_end());
+  n1.handoffs = FakeGeckod::Handoffs::hold;
+  ASSERT_TRUE(socket->handoff_in_background("n2"));
+  Fd theirs;
+  (void)n1.expect_message<wire::AppHandoff>(ApiType::handoff, &theirs);
+  client.send("last");
+  client.close();
+  pollfd ended{theirs.get(), POLLRDHUP, 0};
+  ASSERT_EQ(poll(&ended, 1, 5000), 1);
+  theirs.reset();
+  n1.hang_up();
+  EXPECT_EQ(read_some(*socket), "last");
+}
+
 // A freeze that was under way may hit a connection that has just been given back.
 TEST_F(Restart, AFreezeOutOfTheBlueIsWaitedFor) {
   Client client(server.port());
@@ -175,6 +256,44 @@ TEST_F(Restart, AHandoffAnsweredByAnErrorIsGivenBack) {
   EXPECT_EQ(socket->handoff("n2").error().code, Errc::limit);
   client.send("x");
   EXPECT_EQ(read_some(*socket), "x");
+}
+
+// Out of descriptors: what arrives waits on its way, the conversation goes on, nobody's connection is closed.
+TEST_F(Restart, ArrivalsWithoutADescriptorWait) {
+  constexpr int kCount = 6;
+  std::vector<std::unique_ptr<Client>> clients;
+  std::vector<Fd> ends;
+  Fd listener(::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_storage at{};
+  socklen_t size = Endpoint{*Address::parse("::1"), 0}.to_sockaddr(at);
+  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&at), size), 0);
+  ASSERT_EQ(::listen(listener.get(), kCount), 0);
+  size = sizeof at;
+  getsockname(listener.get(), reinterpret_cast<sockaddr*>(&at), &size);
+  for (int i = 0; i < kCount; ++i) {
+    clients.push_back(std::make_unique<Client>(Endpoint::from_sockaddr(at)->port));
+    ends.emplace_back(accept(listener.get(), nullptr, nullptr));
+  }
+  const Flow flow{*Endpoint::parse("[::1]:" + std::to_string(server.port())), *Endpoint::parse("[::1]:9")};
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int lowest_free = fcntl(0, F_DUPFD_CLOEXEC, 0);
+  ::close(lowest_free);
+  const rlimit low{static_cast<rlim_t>(lowest_free) + 2, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  for (int i = 0; i < kCount; ++i) n1.arrive(ConnId::random(), 2, flow, "n2", {}, ends[static_cast<size_t>(i)].get());
+  std::vector<Socket> here;
+  while (auto s = server.accept(Timeout(300))) here.push_back(std::move(*s));
+  EXPECT_LT(here.size(), static_cast<size_t>(kCount));
+  EXPECT_TRUE(one.is_connected());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  while (auto s = server.accept(Timeout(500))) here.push_back(std::move(*s));
+  EXPECT_EQ(here.size(), static_cast<size_t>(kCount));
+  ends.clear();
+  for (size_t i = 0; i < here.size(); ++i) {
+    clients[i]->send("x");
+    EXPECT_EQ(read_some(here[i]), "x");
+  }
 }
 
 TEST_F(Restart, NonsenseFromGeckodEndsTheConversationNotTheProgram) {

@@ -40,6 +40,7 @@ Session::Session(Options options) : options_(std::move(options)), generation_(fo
 Session::~Session() = default;
 
 Result<std::shared_ptr<Session>> Session::open(Options options) {
+  GECKO_CHECK(is_name(options.group, "group"));
   const std::shared_ptr<Session> session(new Session(std::move(options)));
   GECKO_CHECK(session->start());
   return session;
@@ -224,12 +225,15 @@ Status Session::join() {
   GECKO_CHECK(usable());
   {
     const std::lock_guard lock(m_);
-    if (want_join_) return {};
+    if (want_join_ && !left_) return {};
   }
   GECKO_TRY(const auto answer, ask(wire::ApiType::join, wire::Join{0, options_.group}, monotonic_now() + kAnswerTime));
   std::unique_lock lock(m_);
   want_join_ = true;
-  left_ = false;
+  // After leave() geckod has forgotten what this program listens on.
+  if (std::exchange(left_, false))
+    for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
+  look_at_room();
   if (!send(wire::ApiType::subscribe, wire::Done{})) return not_connected();
   (void)wait(lock, this, [&] { return members_.has_value() || link_ != Link::up || stopping_; }, monotonic_now() + kAnswerTime);
   return {};
@@ -250,12 +254,20 @@ Result<std::vector<wire::Member>> Session::members() {
   return *members_;
 }
 
+// Lengths are limits of the protocol; a longer name is nobody's.
+Status Session::is_name(const std::string& name, const char* what) {
+  if (name.size() <= wire::kMaxName) return {};
+  return make_error(Errc::invalid, "'" + name + "' is no " + what + "'s name: it has more than " + std::to_string(wire::kMaxName) + " bytes");
+}
+
 Status Session::set_contact(const std::string& node) {
+  GECKO_CHECK(is_name(node, "node"));
   GECKO_TRY(const auto answer, ask(wire::ApiType::set_contact, wire::SetContact{0, node}, monotonic_now() + kAnswerTime));
   return {};
 }
 
 Result<std::vector<wire::ClientOutcome>> Session::handoff_client(const Endpoint& client, const std::string& target) {
+  GECKO_CHECK(is_name(target, "node"));
   GECKO_TRY(const auto answer, ask(wire::ApiType::handoff_client, wire::HandoffClient{0, client, target}, monotonic_now() + kClientTime));
   return std::move(answer->outcomes);
 }

@@ -121,6 +121,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void run_background();
   static void* background_entry(void* self);
   Status usable() const;                       // not in a forked child
+  static Status is_name(const std::string& name, const char* what);
 
   // session.cc: requests
   template <class M> Result<std::shared_ptr<Request>> ask(wire::ApiType type, M message, Time deadline);
@@ -137,6 +138,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void rejoined();                             // m_ held
   void update_poll();                          // m_ held
   void arm_timer();                            // m_ held
+  void look_at_room();                         // m_ held
+  void took_descriptor();                      // m_ held; a connection has come or was accepted
   void run_timers();                           // reader role
   void settle_orphans();                       // reader role
 
@@ -194,7 +197,11 @@ class Session : public std::enable_shared_from_this<Session> {
   std::optional<std::vector<wire::Member>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;
-  Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max(), flush_at_ = Time::max();
+  Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max(), flush_at_ = Time::max(),
+       crowded_at_ = Time::max(), room_at_ = Time::max();
+  uint64_t arrived_ = 0;                       // from this incarnation of geckod
+  std::optional<uint64_t> told_room_;
+  size_t taken_since_look_ = 0, look_after_ = 1;
   Duration reconnect_wait_{};
   uint64_t next_request_ = 1;
   std::unordered_map<uint64_t, std::shared_ptr<Request>> requests_;

@@ -163,7 +163,7 @@ Status Session::send_handoff(Transfer& transfer) {
 
 Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connection, const std::string& target, bool background) {
   GECKO_CHECK(usable());
-  if (target.size() > wire::kMaxName) return make_error(Errc::invalid, "'" + target + "' is no node's name: it has more than 63 bytes");
+  GECKO_CHECK(is_name(target, "node"));
   const auto transfer = std::make_shared<Transfer>();
   transfer->connection = connection;
   transfer->target = target;
@@ -174,6 +174,8 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
     const std::lock_guard lock(m_);
     if (link_ != Link::up) return not_connected();
     by_policy = policy_ != nullptr && !postponed;
+    // geckod moves only what it knows, and once let go nothing is announced any more.
+    if (const auto at = connections_.find(connection->id()); at != connections_.end()) announce_locked(at->second);
   }
   if (target.empty() && by_policy) {
     transfer->target = choose(connection, {}, false);
@@ -185,14 +187,14 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   connection->set_postponed(false);
   transfer->blob = connection->blob();
   std::unique_lock lock(m_);
-  const bool mine = connections_.contains(connection->id());
-  if (!mine || link_ != Link::up) {
+  const auto known = connections_.find(connection->id());
+  // geckod may have gone meanwhile; the new one will hear of this connection when it is back.
+  if (known == connections_.end() || link_ != Link::up || known->second.announced != incarnation_) {
     const Error gone = not_connected();
     lock.unlock();
     take_back(connection);
     return gone;
   }
-  announce_locked(connections_[connection->id()]);
   transfers_[connection->id()] = transfer;
   (void)send_handoff(*transfer);  // failed: the reader finds out and gives it back
   return transfer;
@@ -235,6 +237,7 @@ ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
   {
     const std::lock_guard lock(m_);
     connections_[connection->id()] = {connection, 0};
+    took_descriptor();
     by_policy = policy_ && policy_->on_accept && contact_ && link_ == Link::up;
     if (!by_policy) announce_locked(connections_[connection->id()]);
   }
@@ -279,6 +282,7 @@ Result<ConnectionPtr> Session::adopt(int socket) {
   auto connection = std::make_shared<Connection>(shared_from_this(), Fd(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
   connection->assume_blocking(flags < 0 || (flags & O_NONBLOCK) == 0);
   Known& known = connections_[connection->id()] = {connection, 0};
+  took_descriptor();
   announce_locked(known);
   return connection;
 }

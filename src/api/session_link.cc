@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "api/descriptors.hh"
 #include "api/session.hh"
 
 namespace gecko::api {
@@ -21,6 +22,13 @@ constexpr Duration kThawStep = std::chrono::milliseconds(20);
 constexpr Duration kThawPatience = std::chrono::seconds(3);
 // Too many descriptors under way: geckod receives one in a few microseconds.
 constexpr Duration kThrottle = std::chrono::milliseconds(1);
+// An arrival that this process has no descriptor for waits in the socket.
+constexpr Duration kCrowded = std::chrono::milliseconds(10);
+// Descriptors that are not offered to geckod: for the application's own files, and for letting connections go.
+constexpr size_t kSpareDescriptors = 8;
+// With so few left they are counted again every kRoomStep, otherwise after so many new connections.
+constexpr size_t kScarce = 64;
+constexpr Duration kRoomStep = std::chrono::milliseconds(100);
 
 }  // namespace
 
@@ -34,12 +42,38 @@ void Session::update_poll() {
     flush_at_ = monotonic_now() + kThrottle;
     arm_timer();
   }
-  const uint32_t wanted = transport_.fd() < 0 ? 0u : transport_.blocked() && !transport_.throttled() ? EPOLLIN | EPOLLOUT : EPOLLIN;
+  if (transport_.crowded() && crowded_at_ == Time::max()) {
+    crowded_at_ = monotonic_now() + kCrowded;
+    arm_timer();
+  }
+  const bool writes = transport_.blocked() && !transport_.throttled();
+  const uint32_t wanted = transport_.fd() < 0 || transport_.crowded() ? 0u : writes ? EPOLLIN | EPOLLOUT : EPOLLIN;
   if (wanted == polled_ || transport_.fd() < 0) return;
   epoll_event event{};
   event.events = wanted;
-  (void)epoll_ctl(poll_fd_.get(), polled_ == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, transport_.fd(), &event);
+  (void)epoll_ctl(poll_fd_.get(), polled_ == 0 ? EPOLL_CTL_ADD : wanted == 0 ? EPOLL_CTL_DEL : EPOLL_CTL_MOD, transport_.fd(), &event);
   polled_ = wanted;
+}
+
+// Tells geckod how many connections may come: it refuses a move while the donor still has the connection.
+void Session::look_at_room() {
+  room_at_ = Time::max();
+  taken_since_look_ = 0;
+  const auto free = free_descriptors();
+  if (!free || link_ != Link::up || !want_join_) return;
+  const uint64_t room = arrived_ + (*free > kSpareDescriptors ? *free - kSpareDescriptors : 0);
+  look_after_ = std::clamp<size_t>(*free / 8, 1, kScarce);
+  if (*free < kScarce * 2) {
+    room_at_ = monotonic_now() + kRoomStep;
+    arm_timer();
+  }
+  if (room == told_room_) return;
+  told_room_ = room;
+  (void)send(wire::ApiType::room, wire::Room{room});
+}
+
+void Session::took_descriptor() {
+  if (++taken_since_look_ >= look_after_) look_at_room();
 }
 
 void Session::hang_up() {
@@ -48,6 +82,8 @@ void Session::hang_up() {
 
 void Session::greet() {
   ++incarnation_;
+  arrived_ = 0;
+  told_room_.reset();
   link_ = Link::greeting;
   wire::ApiHello hello;
   hello.program = options_.program.substr(0, 64);
@@ -64,6 +100,7 @@ void Session::rejoined() {
   link_ = Link::up;
   reconnect_wait_ = Duration::zero();
   transport_.cork();
+  look_at_room();
   (void)send(wire::ApiType::subscribe, wire::Done{});
   for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
@@ -123,7 +160,7 @@ void Session::lost(Error why) {
 }
 
 void Session::arm_timer() {
-  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_});
+  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_});
   itimerspec when{};
   if (next != Time::max()) {
     const auto since_boot = std::max<Duration>(next.time_since_epoch(), Duration(1));
@@ -137,13 +174,16 @@ void Session::run_timers() {
   bool connect_now = false, settle_now = false;
   {
     const std::lock_guard lock(m_);
-    if (reconnect_at_ == Time::max() && orphans_at_ == Time::max() && flush_at_ == Time::max()) return;
+    const Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_});
+    if (next == Time::max()) return;
     const Time now = monotonic_now();
     connect_now = now >= reconnect_at_;
     settle_now = now >= orphans_at_;
     const bool flush_now = now >= flush_at_;  // read_messages() does it
-    if (!connect_now && !settle_now && !flush_now) return;
+    if (now < next) return;
     if (flush_now) flush_at_ = Time::max();
+    if (now >= crowded_at_) crowded_at_ = Time::max();  // read_messages() looks again
+    if (now >= room_at_) look_at_room();
     if (connect_now) reconnect_at_ = Time::max();
     if (settle_now) orphans_at_ = Time::max();
   }
@@ -164,12 +204,13 @@ void Session::settle_orphans() {
   }
   std::vector<TransferPtr> later;
   for (const TransferPtr& transfer : orphans) {
-    if (!transfer->connection->in_repair()) {
+    const bool frozen = transfer->connection->in_repair(), retired = !frozen && transfer->connection->is_retired();
+    if (!frozen && !retired) {
       finish(transfer, make_error(Errc::unavailable, "geckod ended in the middle of the move; the connection goes on here"));
-    } else if (patient) {
+    } else if (frozen && patient) {
       later.push_back(transfer);
     } else {
-      // Frozen for good: ownership had left, the connection lives where it was going, or nowhere. Closing it here is silent.
+      // Frozen for good, or ended silently: ownership had left, the connection lives where it was going, or nowhere. Closing it here is silent.
       const Error error = make_error(Errc::closed, "geckod ended while " + transfer->connection->flow().str() +
                                                        " was being handed over; it is silent here and may live on the other node");
       lose(transfer, error);

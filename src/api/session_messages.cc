@@ -105,7 +105,12 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
     case ApiType::client_result: {
       GECKO_TRY(auto m, wire::decode<wire::ClientResult>(frame.body));
       const std::lock_guard lock(m_);
-      answer(m.request, [&](Request& r) { r.outcomes = std::move(m.outcomes); });
+      const auto at = requests_.find(m.request);
+      if (at == requests_.end()) return {};
+      const bool last = m.outcomes.size() < wire::kMaxHints;  // a full list is followed by another (wire/parts.hh)
+      auto& outcomes = at->second->outcomes;
+      outcomes.insert(outcomes.end(), std::make_move_iterator(m.outcomes.begin()), std::make_move_iterator(m.outcomes.end()));
+      if (last) answer(m.request, [](Request&) {});
       return {};
     }
     case ApiType::members: {
@@ -159,6 +164,8 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
   TransferPtr left_before;
   {
     const std::lock_guard lock(m_);
+    ++arrived_;
+    took_descriptor();
     // Handed off to this very node: the arrival may overtake the outcome.
     if (const auto at = transfers_.find(message.id); at != transfers_.end()) left_before = at->second;
     else if (connections_.contains(message.id)) return;  // ours already; the second descriptor is closed
@@ -229,8 +236,8 @@ void Session::on_outcome(const wire::AppOutcome& message) {
     policy->notify(target, why);
   }
   if (!message.final) return;
-  // A connection that is still frozen is not given back: it is lost with the node it was going to.
-  if (transfer->connection->in_repair()) return lose(transfer, make_error(Errc::closed, why.message));
+  // A connection that is still frozen, or has been ended silently, is not given back: it is lost with the node it was going to.
+  if (transfer->connection->in_repair() || transfer->connection->is_retired()) return lose(transfer, make_error(Errc::closed, why.message));
   transfer->failed.push_back(target);
   if (retry(transfer)) return;
   finish(transfer, why);

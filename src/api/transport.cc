@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace gecko::api {
 namespace {
@@ -52,6 +53,7 @@ void Transport::attach(Fd socket) {
   socket_ = std::move(socket);
   parser_ = wire::FrameParser(kMaxIncoming);
   in_fds_.clear();
+  crowded_ = false;
 }
 
 Fd Transport::detach() {
@@ -59,6 +61,7 @@ Fd Transport::detach() {
   out_fds_.clear();
   sent_ = 0;
   corked_ = throttled_ = false;
+  crowded_ = false;
   return std::move(socket_);
 }
 
@@ -125,23 +128,29 @@ Result<bool> Transport::receive(const Handler& handler) {
   message.msg_iovlen = 1;
   message.msg_control = control;
   message.msg_controllen = sizeof control;
+  // A read would lose the descriptors that this process has no room for, and clients with them; a look leaves everything where it is.
   ssize_t n = 0;
-  do n = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  do n = recvmsg(socket_.get(), &message, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
   while (n < 0 && errno == EINTR);
+  crowded_ = false;
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return false;
   if (n < 0) return os_error("receive from geckod");
+  if (n == 0) return make_error(Errc::unavailable, "geckod closed the connection");
+  std::vector<Fd> came;
   for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr; header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     const size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
     for (size_t i = 0; i < count; ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof fd);
-      in_fds_.emplace_back(fd);
+      came.emplace_back(fd);
     }
   }
-  if (n == 0) return make_error(Errc::unavailable, "geckod closed the connection");
-  if (message.msg_flags & MSG_CTRUNC)
-    return make_error(Errc::limit, "descriptors from geckod were lost: this process has none left (raise RLIMIT_NOFILE, ulimit -n)");
+  crowded_ = (message.msg_flags & MSG_CTRUNC) != 0;
+  if (crowded_) return false;
+  const ssize_t taken = recv(socket_.get(), room.data(), static_cast<size_t>(n), MSG_DONTWAIT);
+  if (taken != n) return make_error(Errc::internal, "geckod's socket gave " + std::to_string(taken) + " of " + std::to_string(n) + " bytes that were there");
+  std::move(came.begin(), came.end(), std::back_inserter(in_fds_));
   parser_.filled(static_cast<size_t>(n));
   for (;;) {
     wire::FrameView frame;

@@ -5,6 +5,7 @@
 // touch the shared part (the descriptor) under the mutex too.
 #pragma once
 
+#include <atomic>
 #include <deque>
 #include <functional>
 #include <vector>
@@ -49,7 +50,9 @@ class Transport {
   bool blocked() const { return !corked_ && sent_ < out_.size(); }   // wants EPOLLOUT
   bool throttled() const { return throttled_; }          // blocked, and no event will tell when that ends: flush again soon
 
-  // Reads what is there and hands out whole frames. False: nothing was there. Error: the connection is unusable (ended, malformed).
+  bool crowded() const { return crowded_; }              // something is there, but no descriptors are left to take it: receive() again soon
+
+  // Reads what is there and hands out whole frames. False: nothing was there, or crowded(). Error: the connection is unusable (ended, malformed).
   Result<bool> receive(const Handler& handler);
 
  private:
@@ -58,6 +61,7 @@ class Transport {
   wire::Bytes out_;
   size_t sent_ = 0;
   bool corked_ = false, throttled_ = false;
+  std::atomic<bool> crowded_{false};  // written by the reader
   std::deque<OutFd> out_fds_;
   wire::FrameParser parser_{kMaxIncoming};
   std::deque<Fd> in_fds_;

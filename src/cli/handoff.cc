@@ -65,6 +65,10 @@ Exit run(const Context& context, const HandoffArguments& args) {
                       ok ? Cell("moved", Tone::good) : Cell("stayed: " + one.at("error").get<std::string>(), Tone::bad)});
     }
     if (print && !results.empty()) print_table(rows);
+    if (const auto omitted = reply.value("omitted", uint64_t{0}); print && omitted != 0)
+      std::printf("%llu more results are not listed; in all %llu moved, %llu stayed\n", static_cast<unsigned long long>(omitted),
+                  static_cast<unsigned long long>(reply.value("moved", uint64_t{0})), static_cast<unsigned long long>(reply.value("failed", uint64_t{0})));
+    failed = std::max<size_t>(failed, reply.value("failed", uint64_t{0}));
     if (results.empty()) std::fprintf(stderr, "gecko: client %s has no connection in the group; 'gecko connections' on each node lists them\n", printable(client).c_str());
     return results.empty() || failed > 0 ? Exit::error : Exit::ok;
   }, std::chrono::seconds(args.deadline_s));

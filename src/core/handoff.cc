@@ -57,6 +57,10 @@ bool Handoff::yielded(uint64_t xid, Result<wire::Bytes> blob, Time now) {
   impl_->expire(now);
   return impl_->donor.yielded(xid, std::move(blob), now);
 }
+void Handoff::withdrawn(uint64_t xid, Error why, Time now) {
+  impl_->expire(now);
+  impl_->donor.withdrawn(xid, std::move(why));
+}
 void Handoff::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
   impl_->expire(now);
   impl_->donor.frozen(xid, std::move(tcp), now);

@@ -101,6 +101,9 @@ class Handoff {
   Result<uint64_t> start(Move move, Time now);              // xid
   // False: that move is over, it was reported before the application answered. If it has let go by now, the caller gives it back itself.
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
+  // The application has taken the connection back without being told, or has ended (its link to geckod broke): a move that is not frozen yet
+  // ends. One that is frozen goes on: the application sees that it is, and waits. While freezing: the caller still owes frozen().
+  void withdrawn(uint64_t xid, Error why, Time now);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
   void thawed(uint64_t xid, Status status, Time now);
   // Acceptor.

@@ -68,6 +68,13 @@ bool Donor::yielded(uint64_t xid, Result<wire::Bytes> blob, Time now) {
   return true;
 }
 
+void Donor::withdrawn(uint64_t xid, Error why) {
+  const auto it = donations_.find(xid);
+  if (it == donations_.end() || it->second.failure) return;
+  const Step step = it->second.step;
+  if (step == Step::preparing || step == Step::yielding || step == Step::freezing) fail(xid, it->second, std::move(why), true);
+}
+
 void Donor::freeze(uint64_t xid, Donation& d, Time now) {
   d.step = Step::freezing;
   deadlines_.arm(d.deadline, now + shared_.limits.step_timeout, xid);

@@ -15,6 +15,7 @@ class Donor {
 
   Result<uint64_t> start(Move move, Time now);
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
+  void withdrawn(uint64_t xid, Error why);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
   void thawed(uint64_t xid, Status status);
 

@@ -271,6 +271,42 @@ TEST_F(HandoffTest, ApplicationLetsGoTooLate) {
   idle(donor);
 }
 
+TEST_F(HandoffTest, WithdrawnWhilePreparing) {
+  prepared();
+  donor.handoff.withdrawn(xid, make_error(Errc::closed, "gone"), now);
+  donor.sent<wire::Abort>();
+  stays(Errc::closed, false);
+  donor.handoff.message(kAcceptor, wire::Ready{xid}, now);
+  idle(donor);
+}
+
+TEST_F(HandoffTest, WithdrawnWhileAsked) {
+  ready(false);
+  donor.expect<AskYield>();
+  donor.handoff.withdrawn(xid, make_error(Errc::closed, "gone"), now);
+  donor.sent<wire::Abort>();
+  stays(Errc::closed, false, 4, false);
+}
+
+TEST_F(HandoffTest, WithdrawnWhileFreezingThaws) {
+  ready();
+  donor.expect<Freeze>();
+  donor.handoff.withdrawn(xid, make_error(Errc::closed, "gone"), now);
+  donor.sent<wire::Abort>();
+  donor.nothing();
+  donor.handoff.withdrawn(xid, broken(), now);  // the first reason stays
+  donor.handoff.frozen(xid, Bytes{1}, now);
+  stays(Errc::closed, true);
+}
+
+TEST_F(HandoffTest, WithdrawnOnceFrozenGoesOn) {
+  restored();
+  donor.handoff.withdrawn(xid, make_error(Errc::closed, "gone"), now);
+  donor.nothing();
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  EXPECT_EQ(donor.expect<CommitMove>().epoch, 5u);
+}
+
 TEST_F(HandoffTest, YieldedBlobTooLarge) {
   ready(false);
   donor.expect<AskYield>();

@@ -47,6 +47,8 @@ class Channel {
   // From now on what a callback has written leaves when it returns, before channels and links write what that callback gave them: what
   // others are told may rest on it.
   void leave_first() { first_ = true; }
+  // Input that is not a whole frame yet may have so many bytes; more ends the channel (limit). Without: one frame's limit.
+  void limit_input(size_t bytes) { max_partial_ = bytes; }
   int fd() const { return socket_.get(); }  // -1 once dead
   bool dead() const { return dead_; }
   size_t queued_bytes() const { return out_.size() - out_sent_; }
@@ -77,6 +79,7 @@ class Channel {
   Loop& loop_;
   Fd socket_;
   size_t max_queued_bytes_;
+  size_t max_partial_ = SIZE_MAX;
   std::shared_ptr<Inbound> in_;
   wire::Bytes out_;
   size_t out_sent_ = 0;

@@ -17,6 +17,25 @@ void fail(const Reply& reply, const Error& e) {
   reply(dump({{"schema", "gecko.error/1"}, {"code", std::string(to_string(e.code))}, {"message", e.message}}));
 }
 
+// Rows of a reply, as many as fit into one message (wire::kMaxJson) and are built before anybody notices the wait; the rest is counted.
+class Rows {
+ public:
+  template <class Make>
+  void add(size_t text, Make make) {   // `text`: of free length in the row
+    if (rows_.size() >= kMost || (bytes_ += kTypicalRow + text) > wire::kMaxJson / 2) ++omitted_;
+    else rows_.push_back(make());
+  }
+  void into(Json& reply, const char* key) {
+    reply[key] = std::move(rows_);
+    reply["omitted"] = omitted_;
+  }
+
+ private:
+  static constexpr size_t kMost = 25'000, kTypicalRow = 300;
+  Json rows_ = Json::array();
+  size_t bytes_ = 0, omitted_ = 0;
+};
+
 std::string text(const nlohmann::json& request, const char* key) {
   const auto it = request.find(key);
   return it != request.end() && it->is_string() ? it->get<std::string>() : std::string();
@@ -93,18 +112,23 @@ void status(Daemon& daemon, const Reply& reply) {
 
 void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
   const Time now = monotonic_now();
-  Json rows = Json::array();
+  Rows rows;
   for (const auto& group : daemon.groups()) {
     if (!only.empty() && group->config().name != only) continue;
-    for (const auto& [id, c] : group->connections()) {
-      rows.push_back({{"id", id.str()}, {"group", group->config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
-                      {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
-                      {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}});
-      if (!c.reason.empty()) rows.back()["reason"] = c.reason;
-      if (c.wanted_at != kNowhere) rows.back()["leaves_for"] = group->config().nodes[c.wanted_at].name;
-    }
+    for (const auto& [id, c] : group->connections())
+      rows.add(c.reason.size(), [&, &id = id, &c = c] {
+        Json row{{"id", id.str()}, {"group", group->config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
+                 {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
+                 {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}};
+        if (!c.reason.empty()) row["reason"] = c.reason;
+        if (c.wanted_at != kNowhere) row["leaves_for"] = group->config().nodes[c.wanted_at].name;
+        return row;
+      });
   }
-  reply(dump({{"schema", "gecko.connections/1"}, {"connections", rows}}));
+  Json out;
+  out["schema"] = "gecko.connections/1";
+  rows.into(out, "connections");
+  reply(dump(out));
 }
 
 Result<Endpoint> client_of(const std::string& given) {
@@ -120,11 +144,17 @@ void handoff(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& req
   if (!client) return fail(reply, client.error());
   const std::string to = text(request, "to");
   const auto started = (*group)->handoff_client(*client, to, [reply, to](std::vector<wire::ClientOutcome> outcomes) {
-    Json rows = Json::array();
-    for (const auto& o : outcomes)
-      rows.push_back({{"id", o.id.str()}, {"client", o.client.str()}, {"from", o.from}, {"to", to}, {"ok", o.code == 0}, {"code", o.code},
-                      {"error", o.reason}});
-    reply(dump({{"schema", "gecko.handoff/1"}, {"results", rows}}));
+    Rows rows;
+    size_t moved = 0;
+    for (const auto& o : outcomes) {
+      moved += o.code == 0 ? 1 : 0;
+      rows.add(o.reason.size(), [&] {
+        return Json{{"id", o.id.str()}, {"client", o.client.str()}, {"from", o.from}, {"to", to}, {"ok", o.code == 0}, {"code", o.code}, {"error", o.reason}};
+      });
+    }
+    Json out{{"schema", "gecko.handoff/1"}, {"moved", moved}, {"failed", outcomes.size() - moved}};
+    rows.into(out, "results");
+    reply(dump(out));
   });
   if (!started) fail(reply, started.error());
 }
@@ -216,6 +246,14 @@ void kernel(Daemon& daemon, const Reply& reply) {
 }
 
 }  // namespace
+
+std::string fitting(std::string json) {
+  if (json.size() <= wire::kMaxJson) return json;
+  const size_t size = json.size();
+  fail([&](std::string error) { json = std::move(error); },
+       make_error(Errc::limit, "the answer has " + std::to_string(size) + " bytes, more than the " + std::to_string(wire::kMaxJson) + " of one message"));
+  return json;
+}
 
 void administer(Daemon& daemon, const net::PeerCred& who, const std::string& json, Reply reply) {
   const auto request = nlohmann::json::parse(json, nullptr, false);

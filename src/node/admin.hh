@@ -10,6 +10,8 @@ namespace gecko::node {
 
 class Daemon;
 
+// What is too long for a message becomes an error that says so.
+std::string fitting(std::string json);
 void administer(Daemon& daemon, const net::PeerCred& who, const std::string& json, std::function<void(std::string)> reply);
 
 }  // namespace gecko::node

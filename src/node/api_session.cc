@@ -5,24 +5,41 @@
 #include "node/admin.hh"
 #include "node/daemon.hh"
 #include "node/group.hh"
+#include "wire/parts.hh"
 
 namespace gecko::node {
 
 using wire::ApiType;
 
-ApiSession::ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who)
+namespace {
+constexpr Duration kHelloWithin = std::chrono::seconds(5);
+// What a program may send before geckod knows that it may serve: greetings and questions of a few hundred bytes.
+constexpr size_t kBeforeJoin = 64u << 10;
+constexpr size_t kJoined = wire::kMaxBlob + (64u << 10);
+// Answers that nobody reads: a handful of the largest, for whoever has no rights.
+constexpr size_t kQueueOfStrangers = 32u << 20, kQueueOfListed = 96u << 20;
+}  // namespace
+
+ApiSession::ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who, bool listed)
     : daemon_(daemon), who_(who),
       channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
                [this](const Error& e) {
                  log_debug("program '" + program_ + "' (pid " + std::to_string(who_.pid) + ") disconnected: " + e.message);
                  daemon_.forget(this);   // destroys this
-               }) {
+               }, listed ? kQueueOfListed : kQueueOfStrangers) {
   // A connection is with its application before its former node hears that it arrived.
   channel_.leave_first();
+  channel_.limit_input(kBeforeJoin);
+  hello_due_ = loop.at(loop.now() + kHelloWithin, [this] {
+    hello_due_ = 0;
+    log_debug("a program (pid " + std::to_string(who_.pid) + ") connected and said nothing");
+    daemon_.forget(this);   // destroys this
+  });
 }
 
 ApiSession::~ApiSession() {
   *alive_ = false;
+  daemon_.loop().cancel(hello_due_);
   if (group_ != nullptr) group_->session_gone(*this);
 }
 
@@ -49,6 +66,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(const auto m, wire::decode<wire::ApiHello>(f.body));
       GECKO_TRY(const auto version, wire::negotiate(wire::kApiVersion, wire::kApiVersionMin, m.version, m.version_min));
       greeted_ = true;
+      daemon_.loop().cancel(std::exchange(hello_due_, 0));
       program_ = m.program;
       send(ApiType::welcome, wire::Welcome{version, GECKO_VERSION, daemon_.options().node});
       return {};
@@ -62,7 +80,10 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       leaving_ = false;
       if (group_ == nullptr) {
         group_ = group;
+        channel_.limit_input(kJoined);
         group->session_joined(*this);
+      } else {
+        group->membership_changed();   // it serves again after leave
       }
       send(ApiType::joined, wire::Joined{request, group->config().name, daemon_.options().node, group->config().address, group->config().ports, group->is_contact()});
       return {};
@@ -101,6 +122,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
         return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name + "'; add it to 'ports' in " + group_->config().file);
       ports_.insert(m.port);
       group_->membership_changed();
+      return {};
+    }
+    case ApiType::room: {
+      GECKO_TRY(const auto m, wire::decode<wire::Room>(f.body));
+      GECKO_CHECK(joined_group());
+      room_ = m.arrivals;
       return {};
     }
     case ApiType::opened: {
@@ -147,7 +174,8 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_CHECK(joined_group());
       const std::weak_ptr<bool> alive = alive_;
       return group_->handoff_client(m.client, m.target, [this, alive, m](std::vector<wire::ClientOutcome> outcomes) {
-        if (!alive.expired()) send(ApiType::client_result, wire::ClientResult{m.request, std::move(outcomes)});
+        if (alive.expired()) return;
+        wire::in_parts(std::move(outcomes), [&](std::vector<wire::ClientOutcome> part) { send(ApiType::client_result, wire::ClientResult{m.request, std::move(part)}); });
       });
     }
     case ApiType::set_contact: {
@@ -187,7 +215,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       request = m.request;
       const std::weak_ptr<bool> alive = alive_;
       administer(daemon_, who_, m.json, [this, alive, m](std::string json) {
-        if (!alive.expired()) send(ApiType::admin_reply, wire::AdminReply{m.request, std::move(json)});
+        if (!alive.expired()) send(ApiType::admin_reply, wire::AdminReply{m.request, fitting(std::move(json))});
       });
       return {};
     }

@@ -14,7 +14,8 @@ class Group;
 
 class ApiSession {
  public:
-  ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who);
+  // `listed`: a user of some group's [rights]; others get less room.
+  ApiSession(Daemon& daemon, net::Loop& loop, Fd socket, net::PeerCred who, bool listed);
   ~ApiSession();
 
   template <wire::Message M>
@@ -27,6 +28,9 @@ class ApiSession {
   bool listens_on(uint16_t port) const { return ports_.contains(port); }
   bool serving() const { return group_ != nullptr && !leaving_; }
   bool subscribed() const { return subscribed_; }
+  // `more` connections may still arrive: its program has descriptors for them, as far as it says.
+  bool has_room(size_t more) const { return more == 0 || arrived + more <= room_; }
+  uint64_t arrived = 0;                   // so many have been delivered to it; kept by its Group
   size_t connections = 0;                 // owned by this application; kept by its Group
   const net::PeerCred& who() const { return who_; }
 
@@ -39,8 +43,10 @@ class ApiSession {
   std::string program_;
   Group* group_ = nullptr;
   std::set<uint16_t> ports_;
+  uint64_t room_ = UINT64_MAX;        // older libraries do not say
   bool greeted_ = false, leaving_ = false, subscribed_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+  net::Loop::TimerId hello_due_ = 0;
   net::Channel channel_;
 };
 

@@ -12,7 +12,7 @@
 namespace gecko::node {
 namespace {
 
-constexpr size_t kMaxPrograms = 256;
+constexpr Duration kRefusalLog = std::chrono::seconds(10);   // a line at most so often: anybody can cause them
 constexpr Duration kSweep = std::chrono::seconds(5);
 
 HoldQueue::Limits hold_limits(const Options& options) {
@@ -108,16 +108,32 @@ void Daemon::accept_program() {
     if (!socket) return;
     const auto who = net::peer_credentials(socket.get());
     if (!who) continue;
-    if (sessions_.size() >= kMaxPrograms) {
-      log_warn("a program (pid " + std::to_string(who->pid) + ") is refused: " + std::to_string(kMaxPrograms) + " are connected already");
+    const bool listed = is_listed_anywhere(who->uid);
+    if (const auto place = slots_.take(who->uid, listed); !place) {
+      wire::Bytes words;
+      wire::put_frame(words, static_cast<uint16_t>(wire::ApiType::error), wire::ApiError{0, static_cast<uint16_t>(place.error().code), place.error().message});
+      (void)::send(socket.get(), words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+      ++refusals_unlogged_;
+      if (const Time now = loop_.now(); refusal_logged_ == Time{} || now - refusal_logged_ > kRefusalLog) {
+        log_warn(place.error().message + " (pid " + std::to_string(who->pid) + "; " + std::to_string(std::exchange(refusals_unlogged_, 0)) + " refused since the last such line)");
+        refusal_logged_ = now;
+      }
       continue;
     }
-    sessions_.push_back(std::make_unique<ApiSession>(*this, loop_, std::move(socket), *who));
+    sessions_.push_back(std::make_unique<ApiSession>(*this, loop_, std::move(socket), *who, listed));
   }
 }
 
+bool Daemon::is_listed_anywhere(uint32_t uid) {
+  const auto known = listed_.find(uid);
+  if (known != listed_.end()) return known->second;
+  const auto names_it = [&](const auto& group) { return is_listed(group.serve, uid) || is_listed(group.admin, uid); };
+  return listed_[uid] = std::any_of(options_.groups.begin(), options_.groups.end(), names_it);
+}
+
 void Daemon::forget(ApiSession* session) {
-  sessions_.remove_if([&](const auto& s) { return s.get() == session; });
+  const uint32_t uid = session->who().uid;
+  if (sessions_.remove_if([&](const auto& s) { return s.get() == session; }) != 0) slots_.give_back(uid);
 }
 
 Result<Group*> Daemon::find_group(const std::string& name) const {
@@ -157,6 +173,7 @@ void Daemon::reload() {
 }
 
 void Daemon::sweep() {
+  listed_.clear();
   for (auto& group : groups_) group->sweep();
   loop_.at(loop_.now() + kSweep, [this] { sweep(); });
 }

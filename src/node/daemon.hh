@@ -5,6 +5,7 @@
 #include <list>
 
 #include "node/group.hh"
+#include "node/program_slots.hh"
 
 namespace gecko::node {
 
@@ -39,6 +40,7 @@ class Daemon {
 
  private:
   void accept_program();
+  bool is_listed_anywhere(uint32_t uid);
   void sweep();
   const Options& options_;
   net::Loop& loop_;
@@ -52,6 +54,10 @@ class Daemon {
   std::vector<std::unique_ptr<Group>> groups_;
   std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;
+  ProgramSlots slots_;
+  std::map<uint32_t, bool> listed_;      // users, as of the last sweep: looking them up reads files
+  Time refusal_logged_{};
+  size_t refusals_unlogged_ = 0;
   int exit_code_ = 0;
 };
 

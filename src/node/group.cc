@@ -114,7 +114,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   drain_.link_down(peer.index);
   for (auto it = batches_.begin(); it != batches_.end();) {
     const auto batch = it++;
-    if (batch->second.waiting.contains(peer.index)) batch_part(batch->first, peer.index, {});
+    if (batch->second.waiting.contains(peer.index)) batch_unanswered(batch->first, peer.index, make_error(Errc::unavailable, "the link to it broke before it said what came of it"));
   }
   for (auto it = questions_.begin(); it != questions_.end();) {
     const auto question = it++;
@@ -265,22 +265,25 @@ void Group::session_joined(ApiSession& session) {
 
 void Group::session_gone(ApiSession& session) {
   std::erase(sessions_, &session);
-  for (auto& [xid, giving] : giving_)
-    if (giving.owner == &session) giving.owner = nullptr;
-  std::vector<ConnId> ended;
+  // Only its link may have ended, not the program: then it uses again what is not frozen (what is frozen, it can see), so that must stay.
+  const Error ended = make_error(Errc::closed, "its application has ended, or its link to geckod broke");
+  std::vector<uint64_t> withdrawn;
+  for (auto& [xid, giving] : giving_) {
+    if (giving.owner != &session) continue;
+    giving.owner = nullptr;
+    giving.withdrawn = true;
+    withdrawn.push_back(xid);
+  }
+  std::vector<ConnId> gone;
   for (auto& [id, connection] : connections_) {
     if (connection.session != &session) continue;
     connection.session = nullptr;
-    // One whose descriptor is here already moves on; the kernel has closed the others with their program.
-    if (!connection.moving || yields_.contains(id)) ended.push_back(id);
+    if (!connection.moving) gone.push_back(id);   // the others when their move is over (Report), unless somebody has claimed them until then
   }
-  for (const auto& id : ended) {
-    if (const auto it = yields_.find(id); it != yields_.end()) {
-      const uint64_t xid = it->second;
-      yields_.erase(it);
-      handoff_.yielded(xid, make_error(Errc::closed, "its application ended"), daemon_.loop().now());
-    }
-    forget(id, true);
+  for (const auto& id : gone) forget(id, true);
+  for (const uint64_t xid : withdrawn) {
+    handoff_.withdrawn(xid, ended, daemon_.loop().now());
+    if (const auto it = giving_.find(xid); it != giving_.end() && it->second.ahead) end_ahead(xid, it->second);
   }
   run_actions();
   membership_changed();

@@ -1,6 +1,6 @@
 // One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
-// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_ahead.cc (bytes
-// that travel before it), group_flows.cc (who owns which flow), group_contact.cc (contact and new connections); emptying a node is a class
+// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_clients.cc (all
+// connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (contact and new connections); emptying a node is a class
 // of its own (drain.hh).
 #pragma once
 
@@ -108,12 +108,8 @@ class Group {
   struct Giving;
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
-  struct ClientMoves;
-  void move_next(const std::shared_ptr<ClientMoves>& moves);
-  // A move the application did not ask for: it is asked to let go, and told how it ended. `done` is called exactly once, later.
-  Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done);
-  void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
   Error about(uint16_t target, const Error& error) const;
+  Status can_deliver(uint16_t port, size_t more) const;
   Result<uint16_t> choose_target();
   void run_actions();
   void carry_out(core::Send& a);
@@ -136,11 +132,17 @@ class Group {
   void drain_then_freeze(uint64_t xid, Time give_up);
   void freeze(uint64_t xid, int attempt);
   void deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd);
-  ApiSession* choose_session(uint16_t port) const;
+  ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
   void arm_timer();
   void handoff_message(Peer& peer, core::LinkMessage message);
   void on_move_request(Peer& peer, const wire::MoveRequest& m);
   void on_move_result(Peer& peer, const wire::MoveResult& m);
+  // group_clients.cc
+  // A move the application did not ask for: it is asked to let go, and told how it ended. `done` is called exactly once, later.
+  Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done);
+  struct ClientMoves;
+  void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
+  void start_some(const std::shared_ptr<ClientMoves>& all);
   // group_ahead.cc
   struct TakenAhead {
     uint64_t token = 0;      // 0: none
@@ -154,6 +156,7 @@ class Group {
   void drop_stale_ahead();
   // group_flows.cc
   void remember(Connection connection);
+  Result<uint64_t> proven_epoch(const wire::Opened& m) const;
   void forget(const ConnId& id, bool tell);
   void hint(const wire::Hint& hint);
   void tell_contact(const Flow& flow, uint16_t owner, uint64_t epoch);
@@ -209,6 +212,7 @@ class Group {
     std::optional<SendingAhead> ahead;
     size_t bytes = 0;        // in its queues when the application let go
     bool counted = false;    // in moving_bytes_
+    bool withdrawn = false;  // its application may use it again: it must not be frozen any more
   };
   struct Taking {            // acceptor's side
     Flow flow;
@@ -234,6 +238,7 @@ class Group {
   Time timer_at_ = Time::max();
 
   struct Batch {             // a handoff of all connections of a client, over all nodes
+    Endpoint client;
     std::vector<wire::ClientOutcome> outcomes;
     std::set<uint16_t> waiting;
     OutcomesDone done;
@@ -242,7 +247,8 @@ class Group {
   std::map<uint64_t, Batch> batches_;
   uint64_t next_batch_ = 1;
   std::unordered_map<ConnId, uint64_t>::iterator yield_asked_of(const ApiSession& session, const ConnId& id);
-  void batch_part(uint64_t batch, uint16_t node, std::vector<wire::MoveOutcome> outcomes);
+  void batch_part(uint64_t batch, uint16_t node, std::vector<wire::MoveOutcome> outcomes, bool last);
+  void batch_unanswered(uint64_t batch, uint16_t node, const Error& why);
 
   struct Question { std::set<uint16_t> waiting; Time since{}; };
   std::unordered_map<Flow, Question> questions_;

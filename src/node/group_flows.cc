@@ -40,22 +40,45 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
   if (!belongs(config_, m.flow))
     return make_error(Errc::invalid, m.flow.str() + " is not on the address and ports of group '" + config_.name + "'; listen through the group, or adopt only such connections");
   if (const auto known = connections_.find(m.id); known != connections_.end()) {
-    if (known->second.session != &session || known->second.flow != m.flow)
+    Connection& connection = known->second;
+    if ((connection.session != nullptr && connection.session != &session) || connection.flow != m.flow)
       return make_error(Errc::exists, "connection " + m.id.str() + " is registered already, by another application or for another flow");
-    known->second.movable = m.movable;   // said again: it became movable, or no longer is
+    if (connection.session == nullptr) {   // its application's link broke while it was being moved; the move is ending, it is the application's again
+      connection.session = &session;
+      ++session.connections;
+    }
+    connection.movable = m.movable;   // said again: it became movable, or no longer is
     return {};
   }
   if (connections_.size() >= config_.max_connections)
     return make_error(Errc::limit, "this node has its " + std::to_string(config_.max_connections) + " connections (limits.connections): " + m.flow.str() + " cannot be moved");
-  if (const auto old = by_flow_.find(m.flow); old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
-  GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch));
-  remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}});
+  const auto old = by_flow_.find(m.flow);
+  if (old != by_flow_.end()) {
+    const Connection& other = connections_.at(old->second);
+    if (other.moving) return make_error(Errc::busy, m.flow.str() + " is being moved under another name");
+    if (other.session != nullptr && other.session->who().uid != session.who().uid)
+      return make_error(Errc::permission, m.flow.str() + " belongs to an application of another user");
+  }
+  GECKO_TRY(const uint64_t epoch, proven_epoch(m));
+  if (old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
+  GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), epoch));
+  remember(Connection{m.id, m.flow, epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}});
   // After a restart of this daemon the contact may have forgotten, or be another one. A new one the contact knows by its SYN alone.
   if (!is_contact()) {
-    if (m.epoch > 1) tell_contact(m.flow, self_, m.epoch);
+    if (epoch > 1) tell_contact(m.flow, self_, epoch);
     else tell_contact_soon(m.flow, m.id);
   }
   return {};
+}
+
+// A program's word alone turns no flow's packets this way: they would end at a kernel that does not know them, with a reset for the client.
+Result<uint64_t> Group::proven_epoch(const wire::Opened& m) const {
+  GECKO_TRY(const auto entry, daemon_.flows().get(m.flow));
+  const bool mine = entry && entry->state == GECKO_FLOW_MINE;
+  if (mine && entry->epoch == m.epoch) return m.epoch;   // this daemon has restarted; the table outlives it
+  GECKO_TRY(const bool here, kernel_has_socket(m.flow));
+  if (!here) return make_error(Errc::not_found, "this node's kernel has no connection " + m.flow.str());
+  return mine ? std::max<uint64_t>(entry->epoch, m.epoch) : m.epoch;   // it may have come back from a move with a higher one than its application knows
 }
 
 void Group::tell_contact_soon(const Flow& flow, const ConnId& id) {

@@ -23,10 +23,6 @@ constexpr int kHoleAttempts = 10;
 constexpr size_t kMaxMovingBytes = 64u << 20;
 // A message and two system calls at the donor.
 constexpr Duration kThawTime = std::chrono::milliseconds(5);
-constexpr Duration kBatchTimeout = std::chrono::seconds(20);
-// Of a client's connections at once: each is out of service until those before it are done, about 0.05 ms each on two cores. Fewer make
-// smaller batches and more wake-ups (CPU per handoff: 125 us with 32, 100 with 64, 90 with 128).
-constexpr size_t kMovesAtOnce = 128;
 }  // namespace
 
 Result<uint16_t> Group::choose_target() {
@@ -38,12 +34,21 @@ Result<uint16_t> Group::choose_target() {
 // The protocol's engine knows no names: its texts call the target "it".
 Error Group::about(uint16_t target, const Error& error) const { return make_error(error.code, "to " + config_.nodes[target].name + ": " + error.message); }
 
+// Whether `more` connections can be delivered to the applications of this node.
+Status Group::can_deliver(uint16_t port, size_t more) const {
+  if (choose_session(port, more) != nullptr) return {};
+  const std::string serves = " on node " + daemon_.options().node + " serves port " + std::to_string(port);
+  if (choose_session(port, 0) == nullptr) return make_error(Errc::unavailable, "no application" + serves + "; start one there");
+  return make_error(Errc::limit, "the application that" + serves + " has no descriptors left; raise its limit (RLIMIT_NOFILE, ulimit -n)");
+}
+
 Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
   auto& connection = it->second;
   if (!connection.movable)
     return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable" + (connection.reason.empty() ? "" : ": " + connection.reason));
+  if (target == self_) GECKO_CHECK(can_deliver(connection.flow.local.port, 1));
   if (target != self_ && !peers_[target].up())
     return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
   const auto started = handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now());
@@ -111,109 +116,6 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
   connection->second.wanted_at = target;
   connection->second.reason = m.reason;
 }
-
-// ---------------------------------------------------------------- all connections of a client
-
-Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done) {
-  return start_move(id, target, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
-    if (owner != nullptr && (r.status || r.give_back || r.lost)) {
-      const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true});
-    }
-    done(r.status);
-  });
-}
-
-// The moves of one wish: some under way, the others wait for them.
-struct Group::ClientMoves {
-  std::vector<std::pair<ConnId, Endpoint>> chosen;
-  uint16_t target = 0;
-  size_t next = 0, under_way = 0;
-  bool starting = false;
-  std::vector<wire::MoveOutcome> outcomes;
-  std::function<void(std::vector<wire::MoveOutcome>)> done;
-};
-
-void Group::move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done) {
-  auto moves = std::make_shared<ClientMoves>();
-  moves->target = target;
-  moves->done = std::move(done);
-  for (const auto& [id, connection] : connections_) {
-    if (moves->chosen.size() >= wire::kMaxHints) break;   // the rest: ask again
-    if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) && (target != self_ || client.port != 0))
-      moves->chosen.emplace_back(id, connection.flow.peer);
-  }
-  move_next(moves);
-  run_actions();
-}
-
-void Group::move_next(const std::shared_ptr<ClientMoves>& moves) {
-  if (moves->starting) return;   // the loop below goes on
-  moves->starting = true;
-  while (moves->under_way < kMovesAtOnce && moves->next < moves->chosen.size()) {
-    const auto [id, peer] = moves->chosen[moves->next++];
-    if (!connections_.contains(id)) continue;   // closed meanwhile
-    const auto add = [moves, id = id, peer = peer](const Status& status) {
-      moves->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
-    };
-    ++moves->under_way;
-    const auto xid = move_for_operator(id, moves->target, [this, add, moves](const Status& status) {
-      add(status);
-      --moves->under_way;
-      move_next(moves);
-    });
-    if (xid) continue;
-    --moves->under_way;
-    add(xid.error());
-  }
-  moves->starting = false;
-  if (moves->under_way == 0 && moves->done) std::exchange(moves->done, nullptr)(std::move(moves->outcomes));
-}
-
-Status Group::handoff_client(const Endpoint& client, const std::string& target_name, OutcomesDone done) {
-  GECKO_TRY(const auto target, find_node(target_name));
-  const uint64_t number = next_batch_++;
-  auto& batch = batches_[number];
-  batch.done = std::move(done);
-  batch.waiting.insert(self_);
-  for (auto& peer : peers_) {
-    if (peer.index == self_ || !peer.up() || peer.index == target) continue;
-    batch.waiting.insert(peer.index);
-    peer.send(LinkType::move_request, wire::MoveRequest{number, client, target});
-  }
-  batch.timer = daemon_.loop().at(daemon_.loop().now() + kBatchTimeout, [this, number] {
-    if (const auto it = batches_.find(number); it != batches_.end()) {
-      const auto waiting = it->second.waiting;
-      for (const auto node : waiting) batch_part(number, node, {});
-    }
-  });
-  move_client_here(client, target, [this, number](std::vector<wire::MoveOutcome> outcomes) { batch_part(number, self_, std::move(outcomes)); });
-  return {};
-}
-
-void Group::batch_part(uint64_t number, uint16_t node, std::vector<wire::MoveOutcome> outcomes) {
-  const auto it = batches_.find(number);
-  if (it == batches_.end() || it->second.waiting.erase(node) == 0) return;
-  for (auto& o : outcomes) it->second.outcomes.push_back({o.id, o.client, config_.nodes[node].name, o.code, std::move(o.reason)});
-  if (!it->second.waiting.empty()) return;
-  daemon_.loop().cancel(it->second.timer);
-  const auto done = std::move(it->second.done);
-  auto all = std::move(it->second.outcomes);
-  batches_.erase(it);
-  done(std::move(all));
-}
-
-void Group::on_move_request(Peer& peer, const wire::MoveRequest& m) {
-  if (m.target >= peers_.size()) {
-    peer.send(LinkType::move_result, wire::MoveResult{m.request, {}});
-    return;
-  }
-  move_client_here(m.client, m.target, [this, index = peer.index, request = m.request](std::vector<wire::MoveOutcome> outcomes) {
-    if (peers_[index].up()) peers_[index].send(LinkType::move_result, wire::MoveResult{request, std::move(outcomes)});
-  });
-}
-
-void Group::on_move_result(Peer& peer, const wire::MoveResult& m) { batch_part(m.request, peer.index, m.outcomes); }
 
 // ---------------------------------------------------------------- what the state machine wants done
 
@@ -313,6 +215,7 @@ void Group::made_room(const Giving& giving) {
 void Group::drain_then_freeze(uint64_t xid, Time give_up) {
   const auto it = giving_.find(xid);
   if (it == giving_.end()) return;
+  if (it->second.withdrawn) return freeze(xid, 0);
   int left = 0;
   if (::ioctl(it->second.fd.get(), SIOCOUTQ, &left) == 0 && left > kDrainEnough && daemon_.loop().now() < give_up) {
     const std::weak_ptr<bool> alive = alive_;
@@ -331,6 +234,10 @@ void Group::freeze(uint64_t xid, int attempt) {
   const auto connection = connections_.find(giving.id);
   const uint64_t epoch = connection == connections_.end() ? 0 : connection->second.epoch;
   const bool insist = attempt >= kHoleAttempts;
+  if (giving.withdrawn) {
+    handoff_.frozen(xid, make_error(Errc::closed, "its application has ended, or its link to geckod broke"), daemon_.loop().now());
+    return run_actions();
+  }
   Fd fd(::fcntl(giving.fd.get(), F_DUPFD_CLOEXEC, 0));
   if (!fd) {
     handoff_.frozen(xid, os_error("duplicate the descriptor of " + giving.flow.str()), daemon_.loop().now());
@@ -405,6 +312,10 @@ void Group::carry_out(core::Report& a) {
   Giving giving = std::move(it->second);
   giving_.erase(it);
   made_room(giving);
+  if (a.status && a.target == self_) {
+    a.status = can_deliver(a.flow.local.port, 0);   // it may have left meanwhile; the descriptor is still here
+    a.give_back = !a.status;
+  }
   if (!a.status) a.status = about(a.target, a.status.error());
   if (const auto y = yields_.find(a.id); y != yields_.end() && y->second == a.xid) yields_.erase(y);
   if (a.status) ++counters_.out_ok;
@@ -437,8 +348,8 @@ void Group::carry_out(core::Check& a) {
     status = make_error(Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
   else if (drain_.draining(self_) && a.key.from != self_)
     status = make_error(Errc::refused, "node " + daemon_.options().node + " is being drained; 'gecko undrain " + daemon_.options().node + "' ends that");
-  else if (choose_session(a.flow.local.port) == nullptr)
-    status = make_error(Errc::unavailable, "no application on node " + daemon_.options().node + " serves port " + std::to_string(a.flow.local.port) + "; start one there");
+  else
+    status = can_deliver(a.flow.local.port, handoff_.accepting());   // whoever takes them: all that are on their way may come to the same
   handoff_.checked(a.key, std::move(status), daemon_.loop().now());
 }
 
@@ -525,13 +436,13 @@ void Group::carry_out(core::DeliverLocal& a) {
   if (const auto it = giving_.find(a.xid); it != giving_.end()) it->second.local_blob = std::move(a.blob);
 }
 
-ApiSession* Group::choose_session(uint16_t port) const {
+ApiSession* Group::choose_session(uint16_t port, size_t more) const {
   // Outbound connections have no listening port; any application of the group may take them.
   const bool service = std::find(config_.ports.begin(), config_.ports.end(), port) != config_.ports.end();
   ApiSession* best = nullptr;
   for (size_t i = 0; i < sessions_.size(); ++i) {
     ApiSession* session = sessions_[(i + next_session_) % sessions_.size()];
-    if (!session->serving() || (service && !session->listens_on(port))) continue;
+    if (!session->serving() || (service && !session->listens_on(port)) || !session->has_room(more)) continue;
     if (best == nullptr || session->connections < best->connections) best = session;
   }
   if (!sessions_.empty()) next_session_ = (next_session_ + 1) % sessions_.size();
@@ -539,7 +450,8 @@ ApiSession* Group::choose_session(uint16_t port) const {
 }
 
 void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd) {
-  ApiSession* session = choose_session(flow.local.port);
+  ApiSession* session = choose_session(flow.local.port, 1);
+  if (session == nullptr) session = choose_session(flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
   if (session == nullptr) {
     // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
     ++counters_.lost;
@@ -549,6 +461,7 @@ void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t
     return;
   }
   remember(Connection{id, flow, epoch, session, true, false, daemon_.loop().now(), false});
+  ++session->arrived;
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
   session->send(ApiType::arrive, wire::Arrive{id, epoch, flow, config_.nodes[from].name, std::move(blob)}, std::move(fds));

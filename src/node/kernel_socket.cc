@@ -13,7 +13,9 @@
 namespace gecko::node {
 
 Result<bool> kernel_has_socket(const Flow& flow) {
-  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  static Fd fd;   // asked about every new connection: opening and closing would be most of the cost
+  static uint32_t sequence = 0;
+  if (!fd) fd.reset(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
   if (!fd) return os_error("open a socket diagnosis channel");
   struct {
     nlmsghdr header{};
@@ -22,6 +24,7 @@ Result<bool> kernel_has_socket(const Flow& flow) {
   ask.header.nlmsg_len = sizeof ask;
   ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   ask.header.nlmsg_flags = NLM_F_REQUEST;
+  ask.header.nlmsg_seq = ++sequence;
   const bool v4 = flow.local.address.is_v4();
   const size_t skip = v4 ? 12 : 0, size = v4 ? 4 : 16;
   ask.request.sdiag_family = static_cast<uint8_t>(flow.local.address.family());
@@ -34,9 +37,12 @@ Result<bool> kernel_has_socket(const Flow& flow) {
   ask.request.id.idiag_cookie[0] = ask.request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for a socket");
   alignas(nlmsghdr) char buffer[4096];
-  const ssize_t n = ::recv(fd.get(), buffer, sizeof buffer, 0);
-  if (n < static_cast<ssize_t>(sizeof(nlmsghdr))) return os_error("read a socket's description");
   const auto* header = reinterpret_cast<const nlmsghdr*>(buffer);
+  ssize_t n = 0;
+  do {   // the kernel answers before send() returns; an answer somebody did not wait for may come first
+    n = ::recv(fd.get(), buffer, sizeof buffer, 0);
+    if (n < static_cast<ssize_t>(sizeof(nlmsghdr))) return os_error("read a socket's description");
+  } while (header->nlmsg_seq != sequence);
   if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg)))) return false;
   const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
   return found->idiag_state != TCP_LISTEN && found->idiag_state != TCP_CLOSE;

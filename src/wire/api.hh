@@ -28,6 +28,7 @@ enum class ApiType : uint16_t {
   subscribe = 14,       // members now and on every change
   listens = 15,         // after a restart of geckod: the application still has the listening socket of this port. No answer
   stays = 16,           // this connection cannot move, and why; empty: it can again. No answer
+  room = 18,            // how many connections the application can still take: its limit of descriptors. No answer; older libraries say nothing
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -58,6 +59,9 @@ struct Done { uint64_t request = 0; GECKO_FIELDS(request) };
 struct Listen { uint64_t request = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(request, port, backlog) };
 struct Listens { uint16_t port = 0; GECKO_FIELDS(port) };
 struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
+
+// So many connections may arrive, counted since this session joined. What is on its way to the application is within it.
+struct Room { uint64_t arrivals = 0; GECKO_FIELDS(arrivals) };
 
 // The library makes the id (ConnId::random), so that no answer has to be awaited.
 struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };

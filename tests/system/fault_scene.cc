@@ -191,13 +191,15 @@ void FaultTest::start_geckod(const std::string& node) {
   (void)ask().ask(node, {{"op", "status"}});   // the operator's connection to the old one fails once
 }
 
-void FaultTest::restart_application(const std::string& node) {
+void FaultTest::restart_application(const std::string& node, const std::string& policy, int descriptors) {
   std::error_code error;
   const auto bin = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   lab::SpawnOptions options;
   options.log_file = lab().directory() + "/" + node + "/gecko-echo.log";
   options.daemon = true;
-  const auto process = lab().run(node, {(bin / "gecko-echo").string(), "-g", lab().group_file(), "-p", std::to_string(scene_->echo().port), "--policy", "none"}, options);
+  std::vector<std::string> command{(bin / "gecko-echo").string(), "-g", lab().group_file(), "-p", std::to_string(scene_->echo().port), "--policy", policy};
+  if (descriptors != 0) command.insert(command.begin(), {"/bin/sh", "-c", "ulimit -n " + std::to_string(descriptors) + "; exec \"$@\"", "sh"});
+  const auto process = lab().run(node, command, options);
   ASSERT_TRUE(process) << process.error().message;
 }
 

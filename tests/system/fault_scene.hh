@@ -58,7 +58,7 @@ class FaultTest : public ::testing::Test {
 
   void kill_geckod(const std::string& node);                       // both halves; its applications live
   void start_geckod(const std::string& node);                      // and waits until all see each other
-  void restart_application(const std::string& node);               // gecko-echo
+  void restart_application(const std::string& node, const std::string& policy = "none", int descriptors = 0);   // gecko-echo
 
   // How many connections may have ended by the end of the test; 0 unless it kills what owns them.
   size_t may_be_lost = 0;

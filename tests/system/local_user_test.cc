@@ -101,5 +101,42 @@ TEST_F(LocalUser, AStrangerCannotTouchGeckodsFiles) {
   as_stranger([&] { EXPECT_FALSE(Fd(::open(("/proc/" + std::to_string(parser) + "/mem").c_str(), O_RDONLY | O_CLOEXEC))) << "its memory holds keys"; });
 }
 
+TEST_F(LocalUser, AStrangerCannotShutOthersOut) {
+  std::vector<ApiClient> silent;
+  as_stranger([&] {
+    for (int i = 0; i < 300; ++i) {
+      auto program = ApiClient::connect(lab().socket("n1"));
+      if (!program) break;   // the backlog is full
+      silent.push_back(std::move(*program));
+    }
+    ASSERT_FALSE(silent.empty());
+    const auto newest = silent.back().wait_for(wire::ApiType::welcome);   // it was told why
+    ASSERT_FALSE(newest);
+    EXPECT_NE(newest.error().message.find("programs of this user are connected already"), std::string::npos) << newest.error().message;
+  });
+  kit::Operator root(lab());
+  EXPECT_TRUE(root.ask("n1", {{"op", "status"}})) << "the operator is shut out";
+  auto program = ApiClient::connect(lab().socket("n1"));
+  ASSERT_TRUE(program);
+  const auto joined = program->join();
+  EXPECT_TRUE(joined) << joined.error().message;
+  // Whoever says nothing does not keep his place.
+  const auto ended = silent.front().wait_for(wire::ApiType::welcome, 8s);
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code, Errc::closed) << ended.error().message;
+}
+
+TEST_F(LocalUser, AStrangerCannotMakeGeckodKeepALongMessage) {
+  as_stranger([&] {
+    auto program = ApiClient::connect(lab().socket("n1"));
+    ASSERT_TRUE(program);
+    ASSERT_TRUE(program->say(wire::ApiType::hello, wire::ApiHello{wire::kApiVersion, wire::kApiVersionMin, "stranger"}));
+    wire::Bytes begun{0, 0, 0, 4, static_cast<uint8_t>(wire::ApiType::admin), 0, 0, 0};   // 64 MiB are announced
+    begun.resize(1u << 20);
+    (void)program->send(begun);
+    EXPECT_TRUE(eventually([&] { return !program->send({0}); })) << "geckod goes on reading";
+  });
+}
+
 }  // namespace
 }  // namespace gecko::system_test

@@ -84,6 +84,23 @@ TEST_F(RefusedHandoff, ToANodeWithoutAnApplicationSaysStartOneThere) {
   EXPECT_EQ(owner(local(client)), "n1");
 }
 
+TEST_F(RefusedHandoff, ToAnApplicationWithoutDescriptorsLeavesTheConnectionWhereItIs) {
+  constexpr size_t kClients = 12;
+  kill_process(process_named(lab(), "n2", "gecko-echo"));
+  restart_application("n2", "none", 24);
+  ASSERT_TRUE(eventually([&] { return status("n2")["groups"][0]["applications"] == 2; }));
+  std::vector<kit::PingClient*> clients;
+  for (size_t i = 0; i < kClients; ++i) clients.push_back(&ping());
+  connected();
+  const auto answer = ask().handoff("n1", client_address(), "n2");
+  ASSERT_TRUE(answer) << answer.error().message;
+  EXPECT_EQ(answer->moved + answer->refused, kClients);
+  EXPECT_GT(answer->refused, 0u);
+  EXPECT_NE(answer->first_refusal.find("has no descriptors left"), std::string::npos) << answer->first_refusal;
+  std::printf("24 descriptors: %zu of %zu moved\n", answer->moved, kClients);
+  for (auto* client : clients) EXPECT_TRUE(progresses(*client));
+}
+
 TEST_F(RefusedHandoff, OfAnUnknownClientMovesNothing) {
   auto& client = ping();
   connected();
