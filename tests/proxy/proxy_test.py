@@ -162,6 +162,33 @@ class Http(LabTest):
                 self.assertEqual(answer(s)[1].decode(), "%s %d\n" % (self.lab.client, port))
                 self.assertEqual(where(s), node)
 
+    def test_drain_empties_a_node_under_load(self):
+        idle = [self.lab.connect() for _ in range(200)]
+        self.assertEqual({where(s) for s in idle}, {"n1"})
+        half = self.lab.connect()
+        half.sendall(GET[:20])   # in a request, for as long as it likes
+        wrk = subprocess.Popen(["wrk", "-t1", "-c20", "-d5s", "--timeout", "30s", self.lab.url("/8k")], stdout=subprocess.PIPE)
+        time.sleep(1)
+        begin = time.monotonic()
+        self.lab.ask("n2", "drain", "n1")
+        self.assertTrue(eventually(lambda: len(self.lab.connections("n1")) == 1), self.lab.connections("n1"))
+        took = time.monotonic() - begin
+        (row,) = self.lab.connections("n1")
+        self.assertEqual(row["reason"], "a request is in progress")
+        half.sendall(GET[20:])
+        self.assertEqual(answer(half)[1], b"n1\n")
+        self.assertTrue(eventually(lambda: not self.lab.connections("n1")))
+        out = wrk.communicate(timeout=60)[0].decode()
+        self.assertIn("requests in", out)
+        self.assertNotIn("Socket errors", out)
+        self.assertNotIn("Non-2xx", out)
+        self.assertNotIn("n1", {where(s) for s in idle + [half]})
+        self.lab.ask("n2", "undrain", "n1")
+        self.lab.ask("n2", "contact", "n1")
+        for s in idle + [half]:
+            s.close()
+        print("  emptied in %.0f ms, but for one that was in a request" % (1000 * took))
+
     def test_sigterm_empties_it_without_closing_anything(self):
         for node in ("n1", "n2"):
             self.lab.proxy(node, ODD, NGINX)
