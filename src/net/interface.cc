@@ -234,6 +234,10 @@ Status Rtnetlink::change_address(uint16_t type, uint16_t flags, int index, const
   const size_t size = address.is_v4() ? 4 : 16;
   request.attribute(IFA_LOCAL, bytes, size);
   request.attribute(IFA_ADDRESS, bytes, size);
+  // Deprecated from the start (RFC 6724, rule 3): it is served on, but no program of this node that did not ask for it connects *from* it.
+  // Every node has this address, so such a connection's answers would end at whichever node is nearest.
+  const ifa_cacheinfo life{0, UINT32_MAX, 0, 0};   // preferred: not at all; valid: for ever
+  if (type == RTM_NEWADDR && !address.is_v4()) request.attribute(IFA_CACHEINFO, &life, sizeof life);
   return transact(request, doing, nullptr);
 }
 

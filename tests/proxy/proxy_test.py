@@ -206,6 +206,11 @@ class Http(LabTest):
             s.close()
         self.gone()
 
+    def test_servers_call_others_from_their_own_address(self):
+        # Not from the group's, which every node has: the answers would not find back.
+        out = subprocess.run(["ip", "netns", "exec", "gecko-%s-n1" % self.lab.name, "curl", "-sS", "-m", "5", "http://[%s]:%d/node" % (self.lab.address("n2"), NGINX)], capture_output=True)
+        self.assertEqual(out.stdout, b"n2\n", out.stderr)
+
     def test_more_clients_than_allowed_wait(self):
         self.lab.proxy("n1", ODD, NGINX, "--max-connections", "10")
         clients = [self.lab.connect(ODD) for _ in range(15)]
