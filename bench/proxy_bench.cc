@@ -105,8 +105,7 @@ Result<std::unique_ptr<Bench>> Bench::up(const Arguments& arguments, bool front_
                                               << temp << "sendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\nroot " << file("www") << ";\nserver { listen [::]:" << kNginx << " ipv6only=off; }\n}\n";
     GECKO_CHECK(bench->start(node, "nginx", {"nginx", "-c", file(node) + "/nginx.conf"}));
     GECKO_CHECK(bench->start(node, "geckoproxy", {(std::filesystem::read_symlink("/proc/self/exe").parent_path() / "geckoproxy").string(), "-g", bench->lab_->group_file(), "-a", std::to_string(kNginx)}));
-    // From its own address: the group's, which every node has, is no source for a connection to another node.
-    const std::string line = "  server " + node + " " + (front_end ? bench->at(node, kNginx).str() + " source " + bench->lab_->find("n1")->address.str() : "127.0.0.1:" + std::to_string(kNginx)) + "\n";
+    const std::string line = "  server " + node + " " + (front_end ? bench->at(node, kNginx).str() : "127.0.0.1:" + std::to_string(kNginx)) + "\n";
     tcp += line;
     http += line;
   }
