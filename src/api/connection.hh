@@ -49,7 +49,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   const ConnId& id() const { return birth_.id; }
   const Flow& flow() const { return birth_.flow; }
-  uint64_t epoch() const { return birth_.epoch; }
+  uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
+  void set_epoch(uint64_t epoch) { epoch_.store(epoch, std::memory_order_relaxed); }   // it came back after its move had been committed
   const std::string& from() const { return birth_.from; }
   Session& session() const { return *session_; }
 
@@ -108,6 +109,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   const std::shared_ptr<Session> session_;
   const Birth birth_;
+  std::atomic<uint64_t> epoch_{birth_.epoch};
 
   mutable std::shared_mutex io_;    // guards the block below; shared around each system call on fd_
   State state_ = State::live;

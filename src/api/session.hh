@@ -136,6 +136,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void greet();                                // m_ held
   void rejoin();                               // m_ held
   void rejoined();                             // m_ held
+  void offer_orphans();                        // m_ held
   void update_poll();                          // m_ held
   void arm_timer();                            // m_ held
   void look_at_room();                         // m_ held

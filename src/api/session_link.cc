@@ -19,7 +19,8 @@ constexpr Duration kLastRetry = std::chrono::milliseconds(100);
 // geckod's privileged half thaws what was on its way as soon as it notices that the other half has gone. We look every kThawStep, first
 // after that time too: a freeze that was under way must not meet a connection already given back.
 constexpr Duration kThawStep = std::chrono::milliseconds(20);
-constexpr Duration kThawPatience = std::chrono::seconds(3);
+// What it had committed stays frozen until the next geckod has heard from the acceptor (core/handoff.hh, give_up).
+constexpr Duration kThawPatience = std::chrono::seconds(20);
 // Too many descriptors under way: geckod receives one in a few microseconds.
 constexpr Duration kThrottle = std::chrono::milliseconds(1);
 // An arrival that this process has no descriptor for waits in the socket.
@@ -104,10 +105,24 @@ void Session::rejoined() {
   (void)send(wire::ApiType::subscribe, wire::Done{});
   for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
+  offer_orphans();
   if (left_) (void)send(wire::ApiType::leave, wire::Leave{next_request_++});
   if (!transport_.flush()) hang_up();
   update_poll();
   waiters_.wake_all();
+}
+
+// This geckod's predecessor is all gone: what it left frozen, nobody else will thaw.
+void Session::offer_orphans() {
+  std::erase_if(orphans_, [this](const TransferPtr& transfer) {
+    const Connection& c = *transfer->connection;
+    if (!c.in_repair()) return false;   // settle_orphans() gives it back
+    transfer->request = 0;
+    transfer->attempts_left = 0;
+    transfers_[c.id()] = transfer;
+    (void)send(wire::ApiType::orphan, wire::Orphan{c.id(), c.flow(), c.is_movable(), c.epoch()}, transfer->fd);
+    return true;
+  });
 }
 
 void Session::try_connect() {

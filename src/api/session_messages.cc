@@ -229,6 +229,7 @@ void Session::on_outcome(const wire::AppOutcome& message) {
     policy = policy_;
   }
   if (message.code == 0) return message.final ? finish(transfer, std::nullopt) : void();
+  if (message.epoch != 0) transfer->connection->set_epoch(message.epoch);
   const Error why = from_wire(message.code, message.message);
   const std::string target = message.node.empty() ? transfer->target : message.node;
   if (policy && transfer->request != 0 && !target.empty()) {

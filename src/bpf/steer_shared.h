@@ -129,7 +129,13 @@ struct gecko_config {
 	__u32 nic_ifindex;       /* where packets written to the hold device leave */
 	__u32 flags;
 	__u32 pad;
+	__u64 holder_seen_ns;    /* CLOCK_MONOTONIC, written by the privileged half every second; 0: not watched */
 };
+
+/* Nobody has drained the hold device for so long: no geckod runs, and none that starts now can bring back what was half made here,
+ * because a donor waits 16 s for its acceptor (core/handoff.hh: give_up and one last call). The kernel answers: a frozen socket is
+ * deaf, a living one is right, and where there is none the client hears so instead of hanging. */
+#define GECKO_HOLDER_DEAD_NS 17000000000ULL
 
 /* A later fragment carries no ports: what its first fragment said. */
 struct gecko_fragment_key {

@@ -239,6 +239,11 @@ Status Steering::attach(int ifindex, int hold_ifindex) {
   return {};
 }
 
+Status Steering::holder_lives() {
+  impl_->settings.holder_seen_ns = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
+  return impl_->write_settings();
+}
+
 Status Steering::detach() {
   Status first;
   for (const Impl::Attached& a : impl_->attached) {

@@ -70,6 +70,8 @@ class Steering {
   // The same for an interface that an earlier process attached to (`gecko clean`). Nothing of ours there: not an error.
   static Status detach_from(int ifindex);
   size_t adopted() const { return adopted_; }
+  // To be called every second by whoever keeps the hold device: without it held packets go to the kernel after GECKO_HOLDER_DEAD_NS.
+  Status holder_lives();
 
   Status set_group(const GroupSteering& group);      // create or replace; takes effect packet-atomically per port
   Status remove_group(const GroupSteering& group);

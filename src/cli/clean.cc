@@ -110,6 +110,7 @@ Exit clean(const Context& context, const CleanArguments& args) {
   }
   if (!args.dry_run && exit == Exit::ok) {
     unlink(journal.c_str());
+    unlink((runtime + "/handoff.journal").c_str());
     if (!alive) unlink(socket.c_str());
   }
   if (context.json) context.print({{"schema", "gecko.clean/1"}, {"dry_run", args.dry_run}, {"geckod_running", alive}, {"objects", std::move(rows)}});

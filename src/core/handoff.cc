@@ -21,8 +21,10 @@ std::string in_ms(Duration duration) {
 }
 
 struct Handoff::Impl {
-  Impl(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation)
-      : shared{self, limits, std::move(owned_epoch), {}, {}}, donor(shared, incarnation), acceptor(shared, started) {}
+  Impl(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation,
+       std::function<bool(const ConnId&, uint64_t)> may_have_lived)
+      : shared{self, limits, std::move(owned_epoch), may_have_lived ? std::move(may_have_lived) : [](const ConnId&, uint64_t) { return true; }, {}, {}},
+        donor(shared, incarnation), acceptor(shared, started) {}
 
   void expire(Time now) {
     donor.expire(now);
@@ -38,14 +40,16 @@ struct Handoff::Impl {
   void on(NodeIndex from, const wire::Refuse& m, Time) { donor.on(from, m); }
   void on(NodeIndex from, const wire::Active& m, Time) { donor.on(from, m); }
   void on(NodeIndex from, const wire::Unknown& m, Time) { donor.on(from, m); }
+  void on(NodeIndex from, const wire::Gone& m, Time) { donor.on(from, m); }
 
   Shared shared;
   Donor donor;
   Acceptor acceptor;
 };
 
-Handoff::Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation)
-    : impl_(std::make_unique<Impl>(self, limits, std::move(owned_epoch), started, incarnation)) {}
+Handoff::Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation,
+                 std::function<bool(const ConnId&, uint64_t)> may_have_lived)
+    : impl_(std::make_unique<Impl>(self, limits, std::move(owned_epoch), started, incarnation, std::move(may_have_lived))) {}
 Handoff::~Handoff() = default;
 
 Result<uint64_t> Handoff::start(Move move, Time now) {
@@ -53,6 +57,7 @@ Result<uint64_t> Handoff::start(Move move, Time now) {
   if (impl_->acceptor.is_arriving(move.id)) return make_error(Errc::busy, "connection " + move.id.str() + " is still arriving");
   return impl_->donor.start(std::move(move), now);
 }
+void Handoff::resume(uint64_t xid, Move move, Time now) { impl_->donor.resume(xid, std::move(move), now); }
 bool Handoff::yielded(uint64_t xid, Result<wire::Bytes> blob, Time now) {
   impl_->expire(now);
   return impl_->donor.yielded(xid, std::move(blob), now);

@@ -15,10 +15,12 @@
 //   Retire, Report
 //
 // Before commit the donor may always take the connection back by itself (Thaw): refusal, timeout, lost link, dead acceptor.
-// After commit only the acceptor's word `unknown` ("I never activated it and never will") gives it back, and only when it comes from the
-// incarnation that said `restored`: a restarted acceptor cannot know what its former life did, the connection may have lived there.
-// An acceptor with a restored connection and no link stays silent and waits; after `quiet_timeout` it destroys the socket and answers
-// unknown from then on.
+// After commit only the acceptor's word `unknown` ("it never came to life here and never will") gives it back. A restarted acceptor says it
+// only of what its journal, which outlives the process, does not know as activated (docs/adr/0011); of the rest that nobody has any more it
+// says `gone`, and the donor ends its part: going on from the frozen state would garble the client's stream.
+// An acceptor with a restored connection and no link stays silent and waits; on the next link it says `restored` again, and the donor (or its
+// next life, which resumes what its own journal calls committed) answers commit or abort. After `quiet_timeout` it destroys the socket and
+// answers unknown from then on.
 // Target == self (the papers' host-local handoff): freeze, thaw with epoch + 1, deliver; no messages.
 //
 // Every event carries out what is overdue at `now`, too (a process that was stopped for a minute never acts on old hopes), and an
@@ -38,7 +40,8 @@
 namespace gecko::core {
 
 using NodeIndex = uint16_t;  // position in the group file's node list
-using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire::State, wire::Restored, wire::Commit, wire::Active, wire::Abort, wire::Unknown>;
+using LinkMessage = std::variant<wire::Prepare, wire::Ready, wire::Refuse, wire::State, wire::Restored, wire::Commit, wire::Active, wire::Abort, wire::Unknown,
+                                 wire::Gone>;
 
 struct HandoffLimits {
   Duration step_timeout = std::chrono::milliseconds(1000);   // prepare..ready, yield, freeze, state..restored: each
@@ -78,27 +81,40 @@ struct Retire { uint64_t xid; ConnId id; };                          // close th
 // known here: forget it WITHOUT a packet to the client.
 struct Report { uint64_t xid; ConnId id; Flow flow; NodeIndex target; Status status; uint64_t epoch; bool give_back; bool lost; };
 struct Check { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };            // may it come? application there, limits -> checked()
-struct Restore { AcceptKey key; ConnId id; Flow flow; wire::Bytes tcp; };         // silent socket -> restored()
+struct Restore { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes tcp; };   // silent socket -> restored()
 struct Activate { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };         // steering to mine, activate -> activated()
 // To an application; comes after activated(ok). When it has been carried out, owned_epoch(id) must answer `epoch`.
 struct Deliver { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
-struct Destroy { AcceptKey key; ConnId id; Flow flow; };                          // restored socket: end it silently
+// Restored socket: end it silently. `orphaned`: its donor has not been heard of for quiet_timeout; the client is made to speak (see End).
+struct Destroy { AcceptKey key; ConnId id; Flow flow; bool orphaned = false; };
 // Target == self: thawed already; deliver to an application of this node again.
 struct DeliverLocal { uint64_t xid; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
+// Not ours any more, and nobody has confirmed it: the frozen socket ends silently, and the client is made to speak by a segment that changes
+// nothing where the connection lives, so that the kernel its answer reaches tells the client if it does not (a reset, never a hang).
+// `certain`: the target itself said that it is gone; else steering stays as it is, the connection may live there.
+struct End { uint64_t xid; ConnId id; Flow flow; NodeIndex to; bool certain; };
+// It may have lived here once and does not now: if steering still sends its packets here, this kernel may answer them.
+struct Disown { ConnId id; uint64_t epoch; };
 
-using Action = std::variant<Send, AskYield, Freeze, Thaw, CommitMove, Retire, Report, Check, Restore, Activate, Deliver, Destroy, DeliverLocal>;
+using Action = std::variant<Send, AskYield, Freeze, Thaw, CommitMove, Retire, Report, Check, Restore, Activate, Deliver, Destroy, DeliverLocal, End, Disown>;
 
 class Handoff {
  public:
   // `owned_epoch(id)`: the epoch with which this node owns a connection now, 0 if it does not.
   // `incarnation`: the one that Hello announces. It is part of every xid, so that no message of a former life names a move of this one.
-  Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation);
+  // `may_have_lived(id, epoch)`: whether the connection may have come to life on this machine with that epoch, in this or a former life of
+  // this node; false only if the journal proves that it has not. Without it: always true.
+  Handoff(NodeIndex self, HandoffLimits limits, std::function<uint64_t(const ConnId&)> owned_epoch, Time started, uint64_t incarnation,
+          std::function<bool(const ConnId&, uint64_t)> may_have_lived = {});
   ~Handoff();
   Handoff(Handoff&&) = delete;
 
   // Donor. Errors of start: busy (this connection is being moved already), limit (too many, or the blob is too large), unavailable (no
   // link to the target), invalid (an epoch of 0 or at the end of its range).
   Result<uint64_t> start(Move move, Time now);              // xid
+  // A former life of this node had committed this move and not heard how it ended: asks on. Called before the first link_up. The outcome
+  // comes as any other (Thaw, Retire, End, Report).
+  void resume(uint64_t xid, Move move, Time now);
   // False: that move is over, it was reported before the application answered. If it has let go by now, the caller gives it back itself.
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
   // The application has taken the connection back without being told, or has ended (its link to geckod broke): a move that is not frozen yet

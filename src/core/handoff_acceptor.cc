@@ -6,7 +6,6 @@ namespace gecko::core {
 
 namespace {
 AcceptKey first_of(NodeIndex node) { return {node, 0}; }
-AcceptKey last_of(NodeIndex node) { return {node, UINT64_MAX}; }
 }  // namespace
 
 Acceptor::Acceptance* Acceptor::find(const AcceptKey& key, Step step) {
@@ -84,7 +83,7 @@ void Acceptor::on(NodeIndex from, wire::State&& m) {
   a.step = Step::restoring;
   a.blob = std::move(m.blob);
   deadlines_.disarm(a.deadline, key);
-  shared_.out.push_back(Restore{key, a.id, a.flow, std::move(m.tcp)});
+  shared_.out.push_back(Restore{key, a.id, a.flow, a.epoch, std::move(m.tcp)});
 }
 
 void Acceptor::restored(const AcceptKey& key, Status status, Time now) {
@@ -119,17 +118,22 @@ void Acceptor::on(NodeIndex from, const wire::Commit& m, Time now) {
     return;
   }
   // This life took it on and did not withdraw it: so it came to life here, even if it has ended or moved on since.
-  if (const auto seen = seen_.find(from); seen != seen_.end() && (m.xid >= seen->second.first || planted(14)) && m.xid <= seen->second.last) {
-    shared_.send(from, planted(5) ? LinkMessage(wire::Unknown{m.xid}) : LinkMessage(wire::Active{m.xid}));
-    return;
-  }
+  for (const auto* lives : {&seen_, &seen_before_})
+    if (const auto seen = lives->find(from); seen != lives->end() && (m.xid >= seen->second.first || planted(14)) && m.xid <= seen->second.last) {
+      shared_.send(from, planted(5) ? LinkMessage(wire::Unknown{m.xid}) : LinkMessage(wire::Active{m.xid}));
+      return;
+    }
+  // Of before our own start. What the journal does not know has not lived here: no need to ask the applications.
+  if (shared_.owned_epoch(m.id) >= m.epoch || !shared_.may_have_lived(m.id, m.epoch)) return answer_for_former_life(key, m.id, m.epoch);
   if (now >= grace_over_) return answer_for_former_life(key, m.id, m.epoch);
   if (deferred_.size() < 4 * shared_.limits.max_accepting) deferred_[key] = {m.id, m.epoch};  // beyond: the donor gives up by itself
 }
 
 void Acceptor::answer_for_former_life(const AcceptKey& key, const ConnId& id, uint64_t epoch) {
-  if (shared_.owned_epoch(id) >= epoch) shared_.send(key.from, wire::Active{key.xid});
-  else shared_.send(key.from, wire::Unknown{key.xid});
+  if (shared_.owned_epoch(id) >= epoch) return shared_.send(key.from, wire::Active{key.xid});
+  if (!shared_.may_have_lived(id, epoch) || planted(7)) return shared_.send(key.from, wire::Unknown{key.xid});
+  shared_.out.push_back(Disown{id, epoch});
+  shared_.send(key.from, wire::Gone{key.xid});
 }
 
 void Acceptor::activated(const AcceptKey& key, Status status) {
@@ -184,17 +188,14 @@ void Acceptor::link_down(NodeIndex node) {
 }
 
 void Acceptor::link_up(NodeIndex node, bool new_incarnation) {
-  if (!new_incarnation) return;
-  seen_.erase(node);
-  // Its former life alone could have committed these, and took that knowledge with it. Its privileged half has thawed what was not being
-  // committed and silenced the rest: nobody will ever ask for them.
-  for (auto it = acceptances_.lower_bound(first_of(node)); it != acceptances_.end() && it->first.from == node;) {
-    const AcceptKey key = it->first;
-    const Step step = it->second.step;
-    ++it;
-    if (step == Step::restored) withdraw(key);
+  if (new_incarnation) {
+    seen_before_.erase(node);
+    if (const auto seen = seen_.find(node); seen != seen_.end()) seen_before_.insert(seen_.extract(seen));
   }
-  withdrawn_.erase(withdrawn_.lower_bound(first_of(node)), withdrawn_.upper_bound(last_of(node)));
+  // What waits for a commit asks for it: the donor may have taken the connection back while there was no link, or be a new life that knows
+  // from its journal what the former one had committed.
+  for (auto it = acceptances_.lower_bound(first_of(node)); it != acceptances_.end() && it->first.from == node; ++it)
+    if (it->second.step == Step::restored) shared_.send(node, wire::Restored{it->first.xid});
 }
 
 void Acceptor::expire(Time now) {
@@ -206,7 +207,7 @@ void Acceptor::expire(Time now) {
         forget(key);
         break;
       case Step::reserved: forget(key); break;
-      case Step::restored: withdraw(key); break;
+      case Step::restored: withdraw(key, true); break;
       case Step::restoring:
       case Step::activating: GECKO_ASSERT(false);  // have no deadline
     }
@@ -230,9 +231,9 @@ void Acceptor::forget(const AcceptKey& key) {
   acceptances_.erase(it);
 }
 
-void Acceptor::withdraw(const AcceptKey& key) {
+void Acceptor::withdraw(const AcceptKey& key, bool orphaned) {
   const Acceptance& a = acceptances_.at(key);
-  shared_.out.push_back(Destroy{key, a.id, a.flow});
+  shared_.out.push_back(Destroy{key, a.id, a.flow, orphaned});
   forget(key);
   withdrawn_.insert(key);
   withdrawn_order_.push_back(key);

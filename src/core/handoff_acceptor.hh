@@ -58,7 +58,8 @@ class Acceptor {
   bool make_room(const AcceptKey& key, const wire::Prepare& message);
   void refuse(const AcceptKey& key, const Error& error);
   void forget(const AcceptKey& key);
-  void withdraw(const AcceptKey& key);             // destroy a restored socket; a later commit is answered with unknown
+  // Destroys a restored socket; a later commit is answered with unknown.
+  void withdraw(const AcceptKey& key, bool orphaned = false);
   void answer_for_former_life(const AcceptKey& key, const ConnId& id, uint64_t epoch);
 
   Shared& shared_;
@@ -70,6 +71,7 @@ class Acceptor {
     uint64_t first = 0, last = 0;
   };
   std::unordered_map<NodeIndex, Seen> seen_;
+  std::unordered_map<NodeIndex, Seen> seen_before_;   // in the donor's former incarnation: its present one may ask on for it (resume)
   Deadlines<AcceptKey> deadlines_;
 
   // Restored and destroyed again by this life, while the donor may have committed: it can ask much later (a node that was stopped). Forgotten

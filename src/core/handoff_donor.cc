@@ -41,6 +41,19 @@ Result<uint64_t> Donor::start(Move move, Time now) {
   return xid;
 }
 
+void Donor::resume(uint64_t xid, Move move, Time now) {
+  if (move.epoch == 0 || move.epoch > UINT64_MAX - 2 || moving_.contains(move.id) || donations_.contains(xid)) return;   // read from a file: not believed blindly
+  moving_.emplace(move.id, xid);
+  by_target_[move.target].insert(xid);
+  Donation& donation = donations_[xid];
+  donation.step = Step::committed;
+  donation.let_go = true;
+  donation.back_epoch = move.epoch + 2;
+  donation.move = std::move(move);
+  if (planted(16)) return thaw(xid, donation, donation.back_epoch);       // takes back what may live at the acceptor
+  deadlines_.arm(donation.deadline, now + shared_.limits.give_up, xid);   // link_up says commit again
+}
+
 void Donor::on(NodeIndex from, const wire::Ready& message, Time now) {
   if (Donation* d = find(message.xid, from, Step::preparing)) ask_application(message.xid, *d, now);
 }
@@ -105,13 +118,15 @@ void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
 }
 
 void Donor::on(NodeIndex from, const wire::Restored& message, Time now) {
-  if (Donation* d = find(message.xid, from, Step::sent)) commit(message.xid, *d, now);
+  if (Donation* d = find(message.xid, from, Step::sent)) return commit(message.xid, *d, now);
+  // Said again on a new link: has it been committed? What is over here and still waits there never was, or nobody will ask for it again.
+  if (const Donation* d = find(message.xid, from, Step::committed)) shared_.send(from, wire::Commit{message.xid, d->move.id, d->move.epoch + 1});
+  else if (find(message.xid, from, Step::thawing) || !donations_.contains(message.xid)) shared_.send(from, wire::Abort{message.xid});
 }
 
 void Donor::commit(uint64_t xid, Donation& d, Time now) {
   const Move& move = d.move;
   d.step = Step::committed;
-  d.acceptor_incarnation = shared_.links.incarnation(move.target);
   d.back_epoch = move.epoch + (planted(12) ? 0 : 2);  // epoch + 1 has been spoken: whoever heard it must yield to a later one
   deadlines_.arm(d.deadline, now + shared_.limits.give_up, xid);
   shared_.out.push_back(CommitMove{xid, move.id, move.flow, move.target, move.epoch + 1});
@@ -128,11 +143,16 @@ void Donor::on(NodeIndex from, const wire::Active& message) {
 void Donor::on(NodeIndex from, const wire::Unknown& message) {
   Donation* d = find(message.xid, from, Step::committed);
   if (!d) return;
-  // Only the life that restored it can say that it never lived there. Its successor does not know: the connection may have taken and
-  // acknowledged bytes before that node died, and to go on from the old state would garble the client's stream.
-  if (shared_.links.incarnation(from) != d->acceptor_incarnation && !planted(7))
-    return lose(message.xid, *d, "it restarted before it confirmed that the connection lives there, and does not have it");
   d->failure = make_error(Errc::refused, "it could not bring the connection to life");
+  thaw(message.xid, *d, d->back_epoch);
+}
+
+void Donor::on(NodeIndex from, const wire::Gone& message) {
+  Donation* d = find(message.xid, from, Step::committed);
+  if (!d) return;
+  // It may have taken and acknowledged bytes there: to go on from the old state would garble the client's stream.
+  if (!planted(15)) return lose(message.xid, *d, true, "it restarted while the connection was coming to life there, and does not have it");
+  d->failure = make_error(Errc::refused, "it is gone");
   thaw(message.xid, *d, d->back_epoch);
 }
 
@@ -178,8 +198,8 @@ void Donor::tell_abort(uint64_t xid, const Donation& d) {
 }
 
 // After commit and without a word that can be believed: it is the acceptor's, or it is gone with it. Never two owners.
-void Donor::lose(uint64_t xid, Donation& d, std::string why) {
-  shared_.out.push_back(Retire{xid, d.move.id});
+void Donor::lose(uint64_t xid, Donation& d, bool certain, std::string why) {
+  shared_.out.push_back(End{xid, d.move.id, d.move.flow, d.move.target, certain});
   report(xid, d, make_error(Errc::unavailable, std::move(why)), d.move.epoch + 1, true);
 }
 
@@ -234,7 +254,7 @@ void Donor::expire(Time now) {
           shared_.send(d.move.target, wire::Commit{xid, d.move.id, d.move.epoch + 1});
           break;
         }
-        lose(xid, d, "it did not confirm within " + in_ms(shared_.limits.give_up) + " that the connection lives there; it does, or it is lost");
+        lose(xid, d, false, "it did not confirm within " + in_ms(shared_.limits.give_up) + " that the connection lives there; it does, or it is lost");
         break;
       case Step::thawing: GECKO_ASSERT(false);  // has no deadline
     }

@@ -14,6 +14,7 @@ class Donor {
   Donor(Shared& shared, uint64_t incarnation) : shared_(shared), next_xid_(first_xid(incarnation)) {}
 
   Result<uint64_t> start(Move move, Time now);
+  void resume(uint64_t xid, Move move, Time now);
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
   void withdrawn(uint64_t xid, Error why);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
@@ -24,6 +25,7 @@ class Donor {
   void on(NodeIndex from, const wire::Restored& message, Time now);
   void on(NodeIndex from, const wire::Active& message);
   void on(NodeIndex from, const wire::Unknown& message);
+  void on(NodeIndex from, const wire::Gone& message);
   void link_up(NodeIndex node);
   void link_down(NodeIndex node);
   void expire(Time now);
@@ -46,7 +48,6 @@ class Donor {
     Step step = Step::preparing;
     bool last_call = false;                // committed: give_up has passed, the acceptor is asked once more
     bool let_go = false;                   // the application has; it must hear how this ended
-    uint64_t acceptor_incarnation = 0;     // the life that said `restored`
     uint64_t back_epoch = 0;               // our epoch if it stays here
     std::optional<Error> failure;
     Time deadline = Time::max();
@@ -60,7 +61,7 @@ class Donor {
   void commit(uint64_t xid, Donation& donation, Time now);
   void fail(uint64_t xid, Donation& donation, Error error, bool tell_acceptor);
   void tell_abort(uint64_t xid, const Donation& donation);
-  void lose(uint64_t xid, Donation& donation, std::string why);
+  void lose(uint64_t xid, Donation& donation, bool certain, std::string why);
   void report(uint64_t xid, Donation& donation, Status status, uint64_t epoch, bool lost);
 
   Shared& shared_;

@@ -51,6 +51,7 @@ struct Shared {
   const NodeIndex self;
   const HandoffLimits limits;
   const std::function<uint64_t(const ConnId&)> owned_epoch;
+  const std::function<bool(const ConnId&, uint64_t)> may_have_lived;
   Links links;
   std::vector<Action> out;
 

@@ -25,7 +25,8 @@ ConnId id(uint8_t n = 7) {
 // One engine and the actions it has asked for.
 struct Engine {
   explicit Engine(NodeIndex self, uint64_t life, HandoffLimits limits = {}, Time started = Time(1s))
-      : handoff(self, limits, [this](const ConnId& c) { return owned.contains(c) ? owned[c] : 0; }, started, life) {}
+      : handoff(self, limits, [this](const ConnId& c) { return owned.contains(c) ? owned[c] : 0; }, started, life,
+                [this](const ConnId&, uint64_t) { return lived; }) {}
 
   // The next action, which must be a T.
   template <class T>
@@ -58,6 +59,7 @@ struct Engine {
   }
 
   std::map<ConnId, uint64_t> owned;
+  bool lived = true;   // what the journal says of former lives
   Handoff handoff;
   std::deque<Action> actions;
 };
@@ -355,7 +357,8 @@ TEST_F(HandoffTest, NotRestoredInTime) {
   pass(1s);
   donor.sent<wire::Abort>();
   stays(Errc::timeout, true);
-  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);  // too late: it has been told to forget it
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);  // too late: it is told again to forget it
+  EXPECT_EQ(donor.sent<wire::Abort>().xid, xid);
   idle(donor);
 }
 
@@ -404,13 +407,22 @@ TEST_F(HandoffTest, AcceptorsWordGivesItBack) {
   stays(Errc::refused, true, 6);  // 5 has been spoken
 }
 
-TEST_F(HandoffTest, ARestartedAcceptorsWordDoesNot) {
+TEST_F(HandoffTest, ARestartedAcceptorsWordGivesItBack) {
   committed();
   donor.handoff.link_down(kAcceptor, now);
   donor.handoff.link_up(kAcceptor, kAcceptorLife + 1, now);
   donor.sent<wire::Commit>();
-  donor.handoff.message(kAcceptor, wire::Unknown{xid}, now);
-  donor.expect<Retire>();
+  donor.handoff.message(kAcceptor, wire::Unknown{xid}, now);   // it says so only of what its journal proves
+  stays(Errc::refused, true, 6);
+}
+
+TEST_F(HandoffTest, WhatIsGoneDoesNotComeBack) {
+  committed();
+  donor.handoff.link_down(kAcceptor, now);
+  donor.handoff.link_up(kAcceptor, kAcceptorLife + 1, now);
+  donor.sent<wire::Commit>();
+  donor.handoff.message(kAcceptor, wire::Gone{xid}, now);
+  EXPECT_TRUE(donor.expect<End>().certain);
   const auto report = donor.expect<Report>();
   EXPECT_EQ(report.status.error().code, Errc::unavailable);
   EXPECT_TRUE(report.lost);
@@ -435,7 +447,7 @@ TEST_F(HandoffTest, GivesUpWithoutTakingItBack) {
   pass(15s);
   donor.nothing();  // the last call, to nobody
   pass(1s);
-  donor.expect<Retire>();
+  EXPECT_FALSE(donor.expect<End>().certain);
   const auto report = donor.expect<Report>();
   EXPECT_TRUE(report.lost);
   EXPECT_EQ(report.status.error().code, Errc::unavailable);
@@ -457,16 +469,75 @@ TEST_F(HandoffTest, OverdueDeadlinesComeBeforeNews) {
   now += 60s;
   donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
   donor.sent<wire::Abort>();
-  stays(Errc::timeout, true);
+  EXPECT_EQ(donor.expect<Thaw>().epoch, 4u);
+  donor.sent<wire::Abort>();   // the answer to what came too late
+  donor.handoff.thawed(xid, {}, now);
+  const auto report = donor.expect<Report>();
+  EXPECT_EQ(report.status.error().code, Errc::timeout);
+  EXPECT_TRUE(report.give_back);
+  idle(donor);
 }
 
 TEST_F(HandoffTest, RefusalsAndReadinessAfterCommitAreEchoes) {
   committed();
   donor.handoff.message(kAcceptor, wire::Refuse{xid, 4, "late"}, now);
   donor.handoff.message(kAcceptor, wire::Ready{xid}, now);
-  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
   donor.nothing();
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);   // on a new link: it waits for this
+  EXPECT_EQ(donor.sent<wire::Commit>().xid, xid);
   EXPECT_EQ(donor.handoff.donating(), 1u);
+}
+
+TEST_F(HandoffTest, WhatWaitsForNothingIsAborted) {
+  state_sent();
+  donor.handoff.link_down(kAcceptor, now);
+  donor.expect<Thaw>();
+  donor.handoff.link_up(kAcceptor, kAcceptorLife, now);
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  EXPECT_EQ(donor.sent<wire::Abort>().xid, xid);
+  donor.handoff.thawed(xid, {}, now);
+  donor.expect<Report>();
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  EXPECT_EQ(donor.sent<wire::Abort>().xid, xid);
+  idle(donor);
+}
+
+TEST_F(HandoffTest, ANewLifeAsksOnForWhatTheOldOneHadCommitted) {
+  committed();
+  Engine next(kDonor, kDonorLife + 1, {}, now);
+  next.handoff.resume(xid, move_to(kAcceptor), now);
+  next.handoff.resume(xid, move_to(kAcceptor), now);   // a journal may say anything
+  next.handoff.resume(xid + 1, Move{id(9), flow(), 0, kAcceptor, true, {}}, now);
+  next.nothing();
+  EXPECT_EQ(next.handoff.donating(), 1u);
+  next.handoff.link_up(kAcceptor, kAcceptorLife, now);
+  const auto again = next.sent<wire::Commit>();
+  EXPECT_EQ(again.xid, xid);
+  acceptor.handoff.link_up(kDonor, kDonorLife + 1, now);
+  acceptor.sent<wire::Restored>();
+  acceptor.handoff.message(kDonor, again, now);
+  acceptor.expect<Activate>();
+  acceptor.handoff.activated(key, {}, now);
+  acceptor.expect<Deliver>();
+  acceptor.sent<wire::Active>();
+  acceptor.handoff.message(kDonor, again, now);   // and once more, when nothing is left of it here
+  acceptor.sent<wire::Active>();
+  next.handoff.message(kAcceptor, wire::Active{xid}, now);
+  next.expect<Retire>();
+  EXPECT_TRUE(next.expect<Report>().status);
+  idle(next);
+}
+
+TEST_F(HandoffTest, ANewLifeTakesBackWhatNeverCame) {
+  Engine next(kDonor, kDonorLife + 1, {}, now);
+  next.handoff.resume(77, move_to(kAcceptor), now);
+  next.handoff.link_up(kAcceptor, kAcceptorLife, now);
+  next.sent<wire::Commit>();
+  next.handoff.message(kAcceptor, wire::Unknown{77}, now);
+  EXPECT_EQ(next.expect<Thaw>().epoch, 6u);
+  next.handoff.thawed(77, {}, now);
+  EXPECT_TRUE(next.expect<Report>().give_back);
+  idle(next);
 }
 
 TEST_F(HandoffTest, OnlyTheTargetIsHeard) {
@@ -655,7 +726,7 @@ TEST_F(HandoffTest, ARestoredConnectionWaitsSilentlyForItsDonor) {
   pass(5s);
   acceptor.nothing();
   acceptor.handoff.link_up(kDonor, kDonorLife, now);
-  acceptor.nothing();
+  EXPECT_EQ(acceptor.sent<wire::Restored>().xid, xid);   // what of it?
   acceptor.handoff.message(kDonor, commit, now);
   acceptor.expect<Activate>();
 }
@@ -664,7 +735,7 @@ TEST_F(HandoffTest, TheQuietEnd) {
   committed();
   acceptor.handoff.link_down(kDonor, now);
   pass(10s);
-  acceptor.expect<Destroy>();
+  EXPECT_TRUE(acceptor.expect<Destroy>().orphaned);
   idle(acceptor);
   EXPECT_EQ(acceptor.handoff.remembered(), 1u);
   acceptor.handoff.link_up(kDonor, kDonorLife, now);
@@ -676,7 +747,8 @@ TEST_F(HandoffTest, TheQuietEnd) {
   acceptor.sent<wire::Refuse>();
   EXPECT_EQ(acceptor.handoff.next_deadline(), Time::max());
   acceptor.handoff.link_up(kDonor, kDonorLife + 1, now);
-  EXPECT_EQ(acceptor.handoff.remembered(), 0u);
+  acceptor.handoff.message(kDonor, commit, now);  // a new life of the donor asks on for its old one
+  EXPECT_EQ(acceptor.sent<wire::Unknown>().xid, xid);
 }
 
 TEST_F(HandoffTest, WhatIsRememberedIsBounded) {
@@ -778,12 +850,18 @@ TEST_F(HandoffTest, AMoveOfADonorsFormerLifeIsRefused) {
   idle(acceptor);
 }
 
-TEST_F(HandoffTest, ADonorsNewLifeEndsWhatItsOldOneLeft) {
+TEST_F(HandoffTest, ADonorsNewLifeIsAskedWhatItsOldOneLeft) {
   restored();
   acceptor.handoff.link_down(kDonor, now);
   acceptor.nothing();
   acceptor.handoff.link_up(kDonor, kDonorLife + 1, now);
-  acceptor.expect<Destroy>();
+  EXPECT_EQ(acceptor.sent<wire::Restored>().xid, xid);
+  Engine next(kDonor, kDonorLife + 1, {}, now);
+  next.handoff.link_up(kAcceptor, kAcceptorLife, now);
+  next.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  const auto abort = next.sent<wire::Abort>();
+  acceptor.handoff.message(kDonor, abort, now);
+  EXPECT_FALSE(acceptor.expect<Destroy>().orphaned);
   idle(acceptor);
 }
 
@@ -794,6 +872,7 @@ TEST_F(HandoffTest, ANewAttemptReplacesADeadOne) {
   acceptor.handoff.link_down(kDonor, now);
   donor.handoff.link_up(kAcceptor, kAcceptorLife, now);
   acceptor.handoff.link_up(kDonor, kDonorLife, now);
+  acceptor.sent<wire::Restored>();
   const AcceptKey old = key;
   prepared();
   acceptor.handoff.message(kDonor, prepare, now);
@@ -841,7 +920,18 @@ TEST_F(HandoffTest, ARestartedAcceptorThatHasItNotSaysSo) {
   next.nothing();  // the donor repeats it on the next link
   next.handoff.link_up(kDonor, kDonorLife, now + 2s);
   next.handoff.message(kDonor, commit, now + 2s);
+  EXPECT_EQ(next.expect<Disown>().id, id());
+  next.sent<wire::Gone>();
+}
+
+TEST_F(HandoffTest, ARestartedAcceptorWhoseJournalKnowsThatItNeverLivedSaysSoAtOnce) {
+  committed();
+  Engine next(kAcceptor, kAcceptorLife + 1, {}, now);
+  next.lived = false;
+  next.handoff.link_up(kDonor, kDonorLife, now);
+  next.handoff.message(kDonor, commit, now);
   next.sent<wire::Unknown>();
+  idle(next);
 }
 
 // New attempts do not make it believe that it saw the old ones.
@@ -856,7 +946,8 @@ TEST_F(HandoffTest, ARestartedAcceptorKnowsWhatItHasNotSeen) {
   next.handoff.checked({kDonor, xid + 1}, {}, now);
   next.sent<wire::Ready>();
   next.handoff.message(kDonor, commit, now + 3s);
-  EXPECT_EQ(next.sent<wire::Unknown>().xid, xid);
+  next.expect<Disown>();
+  EXPECT_EQ(next.sent<wire::Gone>().xid, xid);
 }
 
 TEST_F(HandoffTest, StrangersAreIgnored) {

@@ -168,6 +168,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       group_->app_not_yielded(*this, m);
       return {};
     }
+    case ApiType::orphan: {
+      GECKO_TRY(const auto m, wire::decode<wire::Orphan>(f.body));
+      GECKO_CHECK(joined_group());
+      if (fds.size() != 1) return make_error(Errc::invalid, "an orphan carries exactly one descriptor");
+      return group_->app_orphan(*this, m, std::move(fds[0]));
+    }
     case ApiType::handoff_client: {
       GECKO_TRY(const auto m, wire::decode<wire::HandoffClient>(f.body));
       request = m.request;

@@ -15,8 +15,10 @@ namespace {
 constexpr Duration kRefusalLog = std::chrono::seconds(10);   // a line at most so often: anybody can cause them
 constexpr Duration kSweep = std::chrono::seconds(5);
 
+// One queue for all groups: the most generous one's limits.
 HoldQueue::Limits hold_limits(const Options& options) {
   HoldQueue::Limits limits;
+  limits.bytes = limits.packets = 0;
   for (const auto& group : options.groups) {
     limits.bytes = std::max(limits.bytes, group.max_held_bytes);
     limits.packets = std::max(limits.packets, group.max_held_packets);
@@ -52,8 +54,8 @@ bool is_listed(const std::vector<std::string>& users, uint32_t uid) {
 
 }  // namespace
 
-Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors)
-    : options_(options), loop_(loop), numbers_(options.groups), incarnation_(random_incarnation()), started_(monotonic_now()),
+Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal)
+    : options_(options), loop_(loop), journal_(journal), numbers_(options.groups), incarnation_(random_incarnation()), started_(monotonic_now()),
       flows_(std::move(descriptors.flow_map), std::move(descriptors.flow_setter)), counter_map_(std::move(descriptors.counter_map)), api_listener_(std::move(descriptors.api_listener)),
       privileged_(loop, std::move(descriptors.privileged),
                   [this](const Error& e) {

@@ -14,7 +14,7 @@ class Daemon {
   struct Descriptors {         // made while still root
     Fd privileged, api_listener, hold_device, flow_map, flow_setter, counter_map;
   };
-  Daemon(const Options& options, net::Loop& loop, Descriptors descriptors);
+  Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal);
   ~Daemon();
   // `contexts` by group index. Binds the node listeners (ports over 1023, so no privilege is needed).
   Status start(std::vector<std::shared_ptr<net::TlsContext>> contexts);
@@ -25,6 +25,7 @@ class Daemon {
   PrivilegedClient& privileged() { return privileged_; }
   HoldQueue& hold() { return hold_; }
   bpf::FlowTable& flows() { return flows_; }
+  HandoffJournal& journal() { return journal_; }
   const NodeNumbers& numbers() const { return numbers_; }
   const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
   uint64_t incarnation() const { return incarnation_; }
@@ -44,6 +45,7 @@ class Daemon {
   void sweep();
   const Options& options_;
   net::Loop& loop_;
+  HandoffJournal& journal_;
   const NodeNumbers numbers_;
   const uint64_t incarnation_;
   const Time started_;

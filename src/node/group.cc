@@ -34,7 +34,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  const auto it = connections_.find(id);
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
-               daemon.started(), daemon.incarnation()),
+               daemon.started(), daemon.incarnation(), [this](const ConnId& id, uint64_t epoch) { return daemon_.journal().may_have_lived(id, epoch); }),
       policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}}, choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
   peers_[self_].state = PeerState::up;
@@ -45,6 +45,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
 Group::~Group() { *alive_ = false; }
 
 void Group::start() {
+  take_over_from_former_life();
   for (auto& peer : peers_)
     if (peer.index > self_) dial(peer);
   heartbeat();
@@ -104,6 +105,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (was_up || peer.last_error != error.message)
     (was_up ? log_warn : log_info)("group '" + config_.name + "': link to " + name + " is down: " + error.message);
   peer.last_error = error.message;
+  if (was_up) peer.down_since = daemon_.loop().now();
   if (was_up) peer.only_geckod_ended = error.code == Errc::closed;
   peer.link.reset();
   if (peer.state != PeerState::unknown) peer.state = PeerState::down;
@@ -204,9 +206,14 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::commit: return with(wire::Commit{}, [&](wire::Commit& m) { handoff_message(peer, m); });
     case LinkType::active: return with(wire::Active{}, [&](wire::Active& m) { handoff_message(peer, m); });
     case LinkType::abort: return with(wire::Abort{}, [&](wire::Abort& m) { handoff_message(peer, m); });
-    case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) { handoff_message(peer, m); });
+    case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) {
+        // An acceptor of version 1 says it after a restart without knowing.
+        if (peer.version < 2) handoff_message(peer, wire::Gone{m.xid});
+        else handoff_message(peer, m);
+      });
     case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
     case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
+    case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
     case LinkType::hello: break;
   }
   bad(make_error(Errc::invalid, "a message it should not send"));

@@ -9,12 +9,14 @@
 #include <map>
 #include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "core/contact.hh"
 #include "core/handoff.hh"
 #include "core/policy.hh"
 #include "node/api_session.hh"
 #include "node/drain.hh"
+#include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
 #include "node/options.hh"
 #include "node/peer.hh"
@@ -77,6 +79,7 @@ class Group {
   void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
   void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
   void app_not_yielded(ApiSession& session, const wire::NotYielded& m);
+  Status app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd);
   void membership_changed();        // tells subscribers, re-computes where new connections go
   void send_members(ApiSession& session);
 
@@ -125,6 +128,12 @@ class Group {
   void carry_out(core::Deliver& a);
   void carry_out(core::Destroy& a);
   void carry_out(core::DeliverLocal& a);
+  void carry_out(core::End& a);
+  void carry_out(core::Disown& a);
+  void take_over_from_former_life();
+  void thaw_when_offered(const core::Thaw& a);
+  void disown(const HandoffJournal::Record& record);
+  int index_of(const Address& address) const;     // node; -1: none
   void undo_hold(const Flow& flow, uint16_t owner);
   bool has_room(const Giving& giving) const;
   void begin_freeze(uint64_t xid, Giving& giving);
@@ -213,6 +222,9 @@ class Group {
     size_t bytes = 0;        // in its queues when the application let go
     bool counted = false;    // in moving_bytes_
     bool withdrawn = false;  // its application may use it again: it must not be frozen any more
+    uint32_t slot = HandoffJournal::kNoSlot;
+    bool resumed = false;    // a former life of this node had committed it; token is 0 until the application offers the socket
+    uint64_t thaw_epoch = 0; // it may come back as soon as it is offered
   };
   struct Taking {            // acceptor's side
     Flow flow;
@@ -232,6 +244,7 @@ class Group {
   std::map<core::AcceptKey, Taking> taking_;
   size_t moving_bytes_ = 0;                       // of connections that are being read out
   std::deque<uint64_t> waiting_for_room_;         // moves whose application has let go
+  std::unordered_set<ConnId> moved_before_;       // resumed, and the answer was "moved" before the application asked
   std::unordered_map<ConnId, uint64_t> yields_;   // asked of an application
   bool running_actions_ = false;
   net::Loop::TimerId timer_ = 0;

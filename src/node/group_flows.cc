@@ -34,6 +34,9 @@ constexpr Duration kAnnounceEvery = std::chrono::seconds(30);
 // A node that fell silent may only have been cut off, this one too: after the cable heals a link takes up to a second's backoff and a
 // handshake. For so long nobody is told that his connection does not exist.
 constexpr Duration kSilentPatience = std::chrono::seconds(3);
+// A silent node is taken for dead: its connections' clients are told when they speak, instead of speaking into a void for a quarter of an
+// hour. As long as a donor waits for an acceptor's word (core/handoff.hh, give_up).
+constexpr Duration kDeadAfter = std::chrono::seconds(15);
 }  // namespace
 
 Status Group::opened(ApiSession& session, const wire::Opened& m) {
@@ -337,6 +340,10 @@ void Group::sweep() {
   const bool claimed = round - daemon_.started() > kClaimTime;
   table_used_ = kernel_entries_ = 0;
   entries_ = {};
+  std::set<uint16_t> dead;
+  if (is_contact())
+    for (const auto& peer : peers_)
+      if (!peer.up() && !peer.only_geckod_ended && daemon_.loop().now() - std::max(peer.down_since, daemon_.started()) > kDeadAfter) dead.insert(number(peer.index));
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
     ++table_used_;
     if (!belongs(config_, flow)) return;
@@ -344,7 +351,8 @@ void Group::sweep() {
     const uint64_t idle = now > entry.last_seen_ns ? now - entry.last_seen_ns : 0;
     const bool hint_is_old = entry.state == GECKO_FLOW_FORWARD &&
                              idle > ((entry.flags & GECKO_FLOW_F_CLOSING) != 0 ? kClosedFor : entry.epoch == 0 ? kUnconfirmedFor : kHintFor);
-    if (hint_is_old || (entry.state == GECKO_FLOW_KERNEL && idle > kKernelMayAnswerFor)) old.push_back(flow);
+    const bool owner_is_dead = entry.state == GECKO_FLOW_FORWARD && dead.contains(entry.node);   // the next packet asks whose it is
+    if (hint_is_old || owner_is_dead || (entry.state == GECKO_FLOW_KERNEL && idle > kKernelMayAnswerFor)) old.push_back(flow);
     else if (claimed && (entry.state == GECKO_FLOW_MINE || entry.state == GECKO_FLOW_HOLD) && !by_flow_.contains(flow))
       own.emplace_back(flow, static_cast<gecko_flow_state>(entry.state));
   });

@@ -63,6 +63,8 @@ int run(const Options& options) {
     ::setrlimit(RLIMIT_NOFILE, &files);
   }
   if (auto ok = prepare_runtime_dir(options.runtime_dir); !ok) return fail(ok.error());
+  auto journal = HandoffJournal::open(options.runtime_dir);   // waits until a former geckod is all gone
+  if (!journal) return fail(journal.error());
   for (const auto& group : options.groups)
     if (auto ok = copy_keys(options, group); !ok) return fail(ok.error());
   auto api = net::unix_listen(options.runtime_dir + "/geckod.sock", 0666);   // who may do what is asked per command (SO_PEERCRED)
@@ -113,7 +115,7 @@ int run(const Options& options) {
     ::prctl(PR_SET_NAME, "geckod: priv");
     set_log_name("geckod[" + options.node + "] privileged");
     if (auto ok = confine_privileged(); !ok) _exit(fail(ok.error()));
-    const int code = Privileged(options, std::move(*kernel), Fd(pair[1])).run();
+    const int code = Privileged(options, std::move(*kernel), Fd(pair[1]), *journal).run();
     _exit(code);
   }
   ::close(pair[1]);
@@ -129,7 +131,7 @@ int run(const Options& options) {
   }
 
   net::Loop loop;
-  Daemon daemon(options, loop, std::move(descriptors));
+  Daemon daemon(options, loop, std::move(descriptors), *journal);
   sigdelset(&signals, SIGPIPE);
   Fd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   (void)loop.watch(signal_fd.get(), EPOLLIN, [&](uint32_t) {

@@ -20,6 +20,7 @@ struct Peer {
   uint32_t connections = 0;
   uint16_t applications = 0;
   Time last_heard{};
+  Time down_since{};
   Duration backoff{};
   net::Loop::TimerId redial_timer = 0;
   std::string last_error;

@@ -31,7 +31,8 @@ class Privileged::HoldInjector : public tcp::Injector {
   net::Tun& device_;
 };
 
-Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket) : options_(options), kernel_(std::move(kernel)) {
+Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal)
+    : options_(options), journal_(journal), kernel_(std::move(kernel)) {
   injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
@@ -47,15 +48,25 @@ int Privileged::run() {
     return 1;
   }
   announcer_ = std::move(*announcer);
+  keep_hold();
   loop_.run();
   make_safe();
   return 0;
 }
 
+void Privileged::keep_hold() {
+  if (auto ok = kernel_.steering.holder_lives(); !ok) log_warn(ok.error().message);
+  loop_.at(monotonic_now() + std::chrono::seconds(1), [this] { keep_hold(); });
+}
+
 void Privileged::make_safe() {
-  size_t thawed = 0, ended = 0;
+  size_t thawed = 0, ended = 0, left = 0;
   for (auto& [token, held] : held_) {
-    if (held.is_frozen && !held.committing) {
+    // The other half writes "committed" before it says so to anybody; it may have died before it told us.
+    const bool committed = held.committing || journal_.state_of_given(held.slot) == HandoffJournal::State::committed;
+    if (held.is_frozen && committed) {
+      ++left;   // the next geckod hears from the acceptor what became of it
+    } else if (held.is_frozen) {
       (void)kernel_.steering.flows().set(held.flow, GECKO_FLOW_MINE, kernel_.groups.front().self, 0);
       if (tcp::thaw(held.fd.get(), held.frozen, injector_.get())) ++thawed;
     } else {
@@ -63,8 +74,9 @@ void Privileged::make_safe() {
       ++ended;
     }
   }
-  if (thawed + ended != 0)
-    log_warn("the unprivileged half is gone: " + std::to_string(thawed) + " frozen connections go on here, " + std::to_string(ended) + " half-made or given ones ended silently");
+  if (thawed + ended + left != 0)
+    log_warn("the unprivileged half is gone: " + std::to_string(thawed) + " frozen connections go on here, " + std::to_string(ended) +
+             " half-made ones ended silently, " + std::to_string(left) + " given ones wait for the next geckod");
 }
 
 void Privileged::refuse(IpcType type, uint64_t token, const Error& error) {
@@ -93,13 +105,10 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
       });
       break;
     case IpcType::retire:
-      ok = handle(wire::IpcToken{}, [&](auto& m) {
-        if (const auto it = held_.find(m.token); it != held_.end()) {
-          (void)tcp::retire(it->second.fd.get());
-          held_.erase(it);
-        }
-        forget_ahead(m.token);
-      });
+      ok = handle(wire::IpcRetire{}, [&](auto& m) { on_retire(m); });
+      break;
+    case IpcType::adopt:
+      ok = fds.size() == 1 && handle(wire::IpcAdopt{}, [&](auto& m) { on_adopt(m, std::move(fds[0])); });
       break;
     case IpcType::ahead: ok = handle(wire::IpcAhead{}, [&](auto& m) { on_ahead(std::move(m)); }); break;
     case IpcType::restore: ok = handle(wire::IpcRestore{}, [&](auto& m) { on_restore(m); }); break;
@@ -167,7 +176,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   // The queues are not needed to thaw; what thaw looks at is small.
   state->send_queue.clear();
   state->recv_queue.clear();
-  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, false});
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, false, m.slot, {}});
 }
 
 void Privileged::on_thaw(const wire::IpcToken& m) {
@@ -203,6 +212,40 @@ void Privileged::on_ahead(wire::IpcAhead&& m) {
   refuse(IpcType::ahead_kept, m.token, Error{Errc{}, ""});
 }
 
+// A connection that a former geckod had frozen when it died: its application held the descriptor and offers it now.
+void Privileged::on_adopt(const wire::IpcAdopt& m, Fd fd) {
+  const auto answer = [&](const Error& e) { refuse(IpcType::adopted, m.token, e); };
+  if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
+    return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
+  if (held_.size() >= kMaxTokens || held_.contains(m.token)) return answer(make_error(Errc::limit, "too many connections are being moved at once"));
+  const auto names = tcp::read_names(fd.get());
+  if (!names) return answer(names.error());
+  if (names->flow != m.flow)
+    return answer(make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + m.flow.str() + " as announced"));
+  const auto frozen = tcp::find_frozen(fd.get());
+  if (!frozen) return answer(frozen.error());
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, false, m.slot, {}});
+  answer(Error{Errc{}, ""});
+}
+
+void Privileged::on_retire(const wire::IpcRetire& m) {
+  forget_ahead(m.token);
+  const auto it = held_.find(m.token);
+  if (it == held_.end()) return;
+  if (m.ask_client) ask_client(it->second.fd.get());
+  (void)tcp::retire(it->second.fd.get());
+  held_.erase(it);
+}
+
+// Now, and again: after what may lose one packet (a cut cable that has just healed), a client that waits for an answer waits no longer.
+void Privileged::ask_client(int fd) {
+  auto nudge = tcp::nudge_of(fd);
+  if (!nudge) return;
+  (void)injector_->to_peer(*nudge);
+  for (const auto after : {std::chrono::milliseconds(300), std::chrono::milliseconds(1500), std::chrono::milliseconds(4000)})
+    loop_.at(monotonic_now() + after, [this, packet = *nudge] { (void)injector_->to_peer(packet); });
+}
+
 void Privileged::on_restore(const wire::IpcRestore& m) {
   wire::Bytes ahead;
   if (const auto it = ahead_.find(m.token); it != ahead_.end()) {
@@ -222,7 +265,8 @@ void Privileged::on_restore(const wire::IpcRestore& m) {
   auto fd = tcp::restore(*state, {.freebind = false, .ahead = wire::ByteView(ahead).first(m.ahead)});
   if (!fd) return no(fd.error());
   state->recv_queue.clear();   // activate needs the unsent bytes only
-  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, false});
+  const uint32_t slot = journal_.note_taken({m.id, m.epoch, 0, m.flow, m.from, HandoffJournal::State::restored});
+  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, false, slot, m.id});
   refuse(IpcType::restored, m.token, Error{Errc{}, ""});
 }
 
@@ -231,6 +275,7 @@ void Privileged::on_activate(const wire::IpcToken& m) {
   if (it == held_.end() || it->second.is_frozen)
     return refuse(IpcType::activated, m.token, make_error(Errc::not_found, "no restored connection with this token"));
   auto& held = it->second;
+  journal_.mark_taken(held.slot, held.id, HandoffJournal::State::activated);   // before: from the next line on it may speak
   auto activation = tcp::activate(held.fd.get(), held.state, *injector_);
   if (activation && !activation->unsent.empty())
     activation = make_error(Errc::limit, "the send buffer of this machine cannot hold the unsent bytes of " + held.flow.str() + "; raise net.ipv4.tcp_wmem");

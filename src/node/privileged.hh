@@ -2,7 +2,7 @@
 // comes from the network, and carries out the commands of wire/ipc.hh after checking that they stay inside the groups it was started for.
 //
 // When the other half goes away without a word it makes the machine safe and ends: frozen connections go on here (unless ownership had
-// left: committing), restored ones that never became active end silently.
+// left: those stay frozen, their applications offer them to the next geckod), restored ones that never became active end silently.
 #pragma once
 
 #include <unordered_map>
@@ -11,6 +11,7 @@
 #include "net/announce.hh"
 #include "net/channel.hh"
 #include "net/tun.hh"
+#include "node/handoff_journal.hh"
 #include "node/options.hh"
 #include "tcp/connection.hh"
 #include "wire/ipc.hh"
@@ -25,7 +26,7 @@ class Privileged {
     std::vector<bpf::GroupSteering> groups;     // by group index
     std::vector<net::Interface> interfaces;     // by group index: where the group address is announced
   };
-  Privileged(const Options& options, Kernel kernel, Fd command_socket);
+  Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal);
   ~Privileged();
   int run();                      // until the other half closes the socket; exit code
 
@@ -37,6 +38,8 @@ class Privileged {
     wire::TcpState state;
     bool is_frozen = false;       // else restored
     bool committing = false;
+    uint32_t slot = HandoffJournal::kNoSlot;   // frozen: in the ring of the given; restored: of the taken
+    ConnId id;
   };
   class HoldInjector;
 
@@ -44,6 +47,9 @@ class Privileged {
   void on_freeze(const wire::IpcFreeze& m, Fd fd);
   void on_thaw(const wire::IpcToken& m);
   void on_ahead(wire::IpcAhead&& m);
+  void on_adopt(const wire::IpcAdopt& m, Fd fd);
+  void on_retire(const wire::IpcRetire& m);
+  void ask_client(int fd);
   void on_restore(const wire::IpcRestore& m);
   void on_activate(const wire::IpcToken& m);
   void on_listen(const wire::IpcListen& m);
@@ -53,10 +59,12 @@ class Privileged {
   void on_syn_slots(const wire::IpcSynSlots& m);
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();
+  void keep_hold();
   Status barrier(const Flow& flow);
   void refuse(wire::IpcType type, uint64_t token, const Error& error);
 
   const Options& options_;
+  HandoffJournal& journal_;
   Kernel kernel_;
   net::Loop loop_;
   std::unique_ptr<HoldInjector> injector_;

@@ -41,7 +41,7 @@ void PrivilegedClient::committing(uint64_t token) {
   channel_.send(raw(IpcType::committing), wire::IpcToken{token});
 }
 
-void PrivilegedClient::retire(uint64_t token) { channel_.send(raw(IpcType::retire), wire::IpcToken{token}); }
+void PrivilegedClient::retire(uint64_t token, bool ask_client) { channel_.send(raw(IpcType::retire), wire::IpcRetire{token, ask_client}); }
 
 uint64_t PrivilegedClient::ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done) {
   if (token == 0) token = next_token_++;
@@ -50,10 +50,20 @@ uint64_t PrivilegedClient::ahead(uint64_t token, uint32_t offset, wire::Bytes by
   return token;
 }
 
-uint64_t PrivilegedClient::restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done, uint64_t token, uint32_t ahead) {
-  if (token == 0) token = next_token_++;
+uint64_t PrivilegedClient::adopt(uint16_t group, const Flow& flow, Fd fd, uint32_t slot, StatusCallback done) {
+  const uint64_t token = next_token_++;
   waiting_.emplace(token, without_fd(std::move(done)));
-  channel_.send(raw(IpcType::restore), wire::IpcRestore{token, group, flow, ahead, std::move(tcp)});
+  std::vector<Fd> fds;
+  fds.push_back(std::move(fd));
+  channel_.send(raw(IpcType::adopt), wire::IpcAdopt{token, group, flow, slot}, std::move(fds));
+  return token;
+}
+
+uint64_t PrivilegedClient::restore(wire::IpcRestore named, StatusCallback done) {
+  if (named.token == 0) named.token = next_token_++;
+  const uint64_t token = named.token;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::restore), named);
   return token;
 }
 

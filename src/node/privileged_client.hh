@@ -26,13 +26,15 @@ class PrivilegedClient {
 
   // Returns the token that names the frozen connection from now on.
   uint64_t freeze(const wire::IpcFreeze& command, Fd fd, CaptureCallback done);   // its token is given here
+  // A connection a former geckod has frozen: returns its token at once. `done` tells only of an error.
+  uint64_t adopt(uint16_t group, const Flow& flow, Fd fd, uint32_t slot, StatusCallback done);
   void thaw(uint64_t token, StatusCallback done);
   void committing(uint64_t token);
-  void retire(uint64_t token);
+  void retire(uint64_t token, bool ask_client = false);
   // Bytes of a connection that is going to be restored with this token; 0: its first ones. Returns the token. retire() forgets them.
   uint64_t ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done);
-  // `token` 0: nothing was sent ahead.
-  uint64_t restore(uint16_t group, const Flow& flow, wire::Bytes tcp, StatusCallback done, uint64_t token = 0, uint32_t ahead = 0);
+  // Token 0: nothing was sent ahead; it is given here.
+  uint64_t restore(wire::IpcRestore command, StatusCallback done);
   void activate(uint64_t token, FdCallback done);
   void listen(uint16_t group, uint16_t port, uint32_t backlog, FdCallback done);
   void socket(uint16_t group, FdCallback done);

@@ -82,7 +82,7 @@ class PrivilegedHalf : public ::testing::Test {
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     command_.reset(pair[0]);
     other_half_ = std::thread([this, k = std::move(*kernel), fd = pair[1]]() mutable {
-      code_ = Privileged(options_, std::move(k), Fd(fd)).run();
+      code_ = Privileged(options_, std::move(k), Fd(fd), journal_).run();
       ended_ = true;
     });
   }
@@ -106,7 +106,7 @@ class PrivilegedHalf : public ::testing::Test {
   }
   Result<wire::Bytes> freeze(const Flow& flow, Fd fd, uint64_t* token = nullptr) {
     std::optional<Result<wire::Bytes>> answer;
-    const auto t = client().freeze({0, 0, flow, true, 0, 0}, std::move(fd), [&](Result<PrivilegedClient::Captured> captured) {
+    const auto t = client().freeze({0, 0, flow, true, HandoffJournal::kNoSlot, 0, 0}, std::move(fd), [&](Result<PrivilegedClient::Captured> captured) {
       answer = captured ? Result<wire::Bytes>(std::move(captured->tcp)) : Result<wire::Bytes>(captured.error());
     });
     if (token != nullptr) *token = t;
@@ -126,6 +126,7 @@ class PrivilegedHalf : public ::testing::Test {
   }
 
   Options options_;
+  HandoffJournal journal_;
   net::Loop loop_;
   Fd command_;
   std::unique_ptr<PrivilegedClient> client_;
@@ -205,10 +206,10 @@ TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
   EXPECT_EQ(wait(contact).error().code, Errc::not_found);
   client().syn_slots(7, {0, 1});
   client().syn_slots(0, {65535});
-  client().restore(0, Flow{at(kNode, 8080), at(kNode, 1)}, {}, [&](Status s) { restored = std::move(s); });
+  client().restore({0, 0, Flow{at(kNode, 8080), at(kNode, 1)}, {}, 1, {}, 0, {}}, [&](Status s) { restored = std::move(s); });
   EXPECT_EQ(wait(restored).error().code, Errc::permission);
   restored.reset();
-  client().restore(0, Flow{at(kGroup, 8080), at(kNode, 1)}, {1, 2, 3}, [&](Status s) { restored = std::move(s); });
+  client().restore({0, 0, Flow{at(kGroup, 8080), at(kNode, 1)}, {}, 1, {}, 0, {1, 2, 3}}, [&](Status s) { restored = std::move(s); });
   EXPECT_FALSE(wait(restored));
   EXPECT_FALSE(ended_);
 }
@@ -231,10 +232,10 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
   std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
   const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
   const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
-      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::committing, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcToken{1})},
-      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
+      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::committing, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
+      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
       {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})}, {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0})}};
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
   // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
   for (int i = 0; i < 4000 && !ended_; ++i) {
     auto [type, body] = commands[random() % (commands.size() - 1)];

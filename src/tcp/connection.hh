@@ -59,6 +59,14 @@ Result<wire::TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead = 0)
 // what it sent and acknowledged meanwhile; without, a kernel window probe asks (the answer may take 500 ms).
 Status thaw(int fd, const Frozen& frozen, Injector* injector = nullptr);
 
+// What thaw needs of a socket that another process has frozen and left behind; the peer's window is its largest so far, until the peer says
+// how it is. Errors: invalid (not frozen).
+Result<Frozen> find_frozen(int fd);
+
+// A whole IP packet for Injector::to_peer: a segment of this frozen or restored socket that changes nothing at the peer and makes it say
+// where it is. To whomever steering sends the answer: one that has the connection takes it, one that has not resets it.
+Result<wire::Bytes> nudge_of(int fd);
+
 // Ends a frozen or restored socket without a packet, whoever else holds descriptors of it (they see ECONNABORTED).
 Status retire(int fd);
 

@@ -101,6 +101,22 @@ Status thaw(int fd, const Frozen& frozen, Injector* injector) {
   return {};
 }
 
+Result<Frozen> find_frozen(int fd) {
+  int repair = 0;
+  if (!get_raw(fd, kSolTcp, TCP_REPAIR, repair)) return socket_error(fd, "looking whether it is frozen");
+  if (repair == 0) return make_error(Errc::invalid, describe(fd) + " is not frozen");
+  tcp_repair_window window{};
+  if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "reading its windows");
+  return Frozen{window.snd_wl1, window.max_window, window.max_window, window.rcv_wnd, window.rcv_wup, 0, 0, 0, 0};
+}
+
+Result<wire::Bytes> nudge_of(int fd) {
+  tcp_repair_window window{};
+  if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "reading its windows (is it frozen?)");
+  GECKO_TRY(const Nudge nudge, read_nudge(fd, window));
+  return build_nudge(nudge);
+}
+
 Status retire(int fd) {
   // In repair mode, always: outside of it the next call would send a reset.
   if (!set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_ON)) return privileged_error(fd, "entering repair mode to end it silently");

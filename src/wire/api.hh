@@ -28,6 +28,7 @@ enum class ApiType : uint16_t {
   subscribe = 14,       // members now and on every change
   listens = 15,         // after a restart of geckod: the application still has the listening socket of this port. No answer
   stays = 16,           // this connection cannot move, and why; empty: it can again. No answer
+  orphan = 17,          // +fd: a former geckod died while this connection was on its way, and left it frozen. Answered by outcome (request 0)
   room = 18,            // how many connections the application can still take: its limit of descriptors. No answer; older libraries say nothing
   // geckod -> application
   welcome = 50,
@@ -66,6 +67,8 @@ struct Room { uint64_t arrivals = 0; GECKO_FIELDS(arrivals) };
 // The library makes the id (ConnId::random), so that no answer has to be awaited.
 struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
 struct Stays { ConnId id; std::string reason; GECKO_FIELDS(id, wire::limited<kMaxText>(reason)) };
+// epoch: as the application knew it before the handoff.
+struct Orphan { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
 // After a yield that was answered with `again`, an empty target is the node that the yield was for.
@@ -78,9 +81,9 @@ struct Yielded { ConnId id; Bytes blob; GECKO_FIELDS(id, wire::limited<kMaxBlob>
 // code `again`: not now; the application hands it off by itself as soon as it can (no second yield is needed).
 struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIELDS(id, code, wire::limited<kMaxText>(reason)) };
 // code 0: moved to `node`. Otherwise the connection is where it was and lives; `node` is the target that failed.
-// final = false: one target failed, geckod goes on with another (for the policy's report).
-struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::string message, node; bool final = true;
-  GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final) };
+// final = false: one target failed, geckod goes on with another (for the policy's report). epoch: with which it is here again; 0: as before.
+struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::string message, node; bool final = true; uint64_t epoch = 0;
+  GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final, epoch) };
 struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob)) };
 struct HandoffClient { uint64_t request = 0; Endpoint client; std::string target; GECKO_FIELDS(request, client, wire::limited<kMaxName>(target)) };

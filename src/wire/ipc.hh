@@ -25,22 +25,27 @@ enum class IpcType : uint16_t {
   syn_slots = 10,    // where new connections go. No answer
   reload_keys = 11,  // copy the key directories again -> done
   ahead = 12,        // received bytes of a connection that is going to be restored -> ahead_kept
+  adopt = 13,        // +fd: a connection that a former geckod has frozen; from now on thaw and retire know it by this token -> adopted
   // answers
-  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60,
+  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60, adopted = 61,
 };
 
 struct IpcFreeze { uint64_t token = 0; uint16_t group = 0; Flow flow; bool accept_hole = false;
+  uint32_t slot = 0;       // its record in the handoff journal
   uint32_t ahead = 0;      // so many of the oldest unread bytes need not be captured,
   uint64_t consumed = 0;   // unless somebody has read since (tcp::consumed)
-  GECKO_FIELDS(token, group, flow, accept_hole, ahead, consumed) };
+  GECKO_FIELDS(token, group, flow, accept_hole, slot, ahead, consumed) };
+struct IpcAdopt { uint64_t token = 0; uint16_t group = 0; Flow flow; uint32_t slot = 0; GECKO_FIELDS(token, group, flow, slot) };
+// ask_client: with a segment that changes nothing where the connection lives and is answered with a reset where it does not
+struct IpcRetire { uint64_t token = 0; bool ask_client = false; GECKO_FIELDS(token, ask_client) };
 // code 0, or Errc; busy: a hole is in the received sequence, try again or insist
 // `ahead`: so many bytes have been left out of the state's receive queue: as asked, or 0.
 struct IpcCaptured { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t ahead = 0; Bytes tcp;
   GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), ahead, wire::limited<kMaxStateBytes>(tcp)) };
 struct IpcToken { uint64_t token = 0; GECKO_FIELDS(token) };
-// `ahead`: so many bytes were sent ahead with this token.
-struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; uint32_t ahead = 0; Bytes tcp;
-  GECKO_FIELDS(token, group, flow, ahead, wire::limited<kMaxStateBytes>(tcp)) };
+// `from`: the donor's node address. `ahead`: so many bytes were sent ahead with this token.
+struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; ConnId id; uint64_t epoch = 0; Address from; uint32_t ahead = 0; Bytes tcp;
+  GECKO_FIELDS(token, group, flow, id, epoch, from, ahead, wire::limited<kMaxStateBytes>(tcp)) };
 // Appended to what is here of this token, where it must end at `offset`; offset 0 begins anew.
 struct IpcAhead { uint64_t token = 0; uint32_t offset = 0; Bytes bytes; GECKO_FIELDS(token, offset, wire::limited<kMaxAheadPart>(bytes)) };
 struct IpcStatus { uint64_t token = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(token, code, wire::limited<kMaxText>(message)) };

@@ -29,9 +29,10 @@ enum class LinkType : uint16_t {
   commit = 15,          // D->A  ownership is yours: the point of no return
   active = 16,          // A->D  it lives here now
   abort = 17,           // D->A  forget it (before commit only)
-  unknown = 18,         // A->D  answer to commit: I do not have it and never will
+  unknown = 18,         // A->D  answer to commit: it never came to life here and never will
   ahead = 19,           // D->A  between ready and state: unread bytes, while the connection still lives (version 2)
   ahead_taken = 20,     // A->D  so many of them are here (version 2)
+  gone = 21,            // A->D  answer to commit: it may have lived here, in a former life of this node, and does not any more (version 2)
   // who owns which flow
   hints = 30,           // flows and their owners (to a new contact; on a change)
   closed = 31,          // owner -> contact and former owners
@@ -103,6 +104,7 @@ struct Commit {
 struct Active { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Abort { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Unknown { uint64_t xid = 0; GECKO_FIELDS(xid) };
+struct Gone { uint64_t xid = 0; GECKO_FIELDS(xid) };
 
 // The oldest unread bytes of the connection, in order. `offset`: how many came before; 0 begins anew. `last`: nothing more comes, and the
 // state relies on exactly offset + |bytes| of them (0: on none).

@@ -54,10 +54,13 @@ pid_t process_named(const lab::Lab& lab, const std::string& node, const std::str
   return -1;
 }
 
-void kill_process(pid_t pid) {
-  if (pid <= 0) return;
-  (void)::kill(pid, SIGKILL);
-  EXPECT_TRUE(eventually([&] {
+void kill_process(pid_t pid) { kill_at_once({pid}); }
+
+void kill_at_once(const std::vector<pid_t>& pids) {
+  for (const pid_t pid : pids)
+    if (pid > 0) (void)::kill(pid, SIGKILL);
+  for (const pid_t pid : pids)
+    EXPECT_TRUE(pid <= 0 || eventually([&] {
     const std::string state = status_line(pid, "State");
     return state.empty() || state.front() == 'Z';
   })) << "process " << pid << " does not end";
@@ -176,11 +179,9 @@ uint64_t FaultTest::counter(const std::string& via, const char* name) {
   return json.contains("groups") ? json["groups"][0].value(name, uint64_t{0}) : 0;
 }
 
-void FaultTest::kill_geckod(const std::string& node) {
-  const pid_t both[] = {geckod(lab(), node, Half::unprivileged), geckod(lab(), node, Half::privileged)};
-  for (const pid_t pid : both) (void)::kill(pid, SIGKILL);
-  for (const pid_t pid : both) kill_process(pid);
-}
+std::vector<pid_t> FaultTest::geckods(const std::string& node) { return {geckod(lab(), node, Half::unprivileged), geckod(lab(), node, Half::privileged)}; }
+
+void FaultTest::kill_geckod(const std::string& node) { kill_at_once(geckods(node)); }
 
 void FaultTest::start_geckod(const std::string& node) {
   ASSERT_TRUE(eventually([&] { return geckod(lab(), node, Half::unprivileged) < 0 && geckod(lab(), node, Half::privileged) < 0; })) << "a half of the old geckod lives";

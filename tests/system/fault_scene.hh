@@ -26,6 +26,7 @@ enum class Half { unprivileged, privileged };
 pid_t geckod(const lab::Lab& lab, const std::string& node, Half half);
 pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program);
 void kill_process(pid_t pid);   // SIGKILL, and waits until it is gone
+void kill_at_once(const std::vector<pid_t>& pids);   // the same for several: none sees another's end first
 std::string read_text(const std::string& file);
 // "Uid", "CapEff", ... of /proc/PID/status; empty: no such line.
 std::string status_line(pid_t pid, const std::string& key);
@@ -56,6 +57,7 @@ class FaultTest : public ::testing::Test {
   uint64_t counter(const std::string& via, const char* name);      // of its group, in status
   std::string client_address() { return scene_->clients().front().str(); }
 
+  std::vector<pid_t> geckods(const std::string& node);             // both halves
   void kill_geckod(const std::string& node);                       // both halves; its applications live
   void start_geckod(const std::string& node);                      // and waits until all see each other
   void restart_application(const std::string& node, const std::string& policy = "none", int descriptors = 0);   // gecko-echo

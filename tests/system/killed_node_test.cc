@@ -1,6 +1,8 @@
 // A process dies, stops or is cut off while connections are being handed to it or from it, at any instant: what is not its own goes on.
 #include <signal.h>
 
+#include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <random>
 #include <thread>
@@ -16,14 +18,25 @@ class FaultInMidHandoff : public FaultTest {
   void load(size_t count) {
     for (size_t i = 0; i < count; ++i) clients_.push_back(i % 2 == 0 ? static_cast<kit::Client*>(&ping(1ms)) : &echo(1ms));
     connected();
+    // How long all of them take, so that faults hit every part of it.
+    const auto there = ask().handoff("n1", client_address(), "n2");
+    ASSERT_TRUE(there) << there.error().message;
+    ASSERT_EQ(there->moved, count) << there->first_refusal;
+    storm_ = there->took();
+    hand_back();
   }
-  // Hands all of them to `to` and does `fault` at a random instant of it.
+  // Hands all of them to `to` and does `fault` at a random instant of it. Whatever `fault` needs to know is looked up before.
   void hand_all(const std::string& to, const std::function<void()>& fault) {
+    kit::Operator other(lab());
+    ASSERT_TRUE(other.ask("n1", {{"op", "status"}}));   // connected
+    std::atomic<bool> asked{false};
     std::thread operating([&] {
-      kit::Operator other(lab());
+      asked = true;
       if (const auto answer = other.handoff("n1", client_address(), to, 25s)) moved_ += answer->moved, refused_ += answer->refused;
     });
-    std::this_thread::sleep_for(std::chrono::microseconds(random_() % 4000));   // the fault's instant: all of it takes a few milliseconds
+    while (!asked) std::this_thread::yield();
+    const auto most = std::chrono::duration_cast<std::chrono::microseconds>(storm_).count() + 500;
+    std::this_thread::sleep_for(std::chrono::microseconds(static_cast<int64_t>(random_()) % most));
     fault();
     operating.join();
   }
@@ -32,11 +45,30 @@ class FaultInMidHandoff : public FaultTest {
   }
   // Every connection speaks or has ended; the number of those that have ended.
   size_t all_speak(Duration at_most) {
+    struct Seen {
+      bool done = false;
+      uint64_t exchanges = 0;
+    };
+    const auto look = [&](kit::Client& client) {
+      Seen seen;
+      swarm_->call([&] { seen = {client.done(), client.totals().exchanges}; });
+      return seen;
+    };
+    std::vector<Seen> before;
+    for (auto* client : clients_) before.push_back(look(*client));
+    std::vector<bool> settled(clients_.size());
+    (void)eventually([&] {
+      for (size_t i = 0; i < clients_.size(); ++i) {
+        if (settled[i]) continue;
+        const Seen now = look(*clients_[i]);
+        settled[i] = now.done || now.exchanges > before[i].exchanges + 1;   // one may have been on its way
+      }
+      return std::find(settled.begin(), settled.end(), false) == settled.end();
+    }, at_most);
     size_t ended = 0;
-    for (auto* client : clients_) {
-      if (!done(*client) && progresses(*client, at_most)) continue;
-      EXPECT_TRUE(eventually([&] { return done(*client); }, 2s)) << "a connection hangs: " << local(*client).str() << ", owner '" << owner(local(*client)) << "'";
-      ++ended;
+    for (size_t i = 0; i < clients_.size(); ++i) {
+      EXPECT_TRUE(settled[i]) << "a connection hangs: " << local(*clients_[i]).str() << ", owner '" << owner(local(*clients_[i])) << "'";
+      ended += done(*clients_[i]) ? 1 : 0;
     }
     return ended;
   }
@@ -47,15 +79,17 @@ class FaultInMidHandoff : public FaultTest {
 
   std::vector<kit::Client*> clients_;
   size_t moved_ = 0, refused_ = 0, arrived_ = 0;
-  std::mt19937 random_{20251121};
+  Duration storm_ = 5ms;
+  std::mt19937 random_{std::random_device{}()};
 };
 
 TEST_F(FaultInMidHandoff, AcceptorsGeckodKilledLosesOnlyWhatItOwned) {
   load(16);
   size_t ended = 0;
   for (int round = 0; round < 4; ++round) {
+    const auto halves = geckods("n2");
     hand_all("n2", [&] {
-      kill_geckod("n2");
+      kill_at_once(halves);
       start_geckod("n2");   // as a service manager does; until then packets of a half-made connection wait for nobody
     });
     ASSERT_TRUE(ask().wait_applications(2, 5s));
@@ -73,8 +107,9 @@ TEST_F(FaultInMidHandoff, AcceptorsGeckodKilledLosesOnlyWhatItOwned) {
 TEST_F(FaultInMidHandoff, AcceptorsMachineKilledEndsOnlyWhatItOwned) {
   load(16);
   hand_all("n2", [&] { ASSERT_TRUE(const_cast<lab::Lab&>(lab()).kill("n2")); });
-  // Those that had arrived end with their server, those that had not live on at n1.
-  const size_t ended = all_speak(4s);
+  // Those that had arrived end with their server, those that had not live on at n1. Whether what n1 had just given away came to life there
+  // nobody can say: n1 waits for its acceptor's word for 16 s, then the client is reset. Recovery, a later version, will not have to wait.
+  const size_t ended = all_speak(25s);
   std::printf("acceptor killed with its applications: %zu handoffs done, %zu refused, %zu connections ended\n", moved_, refused_, ended);
   EXPECT_LE(ended, moved_ + counter("n1", "lost"));
   may_be_lost = ended;
@@ -128,10 +163,15 @@ TEST_F(FaultInMidHandoff, AcceptorCutOffAndHealedLosesNothing) {
 TEST_F(FaultInMidHandoff, DonorsUnprivilegedHalfKilledLeavesItsConnectionsAlive) {
   load(16);
   size_t ended = 0;
-  for (int round = 0; round < 3; ++round) {
-    hand_all("n2", [&] { kill_process(geckod(lab(), "n1", Half::unprivileged)); });
+  size_t asked = 0;
+  for (int round = 0; round < 3 || (round < 12 && (arrived_ == 0 || arrived_ == asked)); ++round, asked += clients_.size()) {
+    const std::vector<pid_t> half = {geckod(lab(), "n1", Half::unprivileged)};
+    // What had been given and not yet confirmed waits, frozen, for the next geckod to ask: a service manager starts it at once.
+    hand_all("n2", [&] {
+      kill_at_once(half);
+      start_geckod("n1");
+    });
     ended = all_speak(4s);
-    ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
     ASSERT_TRUE(ask().wait_applications(2, 5s));
     arrived_ += known_at("n2");
     // The library has told the new geckod what it has, and it can be moved.
@@ -139,29 +179,33 @@ TEST_F(FaultInMidHandoff, DonorsUnprivilegedHalfKilledLeavesItsConnectionsAlive)
     hand_back();
     EXPECT_TRUE(eventually([&] { return known_at("n1") == clients_.size() - ended; })) << known_at("n1");
   }
-  std::printf("donor's unprivileged half killed 3 times: of 48 handoffs asked for %zu were done before, %zu connections ended\n", arrived_, ended);
+  std::printf("donor's unprivileged half killed: of %zu handoffs asked for %zu were done before, %zu connections ended\n", asked, arrived_, ended);
   EXPECT_GT(arrived_, 0u) << "every kill came before the first handoff";
-  EXPECT_LT(arrived_, 48u) << "every kill came after the last handoff";
+  EXPECT_LT(arrived_, asked) << "every kill came after the last handoff";
   EXPECT_EQ(ended, 0u);
-  may_be_lost = ended;
 }
 
 TEST_F(FaultInMidHandoff, DonorsPrivilegedHalfKilledLeavesItsConnectionsAlive) {
   load(16);
   size_t ended = 0;
-  for (int round = 0; round < 3; ++round) {
-    hand_all("n2", [&] { kill_process(geckod(lab(), "n1", Half::privileged)); });
+  size_t asked = 0;
+  for (int round = 0; round < 3 || (round < 12 && (arrived_ == 0 || arrived_ == asked)); ++round, asked += clients_.size()) {
+    const std::vector<pid_t> half = {geckod(lab(), "n1", Half::privileged)};
+    // Nobody without its rights can thaw what was frozen at that instant: the next one does.
+    hand_all("n2", [&] {
+      kill_at_once(half);
+      start_geckod("n1");
+    });
     ended = all_speak(4s);
-    ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
     ASSERT_TRUE(ask().wait_applications(2, 5s));
     arrived_ += known_at("n2");
     EXPECT_TRUE(eventually([&] { return known_at("n1") + known_at("n2") >= clients_.size() - ended; })) << known_at("n1") << " + " << known_at("n2");
     hand_back();
   }
-  std::printf("donor's privileged half killed 3 times: of 48 handoffs asked for %zu were done before, %zu connections ended\n", arrived_, ended);
+  std::printf("donor's privileged half killed: of %zu handoffs asked for %zu were done before, %zu connections ended\n", asked, arrived_, ended);
   EXPECT_GT(arrived_, 0u) << "every kill came before the first handoff";
-  EXPECT_LT(arrived_, 48u) << "every kill came after the last handoff";
-  may_be_lost = ended;
+  EXPECT_LT(arrived_, asked) << "every kill came after the last handoff";
+  EXPECT_EQ(ended, 0u);
 }
 
 class HoldQueue : public FaultInMidHandoff {};
@@ -169,14 +213,14 @@ class HoldQueue : public FaultInMidHandoff {};
 TEST_F(HoldQueue, OverItsLimitDropsCountsAndRecovers) {
   {
     std::ofstream file(lab().group_file(), std::ios::app);
-    file << "\n[limits]\nheld_packets = 1\n";
+    file << "\n[limits]\nheld_packets = 16\n";   // the least that can be configured
   }
   for (const char* node : {"n1", "n2"}) {
     kill_geckod(node);
     ASSERT_NO_FATAL_FAILURE(start_geckod(node));
   }
   ASSERT_TRUE(ask().wait_applications(2, 5s));
-  for (int i = 0; i < 6; ++i) clients_.push_back(&echo(0ms));   // always something on its way to the server
+  for (int i = 0; i < 64; ++i) clients_.push_back(&echo(0ms));   // always something on its way to the server
   connected();
   const auto dropped = [&] { return counter("n1", "held_dropped") + counter("n2", "held_dropped"); };
   for (int i = 0; i < 40 && dropped() == 0; ++i) (void)ask().handoff("n1", client_address(), i % 2 == 0 ? "n2" : "n1");
@@ -203,7 +247,8 @@ TEST_F(ApplicationKilled, WhileIdleEndsItsConnectionsAndGeckodForgetsThem) {
 
 TEST_F(ApplicationKilled, WhileHandedOffEndsWhatItOwnedAndNothingHangs) {
   load(16);
-  hand_all("n2", [&] { kill_process(process_named(lab(), "n1", "gecko-echo")); });
+  const std::vector<pid_t> application = {process_named(lab(), "n1", "gecko-echo")};
+  hand_all("n2", [&] { kill_at_once(application); });
   const size_t ended = all_speak(3s);
   // What had been let go of goes on at n2 (or ended with its last owner); geckod knows exactly the living ones.
   EXPECT_TRUE(eventually([&] { return known_at("n1") == 0 && known_at("n2") == clients_.size() - ended; })) << known_at("n1") << " and " << known_at("n2");

@@ -64,9 +64,13 @@ static __always_inline struct decision decide_known(struct gecko_flow *flow, uni
 		d.action = ACTION_FORWARD;
 		d.reason = from_hold ? GECKO_C_RELEASED : GECKO_C_FORWARDED;
 	} else if (control.state == GECKO_FLOW_HOLD && !from_hold) {
+		const struct gecko_config *c = config();
+
 		now = bpf_ktime_get_ns();
-		d.action = ACTION_HOLD;
-		d.reason = GECKO_C_HELD;
+		if (!c || !c->holder_seen_ns || now < c->holder_seen_ns + GECKO_HOLDER_DEAD_NS) {
+			d.action = ACTION_HOLD;
+			d.reason = GECKO_C_HELD;
+		}
 	} else {
 		now = bpf_ktime_get_ns();
 		if (from_hold)

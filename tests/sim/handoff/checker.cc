@@ -58,6 +58,7 @@ void Checker::gone(ConnNo conn, uint16_t node, bool was_live, bool was_frozen, C
   if (cause == Cause::closed) c.ended = true;
   const bool committed = std::any_of(windows_.begin(), windows_.end(), [&](const Window& w) { return w.conn == conn && w.donor == node && w.committed; });
   if (cause == Cause::machine_died && !c.ended && (was_live || (was_frozen && !committed))) c.owner_died = true;
+  if (cause == Cause::daemon_died && !c.ended && was_live) c.owner_died = true;
   if (c.sockets != 0 || c.ended) return;
   c.ended = c.lost = true;
   ++lost_;
@@ -115,7 +116,7 @@ void Checker::steered_away(ConnNo conn, uint16_t donor, uint64_t xid, bool accep
   w->committed = true;
   w->committed_at = now_();
   const bool acceptor_gave_up = now_() - w->started >= limits_.quiet_timeout - std::chrono::milliseconds(10);   // the donor was stopped in between
-  check(acceptor_has_socket || w->died || acceptor_gave_up, conn, "steered to a node where its socket does not exist yet");
+  check(acceptor_has_socket || w->died || w->restarted || acceptor_gave_up, conn, "steered to a node where its socket does not exist yet");
 }
 
 void Checker::retired(ConnNo conn, uint16_t donor, uint64_t xid) {
@@ -126,7 +127,7 @@ void Checker::retired(ConnNo conn, uint16_t donor, uint64_t xid) {
 void Checker::handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_moved, bool reported_lost, uint64_t epoch) {
   check(!reported_moved || at(conn).epoch >= epoch, conn, "reported moved, and it never came to life there");
   if (Window* w = window(conn, donor, xid)) {
-    check(!reported_lost || excused(conn), conn, "reported lost, and neither of its nodes died or was out of reach");
+    check(!reported_lost || excused(conn) || w->restarted, conn, "reported lost, and neither of its nodes died or was out of reach");
     at(conn).given_up |= reported_lost;
     windows_.erase(windows_.begin() + (w - windows_.data()));
   }
@@ -139,6 +140,18 @@ void Checker::node_died(uint16_t node) {
   }
   // A donor that died before it committed has no say in anything any more.
   std::erase_if(windows_, [&](const Window& w) { return w.donor == node && !w.committed; });
+}
+
+void Checker::daemon_died(uint16_t node) {
+  for (Window& w : windows_)
+    if (w.donor == node || w.acceptor == node) w.restarted = true;
+  // A donor that died before it committed has no say in anything any more; what it had committed its next life asks for.
+  std::erase_if(windows_, [&](const Window& w) { return w.donor == node && !w.committed; });
+}
+
+const Checker::Window* Checker::handoff(ConnNo conn, uint16_t donor, uint64_t xid) const {
+  const auto it = std::find_if(windows_.begin(), windows_.end(), [&](const Window& w) { return w.xid == xid && w.donor == donor && w.conn == conn; });
+  return it == windows_.end() ? nullptr : &*it;
 }
 
 void Checker::node_unreachable(uint16_t node) {

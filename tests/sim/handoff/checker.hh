@@ -4,8 +4,9 @@
 //   one owner     at most one live socket per connection, at every instant; ownership epochs grow
 //   every byte    applications take each byte once and in order, whichever node they run on; so do clients
 //   no reset      no socket answers for bytes it never had, none is steered to where there is none
-//   not lost      the last socket of a connection goes only with a node that died, or with a handoff that was past the point of no return
-//                 when one of its two nodes died or was unreachable for as long as the protocol promises to wait
+//   not lost      the last socket of a connection goes only with a machine that died, with a daemon that died between the connection's coming
+//                 to life and its application's getting it, or with a handoff that was past the point of no return when one of its two
+//                 machines died or was unreachable for as long as the protocol promises to wait
 //   not undead    a connection that has ended does not come back
 #pragma once
 
@@ -42,7 +43,8 @@ class Checker {
   void steered_away(ConnNo conn, uint16_t donor, uint64_t xid, bool acceptor_has_socket);
   void retired(ConnNo conn, uint16_t donor, uint64_t xid);
   void handoff_over(ConnNo conn, uint16_t donor, uint64_t xid, bool reported_moved, bool reported_lost, uint64_t epoch);
-  void node_died(uint16_t node);                               // daemon or machine
+  void node_died(uint16_t node);                               // with its machine
+  void daemon_died(uint16_t node);                             // one or both halves; the kernel and the applications live
   void node_unreachable(uint16_t node);                        // stopped
   void link_unreachable(uint16_t a, uint16_t b);               // cut
   void violation(ConnNo conn, const std::string& what);
@@ -52,7 +54,7 @@ class Checker {
     uint32_t sockets = 0, live = 0;
     uint64_t epoch = 0;
     uint16_t owner = 0;
-    bool owner_died = false;                 // with a machine; nobody else may have it now
+    bool owner_died = false;                 // with a machine, or between coming to life and an application; nobody else may have it now
     bool given_up = false;                   // its donor has, for good reason: it may still come to life at the acceptor
     Time silent_since{};
     Duration longest_gap{};                  // without a live socket
@@ -64,14 +66,17 @@ class Checker {
   uint64_t bytes() const { return bytes_; }
   uint64_t checks() const { return checks_; }
 
- private:
   struct Window {                            // a handoff, from start to report
     ConnNo conn;
     uint16_t donor, acceptor;
     uint64_t xid;
     Time started, committed_at{};
     bool committed = false, died = false, donor_died = false, unreachable = false;
+    bool restarted = false;                  // a daemon of one of them died
   };
+  const Window* handoff(ConnNo conn, uint16_t donor, uint64_t xid) const;
+
+ private:
   Connection& at(ConnNo conn);
   Window* window(ConnNo conn, uint16_t donor, uint64_t xid);
   bool excused(ConnNo conn) const;

@@ -64,10 +64,11 @@ void Host::steer_away(ConnNo conn, uint16_t to, uint64_t epoch) {
   release(conn, Entry::forward, to, epoch);
 }
 
-Status Host::restore(ConnNo conn, const wire::Bytes& tcp) {
+Status Host::restore(ConnNo conn, uint16_t donor, uint64_t epoch, const wire::Bytes& tcp) {
   if (sockets_.contains(conn)) return make_error(Errc::exists, "lives here");
   auto at = wire::decode<Positions>(tcp);
   if (!at) return at.error();
+  taken_[conn] = {donor, epoch, false};
   Socket& s = sockets_[conn];
   s.state = Socket::restored;
   s.at = *at;
@@ -87,6 +88,7 @@ Status Host::activate(ConnNo conn, uint64_t epoch) {
   const auto it = sockets_.find(conn);
   if (it == sockets_.end() || it->second.state != Socket::restored) return make_error(Errc::internal, "no restored socket");
   Socket& s = it->second;
+  taken_[conn].activated = true;
   s.state = Socket::live;
   s.epoch = epoch;
   world_.trace.add(world_.now(), "activated", conn, self_, epoch);
@@ -132,8 +134,8 @@ void Host::receive(Segment s) {
   Entry& e = entry(s.conn);
   switch (e.state) {
     case Entry::mine: return to_socket(s);
-    case Entry::holding:
-      if (e.held.size() < kMaxHeld) e.held.push_back(s);
+    case Entry::holding:   // without a daemon there is no hold device
+      if (e.held.size() < kMaxHeld && world_.machines.up(self_, Part::daemon)) e.held.push_back(s);
       return;
     case Entry::forward: return send_on(s, e.node);
     case Entry::none:
@@ -286,16 +288,18 @@ void Host::read(ConnNo conn) {
 
 // ---------------------------------------------------------------- fate
 
-// The privileged half, left alone: what is frozen and not being committed goes on here, what may have left stays silent, what was
-// restored and not activated ends. The application takes back what it had let go, where the socket is alive. A live socket that was not
-// delivered yet has nobody: it ends.
-void Host::daemon_died() {
+// The privileged half, left alone: what is frozen goes on here, unless the journal says that it was committed; what was restored and not
+// activated ends. If it died as well, all that is frozen stays so until the application offers it to the next daemon. A live socket that was
+// not delivered yet has nobody: it ends. The application takes back what it had let go, where the socket is alive.
+void Host::daemon_died(bool both_halves) {
   std::vector<ConnNo> conns;
   for (const auto& [conn, socket] : sockets_) conns.push_back(conn);
   for (const ConnNo conn : conns) {
     Socket& s = sockets_.at(conn);
-    if (s.state == Socket::frozen && !s.committing) (void)thaw(conn, s.epoch);
-    else if (s.state == Socket::frozen || s.state == Socket::restored || !apps_.contains(conn)) {
+    if (s.state == Socket::frozen) {
+      if (!apps_.contains(conn)) end_socket(conn, static_cast<int>(Checker::Cause::daemon_died));   // nobody else holds it
+      else if (!s.committing && !both_halves) (void)thaw(conn, s.epoch);
+    } else if (s.state == Socket::restored || !apps_.contains(conn)) {
       end_socket(conn, static_cast<int>(Checker::Cause::daemon_died));
       if (entry(conn).state == Entry::mine) entry(conn) = {};
     }
@@ -303,20 +307,50 @@ void Host::daemon_died() {
   for (ConnNo conn = 0; conn < entries_.size(); ++conn) {
     if (entries_[conn].state != Entry::holding) continue;
     if (is_live(conn)) release(conn, Entry::mine, self_, entries_[conn].epoch);   // the freeze had not come yet
-    else entries_[conn] = {};
+    else entries_[conn].held.clear();
   }
   for (auto it = apps_.begin(); it != apps_.end();) {
-    if (!is_live(it->first)) {
+    if (!sockets_.contains(it->first)) {
       it = apps_.erase(it);
       continue;
     }
-    it->second.let_go = false;
-    wake(it->first);
+    if (is_live(it->first)) {
+      it->second.let_go = false;
+      wake(it->first);
+    }
     ++it;
   }
 }
 
+void Host::daemon_starts() {
+  for (ConnNo conn = 0; conn < entries_.size(); ++conn) {
+    if (entries_[conn].state != Entry::holding || is_frozen(conn)) continue;
+    const auto taken = taken_.find(conn);
+    if (taken == taken_.end() || taken->second.activated) entries_[conn] = {};
+    else release(conn, Entry::forward, taken->second.donor, 0);   // it has it, or will have it again
+  }
+}
+
+void Host::mark_given(ConnNo conn, uint64_t xid, Given::State state) {
+  const auto it = given_.find(conn);
+  if (it != given_.end() && it->second.xid == xid) it->second.state = state;
+}
+
+bool Host::may_have_lived(ConnNo conn, uint64_t epoch) const {
+  const auto it = taken_.find(conn);
+  return it == taken_.end() || it->second.epoch != epoch || it->second.activated;
+}
+
+std::vector<std::pair<ConnNo, uint64_t>> Host::orphans() const {
+  std::vector<std::pair<ConnNo, uint64_t>> out;
+  for (const auto& [conn, app] : apps_)
+    if (app.let_go && is_frozen(conn)) out.emplace_back(conn, app.epoch);
+  return out;
+}
+
 void Host::machine_died() {
+  given_.clear();
+  taken_.clear();
   apps_.clear();
   while (!sockets_.empty()) end_socket(sockets_.begin()->first, static_cast<int>(Checker::Cause::machine_died));
   entries_.clear();

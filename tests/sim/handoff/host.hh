@@ -18,11 +18,23 @@ class Host {
 
   // --- the daemon's orders
   void hold(ConnNo conn);                                  // its packets wait from now on
+  // The journal (docs/adr/0011): outlives the daemon, not the machine.
+  struct Given {
+    uint64_t xid = 0, epoch = 0;                           // the new owner's
+    uint16_t to = 0;
+    enum State : uint8_t { frozen, committed, settled } state = frozen;
+  };
+  void note_given(ConnNo conn, const Given& given) { given_[conn] = given; }
+  void mark_given(ConnNo conn, uint64_t xid, Given::State state);
+  const std::map<ConnNo, Given>& given() const { return given_; }
+  bool may_have_lived(ConnNo conn, uint64_t epoch) const;
+  void daemon_starts();                                    // what its predecessor left half made
+  std::vector<std::pair<ConnNo, uint64_t>> orphans() const;    // the application has let go of them, and they are frozen
   Result<wire::Bytes> freeze(ConnNo conn);                 // a live socket becomes silent; its positions
   void unhold(ConnNo conn);                                // freeze failed
   Status thaw(ConnNo conn, uint64_t epoch);
   void steer_away(ConnNo conn, uint16_t to, uint64_t epoch);   // held packets go there
-  Status restore(ConnNo conn, const wire::Bytes& tcp);     // a silent socket
+  Status restore(ConnNo conn, uint16_t donor, uint64_t epoch, const wire::Bytes& tcp);   // a silent socket
   void unrestore(ConnNo conn, uint16_t donor, bool contact);   // it did not come: held packets go back
   Status activate(ConnNo conn, uint64_t epoch);
   void retire(ConnNo conn);                                // a frozen socket ends silently
@@ -39,7 +51,8 @@ class Host {
   // --- the network
   void receive(Segment segment);
   // --- fate
-  void daemon_died();                                      // the privileged half's rule, then the application's
+  // The privileged half's rule, unless it died as well; then the application's.
+  void daemon_died(bool both_halves);
   void machine_died();
 
   bool has_socket(ConnNo conn) const { return sockets_.contains(conn); }
@@ -84,6 +97,13 @@ class Host {
   std::map<ConnNo, Socket> sockets_;
   std::map<ConnNo, App> apps_;
   std::vector<Entry> entries_;
+  struct Taken {
+    uint16_t donor = 0;
+    uint64_t epoch = 0;
+    bool activated = false;
+  };
+  std::map<ConnNo, Given> given_;
+  std::map<ConnNo, Taken> taken_;
 };
 
 }  // namespace gecko::sim

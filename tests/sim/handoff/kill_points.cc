@@ -138,6 +138,10 @@ class Campaign {
           w.kill_daemon(n);
           later(w, 30ms, [&w, n] { w.start_daemon(n); });
         });
+        point(script, base, k, "kill both halves", at_node, 3s, [n](World& w) {
+          w.kill_daemon(n, true);
+          later(w, 30ms, [&w, n] { w.start_daemon(n); });
+        });
         for (const Part part : {Part::daemon, Part::kernel})
           for (const Duration time : {Duration(3s), Duration(17s)})
             point(script, base, k, std::string(part == Part::daemon ? "stop daemon for " : "stop machine for ") + (time > 10s ? "17 s" : "3 s"), at_node, time,

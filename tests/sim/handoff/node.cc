@@ -7,12 +7,13 @@
 namespace gecko::sim {
 
 const char* name_of(const core::LinkMessage& message) {
-  static constexpr const char* kNames[] = {"prepare", "ready", "refuse", "state", "restored msg", "commit", "active", "abort", "unknown"};
+  static constexpr const char* kNames[] = {"prepare", "ready", "refuse", "state", "restored msg", "commit", "active", "abort", "unknown", "gone"};
   return kNames[message.index()];
 }
 const char* name_of(const core::Action& action) {
   static constexpr const char* kNames[] = {"do Send",    "do AskYield", "do Freeze",   "do Thaw",    "do CommitMove", "do Retire",      "do Report",
-                                           "do Check",   "do Restore",  "do Activate", "do Deliver", "do Destroy",    "do DeliverLocal"};
+                                           "do Check",   "do Restore",  "do Activate", "do Deliver", "do Destroy",    "do DeliverLocal", "do End",
+                                           "do Disown"};
   return kNames[action.index()];
 }
 
@@ -39,7 +40,20 @@ void Node::start(uint64_t incarnation) {
         const auto it = owned_.find(conn_no(id));
         return it == owned_.end() ? uint64_t{0} : it->second;
       },
-      clock(), incarnation);
+      clock(), incarnation, [this](const ConnId& id, uint64_t epoch) { return world_.host(self_).may_have_lived(conn_no(id), epoch); });
+  Host& host = world_.host(self_);
+  host.daemon_starts();
+  given_before_ = {host.given().begin(), host.given().end()};
+  for (const auto& [conn, given] : given_before_) {
+    if (given.state != Host::Given::committed) continue;
+    resumed_[given.xid] = {conn, false, 0};
+    host.steer_away(conn, given.to, given.epoch);
+    engine_->resume(given.xid, core::Move{conn_id(conn), conn_flow(conn), given.epoch - 1, given.to, true, {}}, clock());
+  }
+  go_on();
+  for (const auto& [conn, epoch] : host.orphans())
+    world_.machines.after(self_, Part::daemon, world_.random.between({}, world_.settings.register_max), "offer",
+                          [this, conn = conn, epoch = epoch] { offers(conn, epoch); });
   for (const auto& [conn, epoch] : world_.host(self_).serving())
     world_.machines.after(self_, Part::daemon, world_.random.between({}, world_.settings.register_max), "register", [this, conn = conn] {
       const auto serving = world_.host(self_).serving();
@@ -53,7 +67,22 @@ void Node::registers(ConnNo conn, uint64_t epoch) {
   tell_contact(conn, self_, epoch);
 }
 
+void Node::offers(ConnNo conn, uint64_t epoch) {
+  Host& host = world_.host(self_);
+  const auto given = given_before_.find(conn);
+  if (given == given_before_.end() || !host.is_frozen(conn)) return;
+  if (const auto resumed = resumed_.find(given->second.xid); resumed != resumed_.end()) {
+    resumed->second.offered = true;
+    if (resumed->second.thaw_epoch != 0) do_thaw(resumed->first, conn, resumed->second.thaw_epoch);
+  } else if (given->second.state == Host::Given::frozen) {
+    if (!host.thaw(conn, epoch)) return;
+    host.give_back(conn);
+    registers(conn, epoch);
+  }
+}
+
 void Node::died() {
+  resumed_.clear();
   engine_.reset();
   owned_.clear();
   pending_.clear();
@@ -170,6 +199,7 @@ void Node::carry_out(core::AskYield& a) {
 void Node::carry_out(core::Freeze& a) {
   const ConnNo conn = conn_no(a.id);
   world_.host(self_).hold(conn);
+  if (const auto* window = world_.checker.handoff(conn, self_, a.xid)) world_.host(self_).note_given(conn, {a.xid, owned_[conn] + 1, window->acceptor, Host::Given::frozen});
   command("freeze", "frozen",
           [this, conn, broken = fails("freeze")] {
             Host& host = world_.host(self_);
@@ -181,8 +211,22 @@ void Node::carry_out(core::Freeze& a) {
 }
 
 void Node::carry_out(core::Thaw& a) {
+  const ConnNo conn = conn_no(a.id);
+  world_.host(self_).mark_given(conn, a.xid, Host::Given::frozen);
+  const auto resumed = resumed_.find(a.xid);
+  if (resumed == resumed_.end() || resumed->second.offered) return do_thaw(a.xid, conn, a.epoch);
+  resumed->second.thaw_epoch = a.epoch;
+  world_.machines.after(self_, Part::daemon, world_.settings.register_max + std::chrono::seconds(1), "not offered", [this, xid = a.xid] {
+    const auto it = resumed_.find(xid);
+    if (it == resumed_.end() || it->second.offered) return;
+    engine_->thawed(xid, make_error(Errc::closed, "nobody offered it"), clock());
+    go_on();
+  });
+}
+
+void Node::do_thaw(uint64_t xid, ConnNo conn, uint64_t epoch) {
   command("thaw", "thawed",
-          [this, conn = conn_no(a.id), epoch = a.epoch] {
+          [this, conn, epoch] {
             const Status status = world_.host(self_).thaw(conn, epoch);
             if (status) {
               owned_[conn] = epoch;
@@ -190,12 +234,13 @@ void Node::carry_out(core::Thaw& a) {
             }
             return status;
           },
-          [this, xid = a.xid](Status status) { engine_->thawed(xid, std::move(status), clock()); });
+          [this, xid](Status status) { engine_->thawed(xid, std::move(status), clock()); });
 }
 
 void Node::carry_out(core::CommitMove& a) {
   const ConnNo conn = conn_no(a.id);
   world_.checker.steered_away(conn, self_, a.xid, world_.host(a.to).has_socket(conn));
+  world_.host(self_).mark_given(conn, a.xid, Host::Given::committed);
   world_.host(self_).steer_away(conn, a.to, a.epoch);
   tell_contact(conn, a.to, a.epoch);
 }
@@ -208,6 +253,8 @@ void Node::carry_out(core::Retire& a) {
 void Node::carry_out(core::Report& a) {
   const ConnNo conn = conn_no(a.id);
   Host& host = world_.host(self_);
+  host.mark_given(conn, a.xid, Host::Given::settled);
+  resumed_.erase(a.xid);
   world_.trace.add(world_.now(), a.status ? "moved" : a.lost ? "reported lost" : "not moved", conn, self_, a.target);
   ++(a.status ? world_.counts.moved : a.lost ? world_.counts.reported_lost : world_.counts.stayed);
   if (a.status || a.lost) {
@@ -234,8 +281,8 @@ void Node::carry_out(core::Restore& a) {
   const bool lives_here = host.has_socket(conn);
   if (!lives_here) host.hold(conn);
   command("restore", "restored",
-          [this, conn, lives_here, from = a.key.from, tcp = std::move(a.tcp), broken = fails("restore")] {
-            Status status = broken ? Status(failure()) : world_.host(self_).restore(conn, tcp);
+          [this, conn, lives_here, from = a.key.from, epoch = a.epoch, tcp = std::move(a.tcp), broken = fails("restore")] {
+            Status status = broken ? Status(failure()) : world_.host(self_).restore(conn, from, epoch, tcp);
             if (!status && !lives_here) world_.host(self_).unrestore(conn, from, world_.contact() == self_);
             return status;
           },
@@ -262,5 +309,12 @@ void Node::carry_out(core::Deliver& a) {
 void Node::carry_out(core::Destroy& a) { world_.host(self_).unrestore(conn_no(a.id), a.key.from, world_.contact() == self_); }
 
 void Node::carry_out(core::DeliverLocal& a) { local_[conn_no(a.id)] = std::move(a.blob); }
+
+void Node::carry_out(core::End& a) {
+  world_.checker.retired(conn_no(a.id), self_, a.xid);
+  world_.host(self_).retire(conn_no(a.id));
+}
+
+void Node::carry_out(core::Disown&) {}
 
 }  // namespace gecko::sim

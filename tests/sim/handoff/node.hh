@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "core/handoff.hh"
+#include "sim/handoff/host.hh"
 #include "sim/handoff/stream.hh"
 
 namespace gecko::sim {
@@ -24,6 +25,7 @@ class Node {
   void link_down(uint16_t peer);
   void receive(uint16_t from, core::LinkMessage message);
   void registers(ConnNo conn, uint64_t epoch);
+  void offers(ConnNo conn, uint64_t epoch);   // the application: a former life left it frozen
   void closed(ConnNo conn) { owned_.erase(conn); }
   void tell_contact_all();
   // The application has let go (`yielded`) or an operator wishes it. False: not started, the caller still has it.
@@ -58,6 +60,9 @@ class Node {
   void carry_out(core::Deliver& a);
   void carry_out(core::Destroy& a);
   void carry_out(core::DeliverLocal& a);
+  void carry_out(core::End& a);
+  void carry_out(core::Disown& a);
+  void do_thaw(uint64_t xid, ConnNo conn, uint64_t epoch);
 
   World& world_;
   const uint16_t self_;
@@ -68,6 +73,14 @@ class Node {
   std::unordered_map<ConnNo, uint64_t> owned_;
   std::deque<core::Action> pending_;
   std::unordered_map<ConnNo, wire::Bytes> local_;
+  // Moves of a former life, until the application has brought the socket: with which epoch it is to be thawed; 0: not yet known.
+  struct Resumed {
+    ConnNo conn = 0;
+    bool offered = false;
+    uint64_t thaw_epoch = 0;
+  };
+  std::unordered_map<uint64_t, Resumed> resumed_;
+  std::unordered_map<ConnNo, Host::Given> given_before_;
   Time timer_ = Time::max();
 };
 

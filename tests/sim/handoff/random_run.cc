@@ -111,7 +111,7 @@ class RandomRun final : public Victim {
 
   void kill_machine(uint16_t n) override { world_.kill_machine(n); }
   void start_machine(uint16_t n) override { world_.start_machine(n); }
-  void kill_daemon(uint16_t n) override { world_.kill_daemon(n); }
+  void kill_daemon(uint16_t n) override { world_.kill_daemon(n, random_.chance(0.5)); }
   void start_daemon(uint16_t n) override { world_.start_daemon(n); }
   void stop(uint16_t n, Part part) override { world_.stop(n, part); }
   void resume(uint16_t n, Part part) override { world_.resume(n, part); }

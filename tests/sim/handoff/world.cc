@@ -129,14 +129,14 @@ void World::start_machine(uint16_t n) {
   start_daemon(n);
 }
 
-void World::kill_daemon(uint16_t n) {
+void World::kill_daemon(uint16_t n, bool both_halves) {
   if (!machines.up(n, Part::daemon)) return;
-  trace.add(now(), "KILL daemon", n);
+  trace.add(now(), both_halves ? "KILL both halves" : "KILL daemon", n);
   machines.kill(n, Part::daemon);
-  checker.node_died(n);
+  checker.daemon_died(n);
   network.daemon_died(n, false);
   node(n).died();
-  host(n).daemon_died();
+  host(n).daemon_died(both_halves);
 }
 
 void World::start_daemon(uint16_t n) {

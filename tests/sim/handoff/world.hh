@@ -31,7 +31,7 @@ class World {
   // --- faults
   void kill_machine(uint16_t node);
   void start_machine(uint16_t node);                       // and its daemon
-  void kill_daemon(uint16_t node);
+  void kill_daemon(uint16_t node, bool both_halves = false);
   void start_daemon(uint16_t node);
   void stop(uint16_t node, Part part);
   void resume(uint16_t node, Part part) { machines.resume(node, part); }
