@@ -70,6 +70,10 @@ void Handoff::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
   impl_->expire(now);
   impl_->donor.frozen(xid, std::move(tcp), now);
 }
+void Handoff::spoiled(uint64_t xid, Error why, Time now) {
+  impl_->expire(now);
+  impl_->donor.spoiled(xid, std::move(why));
+}
 void Handoff::thawed(uint64_t xid, Status status, Time now) {
   impl_->expire(now);
   impl_->donor.thawed(xid, std::move(status));

@@ -121,6 +121,9 @@ class Handoff {
   // ends. One that is frozen goes on: the application sees that it is, and waits. While freezing: the caller still owes frozen().
   void withdrawn(uint64_t xid, Error why, Time now);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
+  // What was captured is no longer all that the frozen socket has taken (a packet was past its filter before it was attached, and has been
+  // acknowledged since): the state that was sent must not come to life. Before commit the move ends; later the word comes too late.
+  void spoiled(uint64_t xid, Error why, Time now);
   void thawed(uint64_t xid, Status status, Time now);
   // Acceptor.
   void checked(const AcceptKey& key, Status status, Time now);

@@ -117,6 +117,11 @@ void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
   if (planted(6)) commit(xid, *d, now);                                              // ownership goes before the socket exists
 }
 
+void Donor::spoiled(uint64_t xid, Error why) {
+  if (planted(17)) return;                                                           // a stale state may come to life
+  if (Donation* d = find(xid, Step::sent)) fail(xid, *d, std::move(why), true);
+}
+
 void Donor::on(NodeIndex from, const wire::Restored& message, Time now) {
   if (Donation* d = find(message.xid, from, Step::sent)) return commit(message.xid, *d, now);
   // Said again on a new link: has it been committed? What is over here and still waits there never was, or nobody will ask for it again.

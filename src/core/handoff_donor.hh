@@ -18,6 +18,7 @@ class Donor {
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
   void withdrawn(uint64_t xid, Error why);
   void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
+  void spoiled(uint64_t xid, Error why);
   void thawed(uint64_t xid, Status status);
 
   void on(NodeIndex from, const wire::Ready& message, Time now);

@@ -273,6 +273,21 @@ TEST_F(HandoffTest, ApplicationLetsGoTooLate) {
   idle(donor);
 }
 
+TEST_F(HandoffTest, ASpoiledStateNeverComesToLife) {
+  state_sent();
+  donor.handoff.spoiled(xid, make_error(Errc::busy, "took a segment"), now);
+  donor.sent<wire::Abort>();
+  stays(Errc::busy, true);
+  donor.handoff.message(kAcceptor, wire::Restored{xid}, now);
+  donor.sent<wire::Abort>();
+}
+
+TEST_F(HandoffTest, SpoiledAfterCommitIsTooLate) {
+  committed();
+  donor.handoff.spoiled(xid, make_error(Errc::busy, "took a segment"), now);
+  donor.nothing();
+}
+
 TEST_F(HandoffTest, WithdrawnWhilePreparing) {
   prepared();
   donor.handoff.withdrawn(xid, make_error(Errc::closed, "gone"), now);

@@ -93,6 +93,7 @@ void status(Daemon& daemon, const Reply& reply) {
     g["handoffs"] = {{"out_ok", c.out_ok}, {"out_failed", c.out_failed}, {"in_ok", c.in_ok}, {"in_failed", c.in_failed}};
     g["holes_waited"] = c.holes_waited;
     g["holes_accepted"] = c.holes_accepted;
+    g["late_segments"] = c.late_segments;
     g["lost"] = c.lost;
     g["unknown_flows"] = c.unknown_flows;
     g["held_packets"] = daemon.hold().packets();

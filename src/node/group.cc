@@ -202,7 +202,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
     case LinkType::state: return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, m); });
-    case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) { handoff_message(peer, m); });
+    case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) {
+        check_for_late_segments(m.xid);
+        handoff_message(peer, m);
+      });
     case LinkType::commit: return with(wire::Commit{}, [&](wire::Commit& m) { handoff_message(peer, m); });
     case LinkType::active: return with(wire::Active{}, [&](wire::Active& m) { handoff_message(peer, m); });
     case LinkType::abort: return with(wire::Abort{}, [&](wire::Abort& m) { handoff_message(peer, m); });

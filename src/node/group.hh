@@ -42,7 +42,7 @@ struct Connection {
 };
 
 struct GroupCounters {
-  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, lost = 0, unknown_flows = 0, refused_links = 0;
+  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0, refused_links = 0;
 };
 
 class Group {
@@ -144,6 +144,7 @@ class Group {
   ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
   void arm_timer();
   void handoff_message(Peer& peer, core::LinkMessage message);
+  void check_for_late_segments(uint64_t xid);
   void on_move_request(Peer& peer, const wire::MoveRequest& m);
   void on_move_result(Peer& peer, const wire::MoveResult& m);
   // group_clients.cc
@@ -214,7 +215,7 @@ class Group {
     Flow flow;
     uint16_t target = 0;
     ApiSession* owner = nullptr;
-    Fd fd;                   // until the privileged half has frozen it (to this very node: until delivered)
+    Fd fd;                   // until commit or thaw (to this very node: until delivered)
     uint64_t token = 0;
     MoveDone done;
     wire::Bytes local_blob;  // target is this node: what to deliver with
@@ -225,6 +226,7 @@ class Group {
     uint32_t slot = HandoffJournal::kNoSlot;
     bool resumed = false;    // a former life of this node had committed it; token is 0 until the application offers the socket
     uint64_t thaw_epoch = 0; // it may come back as soon as it is offered
+    uint32_t segments_in = 0;   // at its capture
   };
   struct Taking {            // acceptor's side
     Flow flow;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "node/daemon.hh"
+#include "tcp/connection.hh"
 
 namespace gecko::node {
 
@@ -214,7 +215,6 @@ void Group::made_room(const Giving& giving) {
   }
 }
 
-
 // Nobody writes any more, so what is in flight only shrinks; the less is left, the smaller the state and the gap. The connection is live
 // meanwhile: the client sees nothing of the wait.
 void Group::drain_then_freeze(uint64_t xid, Time give_up) {
@@ -274,7 +274,7 @@ void Group::freeze(uint64_t xid, int attempt) {
       });
       return;
     }
-    if (at->second.target != self_) at->second.fd.reset();
+    if (captured) at->second.segments_in = captured->segments_in;
     if (captured && at->second.ahead) peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
     if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now());
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
@@ -283,10 +283,23 @@ void Group::freeze(uint64_t xid, int attempt) {
   daemon_.handoff_in_flight();
 }
 
+// The last look before commit. Between capture and here lies a round trip to the acceptor, so a segment that a virtual CPU carried past the
+// filters before they were attached has long arrived, if that CPU has run at all.
+void Group::check_for_late_segments(uint64_t xid) {
+  const auto it = giving_.find(xid);
+  if (it == giving_.end() || !it->second.fd || it->second.target == self_) return;
+  const auto now_in = tcp::segments_in(it->second.fd.get());
+  if (!now_in || *now_in == it->second.segments_in) return;
+  ++counters_.late_segments;
+  handoff_.spoiled(xid, make_error(Errc::busy, it->second.flow.str() + " took a segment after its state had been read; try again"), daemon_.loop().now());
+  run_actions();
+}
+
 void Group::carry_out(core::Thaw& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
   auto& giving = it->second;
+  if (giving.target != self_) giving.fd.reset();
   daemon_.journal().mark_given(giving.slot, giving.id, HandoffJournal::State::frozen);   // it is ours: whoever finds it may thaw it
   if (giving.token == 0) return thaw_when_offered(a);
   const uint64_t token = giving.token;
@@ -307,6 +320,7 @@ void Group::carry_out(core::Thaw& a) {
 void Group::carry_out(core::CommitMove& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
+  it->second.fd.reset();
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
   daemon_.privileged().committing(it->second.token);

@@ -139,7 +139,7 @@ Status Privileged::barrier(const Flow& flow) {
 void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   const auto answer = [&](const Error& e) {
     channel_->send(static_cast<uint16_t>(IpcType::captured),
-                   wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), 0, {}});
+                   wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), 0, 0, {}});
   };
   if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
     return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
@@ -158,7 +158,8 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     const auto consumed = tcp::consumed(fd.get());
     if (!consumed || *consumed != m.consumed) ahead = 0;
   }
-  auto state = tcp::capture(fd.get(), *frozen, ahead);
+  uint32_t segments_in = 0;
+  auto state = tcp::capture(fd.get(), *frozen, ahead, &segments_in);
   const auto give_up = [&](const Error& error) {
     if (auto thawed = tcp::thaw(fd.get(), *frozen, injector_.get()); !thawed) log_error("undoing a freeze: " + thawed.error().message);
     answer(error);
@@ -171,7 +172,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     if (entry && *entry && (*entry)->packets != 0 && static_cast<int32_t>((*entry)->max_end_seq - next) > 0)
       return give_up(make_error(Errc::busy, "a hole in the received sequence of " + m.flow.str()));
   }
-  wire::IpcCaptured captured{m.token, 0, {}, ahead, wire::encode(*state)};
+  wire::IpcCaptured captured{m.token, 0, {}, ahead, segments_in, wire::encode(*state)};
   channel_->send(static_cast<uint16_t>(IpcType::captured), captured);
   // The queues are not needed to thaw; what thaw looks at is small.
   state->send_queue.clear();

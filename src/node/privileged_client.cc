@@ -117,7 +117,7 @@ void PrivilegedClient::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     const auto done = std::move(it->second);
     captures_.erase(it);
     if (m->code != 0) done(error_of(m->code, std::move(m->message)));
-    else done(Captured{std::move(m->tcp), m->ahead});
+    else done(Captured{std::move(m->tcp), m->ahead, m->segments_in});
     return;
   }
   auto m = wire::decode<wire::IpcStatus>(f.body);

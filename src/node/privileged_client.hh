@@ -18,6 +18,7 @@ class PrivilegedClient {
   struct Captured {
     wire::Bytes tcp;
     uint32_t ahead = 0;       // bytes left out of it: as many as were sent ahead, or none
+    uint32_t segments_in = 0; // what the socket had taken then (TCP_INFO); more later: what was read is no longer all
   };
   using CaptureCallback = std::function<void(Result<Captured>)>;
 

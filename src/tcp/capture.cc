@@ -169,7 +169,7 @@ bool read_behaviour(int fd, TcpState& s) {
 
 }  // namespace
 
-Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead) {
+Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead, uint32_t* segments_in) {
   TcpState s;
   GECKO_TRY(const SocketNames names, read_names(fd));
   s.flow = names.flow;
@@ -203,7 +203,10 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead) {
     if (!get_raw(fd, kSolTcp, TCP_INFO, info)) return socket_error(fd, "TCP_INFO");
     const bool same = look_of(info) == base;
     if (same && !peek) return std::move(peek.error());
-    if (same && *peek == Peek::done) break;
+    if (same && *peek == Peek::done) {
+      if (segments_in != nullptr) *segments_in = info.tcpi_segs_in;
+      break;
+    }
     if (i == kTries) return make_error(Errc::busy, describe(fd) + " keeps receiving although it is frozen; try again");
     base = look_of(info);
   }
@@ -228,6 +231,12 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead) {
   s.rcv_wscale = info.tcpi_rcv_wscale;
   s.max_pacing_rate = info.tcpi_max_pacing_rate;
   return s;
+}
+
+Result<uint32_t> segments_in(int fd) {
+  tcp_info info{};
+  if (!get_raw(fd, kSolTcp, TCP_INFO, info)) return socket_error(fd, "TCP_INFO");
+  return info.tcpi_segs_in;
 }
 
 Result<Positions> positions(int fd) {

@@ -52,8 +52,12 @@ Result<Frozen> freeze(int fd);
 // Reads the whole state of a frozen socket. Errors: limit (a queue over kMaxQueueBytes), closed (it died meanwhile),
 // busy (unread urgent data: movable once the application has read it), unsupported (link-local address).
 // `ahead`: so many of the oldest unread bytes are at the acceptor already (tcp/ahead.hh) and are left out of recv_queue; more than there
-// are: invalid.
-Result<wire::TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead = 0);
+// are: invalid. `segments_in`, if given, is set to what segments_in() says at the moment of the capture.
+Result<wire::TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead = 0, uint32_t* segments_in = nullptr);
+
+// How many segments the socket has taken so far. More than at its capture: one was past the filters before they were attached, on a virtual
+// CPU that stood still since, and the peer may have its acknowledgement; the captured state must not come to life.
+Result<uint32_t> segments_in(int fd);
 
 // Undoes a freeze: the connection goes on here, with nothing lost. With an injector the peer is nudged to say at once
 // what it sent and acknowledged meanwhile; without, a kernel window probe asks (the answer may take 500 ms).

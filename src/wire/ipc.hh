@@ -40,8 +40,8 @@ struct IpcAdopt { uint64_t token = 0; uint16_t group = 0; Flow flow; uint32_t sl
 struct IpcRetire { uint64_t token = 0; bool ask_client = false; GECKO_FIELDS(token, ask_client) };
 // code 0, or Errc; busy: a hole is in the received sequence, try again or insist
 // `ahead`: so many bytes have been left out of the state's receive queue: as asked, or 0.
-struct IpcCaptured { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t ahead = 0; Bytes tcp;
-  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), ahead, wire::limited<kMaxStateBytes>(tcp)) };
+struct IpcCaptured { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t ahead = 0, segments_in = 0; Bytes tcp;
+  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), ahead, segments_in, wire::limited<kMaxStateBytes>(tcp)) };
 struct IpcToken { uint64_t token = 0; GECKO_FIELDS(token) };
 // `from`: the donor's node address. `ahead`: so many bytes were sent ahead with this token.
 struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; ConnId id; uint64_t epoch = 0; Address from; uint32_t ahead = 0; Bytes tcp;

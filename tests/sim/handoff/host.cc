@@ -24,6 +24,11 @@ bool Host::is_frozen(ConnNo conn) const {
   return it != sockets_.end() && it->second.state == Socket::frozen;
 }
 
+uint32_t Host::segments_in(ConnNo conn) const {
+  const auto it = sockets_.find(conn);
+  return it == sockets_.end() ? 0 : it->second.segments_in;
+}
+
 // ---------------------------------------------------------------- the daemon's orders
 
 void Host::hold(ConnNo conn) {
@@ -36,6 +41,7 @@ Result<wire::Bytes> Host::freeze(ConnNo conn) {
   const auto it = sockets_.find(conn);
   if (it == sockets_.end() || it->second.state != Socket::live) return make_error(Errc::closed, "no live socket");
   it->second.state = Socket::frozen;
+  it->second.frozen_at = world_.now();
   it->second.committing = false;
   world_.checker.silent(conn);
   world_.trace.add(world_.now(), "frozen", conn, self_);
@@ -134,7 +140,9 @@ void Host::receive(Segment s) {
   Entry& e = entry(s.conn);
   switch (e.state) {
     case Entry::mine: return to_socket(s);
-    case Entry::holding:   // without a daemon there is no hold device
+    case Entry::holding:
+      if (const auto it = sockets_.find(s.conn); it != sockets_.end() && is_late(it->second)) return take(s.conn, it->second, s);
+      // Without a daemon there is no hold device.
       if (e.held.size() < kMaxHeld && world_.machines.up(self_, Part::daemon)) e.held.push_back(s);
       return;
     case Entry::forward: return send_on(s, e.node);
@@ -170,8 +178,17 @@ void Host::ask_for_owner(ConnNo conn) {
 void Host::to_socket(const Segment& in) {
   const auto it = sockets_.find(in.conn);
   if (it == sockets_.end() || it->second.state != Socket::live) return;   // ended: a client that still speaks is told so (not modelled)
-  Socket& s = it->second;
-  world_.checker.server_took_ack(in.conn, in.ack, s.at.out_written);
+  take(in.conn, it->second, in);
+}
+
+// A virtual CPU stood still with a segment between the filters and the socket; for less than a message to the acceptor and back takes.
+bool Host::is_late(const Socket& s) const {
+  return s.state == Socket::frozen && world_.now() - s.frozen_at < 2 * world_.settings.network.delay_min && world_.random.chance(world_.settings.late_segment);
+}
+
+void Host::take(ConnNo conn, Socket& s, const Segment& in) {
+  ++s.segments_in;
+  world_.checker.server_took_ack(conn, in.ack, s.at.out_written);
   if (in.ack > s.at.out_acked) {
     s.at.out_acked = in.ack;
     s.timeout = kFirstTimeout;
@@ -180,9 +197,9 @@ void Host::to_socket(const Segment& in) {
   if (in.to == in.from) return;
   if (in.from <= s.at.in_next && in.to > s.at.in_next) {
     s.at.in_next = in.to;
-    wake(in.conn);
+    wake(conn);
   }
-  transmit(in.conn, s, s.at.out_written);
+  transmit(conn, s, s.at.out_written);
 }
 
 void Host::transmit(ConnNo conn, Socket& s, uint64_t from) {

@@ -58,6 +58,7 @@ class Host {
   bool has_socket(ConnNo conn) const { return sockets_.contains(conn); }
   bool is_live(ConnNo conn) const;
   bool is_frozen(ConnNo conn) const;
+  uint32_t segments_in(ConnNo conn) const;                 // 0: no socket
 
  private:
   struct Socket {
@@ -65,6 +66,8 @@ class Host {
     bool committing = false;                               // frozen, and ownership may have left
     Positions at;
     uint64_t epoch = 0;
+    uint32_t segments_in = 0;
+    Time frozen_at{};
     bool timer = false;
     Time resend_at{};
     Duration timeout{};
@@ -85,6 +88,8 @@ class Host {
   void send_on(Segment segment, uint16_t to);
   void ask_for_owner(ConnNo conn);
   void to_socket(const Segment& segment);
+  bool is_late(const Socket& socket) const;
+  void take(ConnNo conn, Socket& socket, const Segment& segment);
   void transmit(ConnNo conn, Socket& socket, uint64_t from);
   void arm(ConnNo conn, Socket& socket);
   void on_timer(ConnNo conn);

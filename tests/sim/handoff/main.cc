@@ -53,6 +53,7 @@ int random_runs(uint64_t first, uint64_t seeds, RunOptions options) {
     sum.stayed += r.stayed;
     sum.reported_lost += r.reported_lost;
     sum.strays += r.strays;
+    sum.spoiled += r.spoiled;
     sum.faults.all += r.faults.all;
     sum.faults.with_operation_in_flight += r.faults.with_operation_in_flight;
   }
@@ -63,6 +64,7 @@ int random_runs(uint64_t first, uint64_t seeds, RunOptions options) {
               " lost with a node; %" PRIu64 " bytes\n",
               sum.started, sum.moved, sum.stayed, sum.reported_lost, sum.connections, sum.lost, sum.bytes);
   std::printf("%" PRIu64 " faults, %" PRIu64 " with a handoff in flight\n", sum.faults.all, sum.faults.with_operation_in_flight);
+  std::printf("%" PRIu64 " moves ended because their donor had taken a segment after its state was read\n", sum.spoiled);
   std::printf("%" PRIu64 " packets of living connections met a node that knew nothing of them (and dropped them)\n", sum.strays);
   if (bad) std::printf("FAILED: %zu of %" PRIu64 " seeds broke a promise\n", bad, seeds);
   if (options.print_trace) std::printf("trace hash of the last seed: %016" PRIx64 "\n", random_run(options).hash);

@@ -83,6 +83,7 @@ void Node::offers(ConnNo conn, uint64_t epoch) {
 
 void Node::died() {
   resumed_.clear();
+  captured_.clear();
   engine_.reset();
   owned_.clear();
   pending_.clear();
@@ -101,8 +102,16 @@ void Node::link_down(uint16_t peer) {
 }
 void Node::receive(uint16_t from, core::LinkMessage message) {
   world_.trace.add(world_.now(), name_of(message), from, self_);
+  if (const auto* restored = std::get_if<wire::Restored>(&message)) look_for_late_segments(restored->xid);
   engine_->message(from, std::move(message), clock());
   go_on();
+}
+
+void Node::look_for_late_segments(uint64_t xid) {
+  const auto it = captured_.find(xid);
+  if (it == captured_.end() || world_.host(self_).segments_in(it->second.conn) == it->second.segments_in) return;
+  ++world_.counts.spoiled;
+  engine_->spoiled(xid, make_error(Errc::busy, "it has taken a segment since"), clock());
 }
 
 bool Node::start_handoff(ConnNo conn, uint16_t target, bool yielded, const AppState& state) {
@@ -201,10 +210,11 @@ void Node::carry_out(core::Freeze& a) {
   world_.host(self_).hold(conn);
   if (const auto* window = world_.checker.handoff(conn, self_, a.xid)) world_.host(self_).note_given(conn, {a.xid, owned_[conn] + 1, window->acceptor, Host::Given::frozen});
   command("freeze", "frozen",
-          [this, conn, broken = fails("freeze")] {
+          [this, conn, xid = a.xid, broken = fails("freeze")] {
             Host& host = world_.host(self_);
             Result<wire::Bytes> tcp = broken ? Result<wire::Bytes>(failure()) : host.freeze(conn);
             if (!tcp) host.unhold(conn);
+            captured_[xid] = {conn, host.segments_in(conn)};
             return tcp;
           },
           [this, xid = a.xid](Result<wire::Bytes> tcp) { engine_->frozen(xid, std::move(tcp), clock()); });
@@ -255,6 +265,7 @@ void Node::carry_out(core::Report& a) {
   Host& host = world_.host(self_);
   host.mark_given(conn, a.xid, Host::Given::settled);
   resumed_.erase(a.xid);
+  captured_.erase(a.xid);
   world_.trace.add(world_.now(), a.status ? "moved" : a.lost ? "reported lost" : "not moved", conn, self_, a.target);
   ++(a.status ? world_.counts.moved : a.lost ? world_.counts.reported_lost : world_.counts.stayed);
   if (a.status || a.lost) {

@@ -45,6 +45,7 @@ class Node {
   template <class Command, class Answer>
   void command(const char* what, const char* answered, Command command, Answer answer);
   bool fails(const char* what, double factor = 1);
+  void look_for_late_segments(uint64_t xid);
   Error failure() const { return make_error(Errc::internal, "the simulation made it fail"); }
 
   void carry_out(core::Send& a);
@@ -80,6 +81,11 @@ class Node {
     uint64_t thaw_epoch = 0;
   };
   std::unordered_map<uint64_t, Resumed> resumed_;
+  struct Captured {
+    ConnNo conn = 0;
+    uint32_t segments_in = 0;
+  };
+  std::unordered_map<uint64_t, Captured> captured_;   // by xid, until its report
   std::unordered_map<ConnNo, Host::Given> given_before_;
   Time timer_ = Time::max();
 };

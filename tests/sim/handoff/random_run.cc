@@ -55,6 +55,7 @@ class RandomRun final : public Victim {
     r.stayed = world_.counts.stayed;
     r.reported_lost = world_.counts.reported_lost;
     r.strays = world_.counts.strays;
+    r.spoiled = world_.counts.spoiled;
     r.faults = faults_.counts();
     r.nodes = world_.settings.nodes;
     r.simulated_s = std::chrono::duration<double>(world_.now() - start).count();

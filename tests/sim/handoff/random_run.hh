@@ -20,7 +20,7 @@ struct RunResult {
   std::vector<std::string> violations;
   std::string invalid;         // why the run proves nothing; empty: it is valid
   uint64_t hash = 0, events = 0, checks = 0, bytes = 0, connections = 0, lost = 0;
-  uint64_t started = 0, moved = 0, stayed = 0, reported_lost = 0, strays = 0;
+  uint64_t started = 0, moved = 0, stayed = 0, reported_lost = 0, strays = 0, spoiled = 0;
   Faults::Counts faults;
   uint16_t nodes = 0;
   double simulated_s = 0;

@@ -21,6 +21,7 @@ struct Settings {
   double command_fails = 0.01;     // freeze, restore, activate, check; a yield is refused twice as often
   std::string fails_once;          // scripted: this command fails the first time it is given
   double command_is_slow = 0.003;  // beyond the step's timeout
+  double late_segment = 0.5;       // of the segments that come to a frozen connection: was past all filters, is taken and acknowledged
 };
 
 }  // namespace gecko::sim

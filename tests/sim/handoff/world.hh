@@ -59,6 +59,7 @@ class World {
   Clients clients;
   struct Counts {
     uint64_t started = 0, moved = 0, stayed = 0, reported_lost = 0;
+    uint64_t spoiled = 0;  // moves whose donor took a segment after its state had been read
     uint64_t strays = 0;   // packets of living connections, forwarded to a node that knows nothing of them
   } counts;
   // Kill points: every message that was sent, in order.
