@@ -22,6 +22,10 @@
 #include "node/peer.hh"
 #include "node/privileged_client.hh"
 
+namespace gecko::tcp {
+struct Arrival;
+}
+
 namespace gecko::node {
 
 class Daemon;
@@ -109,6 +113,7 @@ class Group {
   wire::Ping load() const;
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
   struct Giving;
+  struct SendingAhead;
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   Error about(uint16_t target, const Error& error) const;
@@ -160,6 +165,8 @@ class Group {
   };
   void send_ahead(uint64_t xid);
   void end_ahead(uint64_t xid, Giving& giving);
+  bool is_quiet(SendingAhead& ahead, const tcp::Arrival& arrival);
+  void look_again(uint64_t xid, SendingAhead& ahead);
   void on_ahead(Peer& peer, wire::Ahead& m);
   void on_ahead_taken(Peer& peer, const wire::AheadTaken& m);
   Result<TakenAhead> take_ahead(const core::AcceptKey& key);
@@ -209,6 +216,11 @@ class Group {
     uint64_t consumed = 0;   // tcp::consumed when it began
     bool ended = false;
     net::Loop::TimerId timer = 0;
+    // Until the client is quiet.
+    Time quiet_by = Time::max();
+    uint32_t unread = 0;     // at the last look,
+    int still = 0;           // and for so many looks
+    bool looking = false;    // one is on its way
   };
   struct Giving {            // donor's side of one move
     ConnId id;

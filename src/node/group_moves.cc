@@ -257,7 +257,7 @@ void Group::freeze(uint64_t xid, int attempt) {
   if (giving.slot == HandoffJournal::kNoSlot)
     giving.slot = daemon_.journal().note_given({giving.id, epoch + 1, xid, giving.flow, config_.nodes[giving.target].address, HandoffJournal::State::frozen});
   wire::IpcFreeze command{0, index_, giving.flow, insist, giving.slot, 0, 0};
-  if (giving.ahead) {
+  if (giving.ahead && giving.ahead->sent != 0) {
     command.ahead = giving.ahead->sent;
     command.consumed = giving.ahead->consumed;
   }
@@ -275,7 +275,7 @@ void Group::freeze(uint64_t xid, int attempt) {
       return;
     }
     if (captured) at->second.segments_in = captured->segments_in;
-    if (captured && at->second.ahead) peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
+    if (captured && at->second.ahead && at->second.ahead->sent != 0) peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
     if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now());
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();

@@ -3,6 +3,9 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
+#include <cstddef>
+
 #include "tcp/socket_option.hh"
 
 namespace gecko::tcp {
@@ -22,6 +25,18 @@ Result<uint64_t> consumed(int fd) {
     before = after;
   }
   return make_error(Errc::busy, describe(fd) + " receives faster than its position can be read");
+}
+
+Result<Arrival> arrival(int fd) {
+  struct {
+    tcp_info known;
+    uint32_t rcv_wnd;         // newer than Debian 12's header
+  } info{};
+  static_assert(offsetof(decltype(info), rcv_wnd) == 232);   // struct tcp_info, include/uapi/linux/tcp.h
+  info.rcv_wnd = UINT32_MAX;
+  int unread = 0;
+  if (!get_raw(fd, kSolTcp, TCP_INFO, info) || ::ioctl(fd, SIOCINQ, &unread) != 0) return socket_error(fd, "reading its window");
+  return Arrival{static_cast<uint32_t>(std::max(unread, 0)), info.rcv_wnd, info.known.tcpi_rcv_mss};
 }
 
 Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to) {

@@ -20,4 +20,13 @@ Result<uint64_t> consumed(int fd);
 // Errors: unsupported (old kernel, or the application uses SO_PEEK_OFF itself).
 Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to);
 
+// How much a peer can still send before its window is closed, if nobody reads.
+struct Arrival {
+  uint32_t unread = 0;        // bytes
+  uint32_t window = 0;        // bytes, as last told to the peer; UINT32_MAX: this kernel does not say (Linux 6.2 does)
+  uint32_t segment = 0;       // bytes of the largest that has come lately
+  bool closed() const { return window < 2 * segment; }   // no sender splits its last segment over such a window (RFC 9293 section 3.8.6.2.1)
+};
+Result<Arrival> arrival(int fd);
+
 }  // namespace gecko::tcp

@@ -67,6 +67,30 @@ TEST_P(Ahead, WhatWentAheadAndTheRestAreTheStream) {
   EXPECT_EQ(read_exactly(pair.client.get(), back.size()), back);
 }
 
+TEST_P(Ahead, AnArrivalEndsWithAClosedWindow) {
+  Pair pair = connected(at(GetParam(), 0), {});
+  const auto idle = arrival(pair.server.get());
+  ASSERT_TRUE(idle) << idle.error().message;
+  if (idle->window == UINT32_MAX) GTEST_SKIP() << "tcpi_rcv_wnd came with Linux 6.2";
+  EXPECT_EQ(idle->unread, 0u);
+  EXPECT_FALSE(idle->closed());
+  // Nobody reads: the client's bytes end at the window, and it waits.
+  const Bytes data = pattern(1 << 20);
+  size_t sent = 0;
+  ASSERT_TRUE(eventually([&] {
+    const ssize_t n = ::send(pair.client.get(), data.data(), data.size(), MSG_DONTWAIT);
+    if (n > 0) sent += static_cast<size_t>(n);
+    return arrival(pair.server.get())->closed();
+  }));
+  EXPECT_GT(arrival(pair.server.get())->unread, 0u);
+  while (sent > 0) {
+    const auto part = read_exactly(pair.server.get(), std::min<size_t>(sent, 1 << 16));
+    ASSERT_FALSE(part.empty());
+    sent -= part.size();
+  }
+  EXPECT_FALSE(arrival(pair.server.get())->closed());
+}
+
 TEST_P(Ahead, AReaderInBetweenIsNoticed) {
   Pair pair = connected(at(GetParam(), 0), {});
   ASSERT_TRUE(write_all(pair.client.get(), pattern(5000)));
