@@ -1,0 +1,61 @@
+// Fake nodes (src/api/fake_geckod.hh) for tests in other languages: fake_nodes NAME... makes one socket NAME.sock each in the directory it then
+// prints, and obeys lines of standard input. Each is answered with "ok" or a result. End of input: everything goes.
+//   wait N             until N nodes have an application; all are told their members
+//   move FROM TO       asks FROM's application for each of its connections and moves it
+//   handoffs NODE move|refuse|hold
+//   opened NODE        how many connections the node's application has announced and not closed
+//   stop NODE / start NODE
+//   refusals NODE      "CODE REASON" of the oldest yield that was refused
+#include <iostream>
+#include <sstream>
+
+#include "api/test_group.hh"
+
+namespace {
+
+using namespace gecko;
+using namespace gecko::test;
+
+std::string obey(Group& group, const std::vector<std::string>& names, const std::string& line) {
+  std::istringstream words(line);
+  std::string verb, one, two;
+  words >> verb >> one >> two;
+  if (verb == "wait") {
+    const auto joined = [&] {
+      size_t n = 0;
+      for (const auto& name : names) n += group.node(name).has_application();
+      return n >= std::stoul(one);
+    };
+    if (!eventually(joined)) return "too few applications";
+    for (const auto& name : names) group.node(name).tell_members();
+    return "ok";
+  }
+  FakeGeckod& node = group.node(one);
+  if (verb == "move") {
+    for (const ConnId& id : node.open_connections()) node.move_away(id, two);
+  } else if (verb == "handoffs") {
+    node.handoffs = two == "refuse" ? FakeGeckod::Handoffs::refuse : two == "hold" ? FakeGeckod::Handoffs::hold : FakeGeckod::Handoffs::move;
+  } else if (verb == "opened") {
+    return std::to_string(node.open_connections().size());
+  } else if (verb == "stop") {
+    node.stop();
+  } else if (verb == "start") {
+    node.start();
+  } else if (verb == "refusals") {
+    const auto refused = node.expect_message<wire::NotYielded>(ApiType::not_yielded);
+    return std::to_string(refused.code) + " " + refused.reason;
+  } else {
+    return "unknown: " + line;
+  }
+  return "ok";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::vector<std::string> names(argv + 1, argv + argc);
+  Group group;
+  for (const auto& name : names) group.node(name);
+  std::cout << group.dir() << std::endl;
+  for (std::string line; std::getline(std::cin, line);) std::cout << obey(group, names, line) << std::endl;
+}
