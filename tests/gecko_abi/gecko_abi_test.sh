@@ -8,7 +8,7 @@ cxx=$4
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cmake --install "$build" --component gecko --prefix "$work/usr" > /dev/null
+for component in libgecko0 libgecko-dev; do cmake --install "$build" --component "$component" --prefix "$work/usr" > /dev/null; done
 pc=$(find "$work/usr" -name gecko.pc)
 flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs gecko)
 library=$(find "$work/usr" -name libgecko.so)
@@ -23,7 +23,7 @@ others=$(nm -D --defined-only "$library" | grep -cvE ' T gecko_| A GECKO_0.1' ||
 
 # Strictly, with compilers that know nothing of this project.
 # shellcheck disable=SC2086  # words
-"$cc" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror "$source/examples/hello.c" $flags -o "$work/hello"
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/examples/hello.c" $flags -o "$work/hello"
 { echo '#include <cstdio>'; sed -n '/^```cpp$/,/^```$/p' "$source/docs/api.md" | sed '1d' | sed '/^```$/,$d'; } > "$work/guide.cc"
 grep -q 'int main' "$work/guide.cc"
 # shellcheck disable=SC2086

@@ -56,8 +56,13 @@ class OnNodes(unittest.TestCase):
         self.nodes = Nodes(self.count)
         self.addCleanup(self.nodes.close)
 
+    def join(self, node: str) -> tuple[gecko.Framework, gecko.ServerSocket]:
+        framework = gecko.Framework("web", daemon=self.nodes.path(node))
+        framework.join()
+        return framework, framework.listen()
+
     def serve(self, *names: str) -> list[tuple[gecko.Framework, gecko.ServerSocket]]:
-        joined = [self.nodes.join(name) for name in names]
+        joined = [self.join(name) for name in names]
         for framework, _ in joined:
             self.addCleanup(framework.close)
         self.nodes.together(len(names))
@@ -98,7 +103,7 @@ class Framework(OnNodes):
             other.join()
 
     def test_closed_ones_say_so(self) -> None:
-        framework, server = self.nodes.join("n1")
+        framework, server = self.join("n1")
         server.close()
         framework.close()
         framework.close()

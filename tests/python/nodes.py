@@ -1,4 +1,4 @@
-"""Fake nodes (fake_nodes.cc) and clients for the tests of the Python package."""
+"""Fake nodes (fake_nodes.cc) and clients on loopback, for tests in Python."""
 from __future__ import annotations
 
 import os
@@ -9,8 +9,6 @@ import threading
 import time
 from collections.abc import Callable
 from typing import Any
-
-import gecko
 
 BIN = ""  # where the programs are
 PATIENCE = 10.0
@@ -48,11 +46,6 @@ class Nodes:
     def do(self, *words: object) -> None:
         answer = self.say(*words)
         assert answer == "ok", answer
-
-    def join(self, node: str) -> tuple[gecko.Framework, gecko.ServerSocket]:
-        framework = gecko.Framework("web", daemon=self.path(node))
-        framework.join()
-        return framework, framework.listen()
 
     def together(self, count: int | None = None) -> None:
         self.do("wait", count or len(self.names))

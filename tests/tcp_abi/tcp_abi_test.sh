@@ -7,7 +7,7 @@ cc=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-cmake --install "$build" --component gecko-tcp --prefix "$work/usr" > /dev/null
+for component in libgecko-tcp1 libgecko-tcp-dev; do cmake --install "$build" --component "$component" --prefix "$work/usr" > /dev/null; done
 pc=$(find "$work/usr" -name gecko-tcp.pc)
 flags=$(PKG_CONFIG_PATH=$(dirname "$pc") pkg-config --cflags --libs gecko-tcp)
 library=$(find "$work/usr" -name libgecko-tcp.so)
@@ -23,7 +23,7 @@ others=$(nm -D --defined-only "$library" | grep -cvE ' T gecko_tcp_| A GECKO_TCP
 
 # As C, strictly, with a compiler that knows nothing of this project.
 # shellcheck disable=SC2086  # words
-"$cc" -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wpedantic -Werror "$source/examples/tcp_pass.c" $flags -o "$work/tcp_pass"
+"$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/examples/tcp_pass.c" $flags -o "$work/tcp_pass"
 
 if ! unshare --user --map-root-user --net true 2> "$work/why"; then
   echo "skipped: no user and network namespaces here: $(cat "$work/why")"
