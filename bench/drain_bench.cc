@@ -63,7 +63,7 @@ Result<Outcome> once(bench::DrainSite& site, const std::string& way, const bench
   GECKO_CHECK(site.prepare(way));
   auto crowd_options = options;
   crowd_options.servers = site.servers(way);
-  crowd_options.content = site.content();
+  crowd_options.content = options.path == "/small" ? site.small() : site.content();
   GECKO_TRY(const auto crowd, bench::HttpCrowd::gather(
                                   crowd_options, [&site] { return site.lab().enter("client"); }, kBegun));
   GECKO_CHECK(pause(500ms));
@@ -159,7 +159,7 @@ Status compare(bench::DrainSite& site, const Arguments& arguments, Json& json) {
 Status many(bench::DrainSite& site, const Arguments& arguments, Json& json) {
   bench::CrowdOptions options;
   options.idle = arguments.many;
-  options.path = "/file";
+  options.path = "/small";
   GECKO_CHECK(site.prepare("gecko"));
   GECKO_TRY(const auto before, site.memory());
   kit::Samples took, cpu;

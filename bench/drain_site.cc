@@ -81,8 +81,8 @@ Status DrainSite::write_files(double slow_seconds) {
   std::filesystem::create_directories(file("www"));
   (void)::chmod(lab_->directory().c_str(), 0755);
   (void)::chmod(file("www").c_str(), 0755);
-  for (const char* name : {"file", "slow"}) {
-    std::ofstream(file("www/") + name) << content_;
+  for (const std::string name : {"file", "slow", "small"}) {
+    std::ofstream(file("www/") + name) << content_.substr(0, name == "small" ? kSmall : kContent);
     (void)::chmod((file("www/") + name).c_str(), 0644);
   }
   // Nobody may run out of places: as many as descriptors allow.

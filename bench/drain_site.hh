@@ -31,10 +31,12 @@ class DrainSite {
   static Result<std::unique_ptr<DrainSite>> up(double slow_seconds, const std::function<bool()>& interrupted);
 
   const lab::Lab& lab() const { return *lab_; }
-  const std::string& content() const { return content_; }       // of /file and /slow; the latter takes slow_seconds
-  std::vector<Endpoint> servers(const std::string& way) const;  // where its clients connect, in this order
-  Status prepare(const std::string& way);                       // n1 serves, nothing is left of an earlier drain
-  Status drain(const std::string& way);                         // begins it
+  static constexpr size_t kSmall = 1 << 10;
+  std::string small() const { return content_.substr(0, kSmall); }  // of /small
+  const std::string& content() const { return content_; }           // of /file and /slow; the latter takes slow_seconds
+  std::vector<Endpoint> servers(const std::string& way) const;      // where its clients connect, in this order
+  Status prepare(const std::string& way);                           // n1 serves, nothing is left of an earlier drain
+  Status drain(const std::string& way);                             // begins it
   Result<bool> emptied(const std::string& way);  // what served the clients has ended (gecko: `--wait` says done, and no socket is left)
   // Of geckod and geckoproxy on each node ("n1.geckod"): now, and the most since reset_peaks().
   Result<std::map<std::string, Memory>> memory() const;

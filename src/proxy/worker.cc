@@ -20,6 +20,7 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr auto kSweep = std::chrono::milliseconds(500);
 constexpr auto kNoDescriptors = std::chrono::milliseconds(100);   // accepting waits so long when there are none
 constexpr size_t kReserve = 200;                                  // descriptors for other things than clients
+constexpr size_t kMovesAtOnce = 512;                              // of this process: each has a second descriptor until it has moved
 
 void add(int epoll, int fd, uint64_t key) {
   epoll_event event{};
@@ -33,8 +34,8 @@ void add(int epoll, int fd, uint64_t key) {
 size_t connection_limit(const Settings& settings) {
   rlimit files{};
   (void)::getrlimit(RLIMIT_NOFILE, &files);
-  const size_t each = 3;   // the client's, the server's, and a copy of the client's while it moves
-  const size_t possible = files.rlim_cur > kReserve + each ? (files.rlim_cur - kReserve) / each : 1;
+  const size_t each = 2, reserve = kReserve + kMovesAtOnce;   // the client's and the server's
+  const size_t possible = files.rlim_cur > reserve + each ? (files.rlim_cur - reserve) / each : 1;
   return settings.max_connections == 0 ? possible : std::min(settings.max_connections, possible);
 }
 
@@ -99,6 +100,7 @@ void Worker::run() {
       else reinterpret_cast<Relay*>(key)->client_ready(events[i].events);
     }
     destroy_dead();
+    if (stopping_) evacuate_some();
     if (now_ >= next_sweep_) sweep();
     if (now_ >= accept_again_) {
       accept_again_ = Time::max();
@@ -157,6 +159,7 @@ void Worker::destroy_dead() {
   for (Relay* relay : dead_) {
     (relay->previous != nullptr ? relay->previous->next : first_) = relay->next;
     if (relay->next != nullptr) relay->next->previous = relay->previous;
+    if (next_out_ == relay) next_out_ = relay->next;
     delete relay;
   }
   count_ -= dead_.size();
@@ -210,8 +213,16 @@ void Worker::begin_stop() {
   stopping_ = true;
   stop_at_ = now_ + settings_.grace;
   (void)framework_.leave();   // who still waits in the listening socket's queue is accepted and sent on like the others
-  for (Relay* relay = first_; relay != nullptr; relay = relay->next)
+  next_out_ = first_;
+}
+
+// Not all at once: geckod has so many places for moves, and who finds none would be closed. The others are served until it is their turn.
+void Worker::evacuate_some() {
+  while (next_out_ != nullptr && leaving_.size() < std::max<size_t>(1, kMovesAtOnce / settings_.workers)) {
+    Relay* relay = std::exchange(next_out_, next_out_->next);
     if (!relay->over()) relay->evacuate();
+  }
+  destroy_dead();
 }
 
 }  // namespace gecko::proxy

@@ -65,6 +65,7 @@ class Worker {
   void dispatch();
   void publish();
   void begin_stop();
+  void evacuate_some();
 
   const Settings& settings_;
   gecko::Framework framework_;
@@ -73,6 +74,7 @@ class Worker {
   PipePool pipes_;
   std::unique_ptr<char[]> scratch_ = std::make_unique<char[]>(kScratch);
   Relay* first_ = nullptr;
+  Relay* next_out_ = nullptr;   // at the end of the process: who has not been told to leave yet
   size_t count_ = 0, limit_ = 0;
   std::vector<Relay*> leaving_, dead_;
   Statistics statistics_;

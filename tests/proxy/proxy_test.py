@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Unmodified servers behind geckoproxy, unmodified clients before it. Usage: proxy_test.py --bin DIRECTORY [unittest arguments]"""
-import itertools, os, re, select, signal, socket, struct, subprocess, sys, threading, time, unittest
+import itertools, json, os, re, resource, select, signal, socket, struct, subprocess, sys, threading, time, unittest
 
 from lab import NGINX, NGINX_PROXIED, ODD, REDIS, SSH, WEB, Lab, answer, eventually, get, receive, where
 from malformed import GET, REQUESTS
@@ -193,13 +193,13 @@ class Http(LabTest):
         for node in ("n1", "n2"):
             self.lab.proxy(node, ODD, NGINX)
         self.lab.everybody_sees(2, ["n1", "n2"])
-        idle = [self.lab.connect(ODD) for _ in range(100)]
+        idle = [self.lab.connect(ODD) for _ in range(700)]  # more than move at a time
         self.assertEqual({where(s) for s in idle}, {"n1"})
         busy = self.lab.connect(ODD)
         busy.sendall(get("/slow"))
         receive(busy, 1000)
         self.lab.end("n1", "proxy-%d" % ODD, signal.SIGTERM)
-        self.assertIn('"moved":101', self.lab.log("n1", "proxy-%d" % ODD))
+        self.assertIn('"moved":701', self.lab.log("n1", "proxy-%d" % ODD))
         self.assertEqual(len(receive(busy, (256 << 10) - 1000)), (256 << 10) - 1000)
         self.assertEqual({where(s) for s in idle}, {"n2"})
         for s in idle + [busy]:
@@ -212,6 +212,9 @@ class Http(LabTest):
         self.assertEqual(out.stdout, b"n2\n", out.stderr)
 
     def test_more_clients_than_allowed_wait(self):
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        ready = json.loads(self.lab.log("n1", "proxy-%d" % WEB).splitlines()[0])
+        self.assertEqual(ready["max_connections"], (files - 712) // 2)
         self.lab.proxy("n1", ODD, NGINX, "--max-connections", "10")
         clients = [self.lab.connect(ODD) for _ in range(15)]
         for s in clients:
