@@ -3,6 +3,8 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
+
 #include "tcp/connection.hh"
 #include "tcp/socket_names.hh"
 #include "tcp/socket_option.hh"
@@ -37,6 +39,8 @@ bool phase_of(uint8_t state, TcpPhase& phase) {
 bool select_queue(int fd, int queue, uint32_t& end) {
   return set_int(fd, kSolTcp, TCP_REPAIR_QUEUE, queue) && get_raw(fd, kSolTcp, TCP_QUEUE_SEQ, end);
 }
+
+constexpr uint32_t kClockAhead = 20;   // ticks, of a millisecond each; a clock that jumps ahead harms nobody
 
 Error too_long(int fd, const char* which, size_t bytes) {
   return make_error(Errc::limit, describe(fd) + ": its " + which + " queue holds " + std::to_string(bytes) + " bytes, over the limit of " +
@@ -82,7 +86,8 @@ Result<Peek> peek_receive_queue(int fd, size_t length, uint32_t ahead, Bytes& ou
 }
 
 // Fills phase, FIN flags, positions and queues. `base` is the look before; Peek::changed: look again and repeat.
-Result<Peek> read_queues(int fd, const Look& base, bool receive_queue_may_hold, uint32_t ahead, TcpState& s) {
+// `unsent`: bytes (and a FIN) that have never been sent.
+Result<Peek> read_queues(int fd, const Look& base, uint32_t unsent, bool receive_queue_may_hold, uint32_t ahead, TcpState& s) {
   if (!phase_of(base.state, s.phase))
     return make_error(Errc::closed, describe(fd) + " went to state " + to_string(static_cast<KernelState>(base.state)) + " while it was frozen");
   s.fin_received = s.phase == TcpPhase::close_wait || s.phase == TcpPhase::last_ack || s.phase == TcpPhase::closing;
@@ -93,8 +98,8 @@ Result<Peek> read_queues(int fd, const Look& base, bool receive_queue_may_hold, 
 
   if (!select_queue(fd, TCP_SEND_QUEUE, s.send_seq)) return socket_error(fd, "reading its send position");
   uint32_t unacked = 0;
-  s.unsent = base.notsent;
-  if (base.unacked != 0 || base.notsent != 0) {
+  s.unsent = unsent;
+  if (base.unacked != 0 || unsent != 0) {
     int value = 0;
     if (::ioctl(fd, SIOCOUTQ, &value) != 0) return socket_error(fd, "SIOCOUTQ");
     unacked = static_cast<uint32_t>(value);
@@ -185,9 +190,10 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead, uint32_t*
   if (!read_behaviour(fd, s) || !get_raw(fd, kSolTcp, TCP_MAXSEG, mss) || !get_raw(fd, kSolTcp, TCP_TIMESTAMP, s.timestamp))
     return socket_error(fd, "reading its options");
   s.mss = static_cast<uint16_t>(mss);
-  // The kernel uses the lowest bit to say that the clock counts microseconds, and so may tell one less than it sent last:
-  // a peer that follows RFC 7323 to the letter would drop what looks older.
-  s.timestamp += 2;
+  // The peer drops what looks older than what it has seen (RFC 7323). The kernel uses the lowest bit to say that the clock counts microseconds, and so
+  // may tell one less than it sent last; and a timer of the frozen socket (loss probe, delayed acknowledgement) may speak until it is retired,
+  // some milliseconds from now, while the acceptor's clock stands still until restore.
+  s.timestamp += kClockAhead;
 
   // Positions last and checked afterwards: a softirq on another CPU may have been past the filter when it was attached.
   tcp_info info{};
@@ -196,10 +202,14 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead, uint32_t*
     if (!get_raw(fd, kSolTcp, TCP_INFO, info)) return socket_error(fd, "TCP_INFO");
     base = look_of(info);
   }
+  // Not what the kernel says afterwards: while its send queue is selected, whatever makes a socket in repair mode send (the pacing timer, an
+  // acknowledgement that was past the filter) only moves the mark between sent and unsent, whatever the windows (tcp_write_xmit). The acceptor
+  // would wait a second for the acknowledgement of bytes that nobody has sent.
+  const uint32_t unsent = base.notsent;
   constexpr int kTries = 16;  // each needs another such packet; one is rare
   for (int i = 0;; ++i) {
     if (!get_raw(fd, SOL_SOCKET, SO_MEMINFO, memory)) return socket_error(fd, "SO_MEMINFO");
-    auto peek = read_queues(fd, base, memory[kRmemAlloc] != 0, ahead, s);
+    auto peek = read_queues(fd, base, unsent, memory[kRmemAlloc] != 0, ahead, s);
     if (!get_raw(fd, kSolTcp, TCP_INFO, info)) return socket_error(fd, "TCP_INFO");
     const bool same = look_of(info) == base;
     if (same && !peek) return std::move(peek.error());
@@ -209,6 +219,17 @@ Result<TcpState> capture(int fd, const Frozen& frozen, uint32_t ahead, uint32_t*
     }
     if (i == kTries) return make_error(Errc::busy, describe(fd) + " keeps receiving although it is frozen; try again");
     base = look_of(info);
+  }
+  // A segment that was past the filter has moved the acknowledged position and told a window that belongs to it. It may read as closed although it
+  // is as before (the kernel's fast path does not look at it): the nudge of the acceptor asks then.
+  if (info.tcpi_segs_in != frozen.segs_in) {
+    tcp_repair_window window{};
+    if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "reading its send window");
+    if (heard_since_freeze(window.snd_wl1, frozen)) {
+      s.snd_wl1 = window.snd_wl1;
+      s.snd_wnd = window.snd_wnd;
+      s.max_window = std::max(s.max_window, s.snd_wnd);
+    }
   }
   // Looking at received bytes counts as reading them in one respect: the kernel may send an acknowledgement with a larger
   // window, also from a frozen socket. What it promised must be kept.

@@ -33,6 +33,10 @@ struct Frozen {
   bool keepalive = false;  // was on. Off while frozen: its timer knows nothing of repair mode, and unanswered it ends in a reset
 };
 
+// Has a segment set the send window since? `snd_wl1`: as the frozen socket tells it now. If so the saved window does not belong to the
+// acknowledged position any more: together they would reach beyond what the peer has room for, and it would drop all of it.
+inline bool heard_since_freeze(uint32_t snd_wl1, const Frozen& frozen) { return snd_wl1 != frozen.snd_wl1 - 1; }
+
 // Gives raw IP packets a way in and out where the kernel has no call for it. Packets are whole IPv6/IPv4 packets with
 // correct checksums.
 class Injector {

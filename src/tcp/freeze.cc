@@ -65,10 +65,17 @@ Result<Frozen> freeze(int fd) {
   // Repair mode alone does not stop output: the pacing timer goes on sending what is queued. A closed send window does.
   tcp_repair_window window{};
   bool ok = get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window);
-  const Frozen frozen{window.snd_wl1, window.snd_wnd, window.max_window, window.rcv_wnd, window.rcv_wup,
-                      info.tcpi_segs_in, info.tcpi_unacked, info.tcpi_notsent_bytes, info.tcpi_state, keepalive != 0};
+  Frozen frozen{window.snd_wl1, window.snd_wnd, window.max_window, window.rcv_wnd, window.rcv_wup,
+                info.tcpi_segs_in, info.tcpi_unacked, info.tcpi_notsent_bytes, info.tcpi_state, keepalive != 0};
   window.snd_wnd = 0;
+  window.snd_wl1 -= 1;   // any segment that still comes in replaces it, and so tells that the window is its word, not ours
   ok = ok && set_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, &window, sizeof window);
+  // From here on nothing new is sent; until here it may have been.
+  if (ok && frozen.notsent_bytes != 0) {
+    tcp_info after{};
+    ok = get_raw(fd, kSolTcp, TCP_INFO, after);
+    frozen.notsent_bytes = after.tcpi_notsent_bytes;
+  }
   if (!ok) {
     Error error = undo("closing its send window");
     set_int(fd, kSolTcp, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP);
@@ -81,8 +88,8 @@ Result<Frozen> freeze(int fd) {
 Status thaw(int fd, const Frozen& frozen, Injector* injector) {
   tcp_repair_window window{};
   if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "thawing (is it frozen?)");
-  // A packet that was already past the filter may have opened the window again; its value is newer than the saved one.
-  if (window.snd_wnd == 0) window.snd_wnd = frozen.snd_wnd;
+  // A packet that was already past the filter may have said what the window is now: newer than the saved value.
+  if (!heard_since_freeze(window.snd_wl1, frozen)) window.snd_wnd = frozen.snd_wnd;
   window.max_window = std::max(window.max_window, window.snd_wnd);
   if (!set_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, &window, sizeof window)) return socket_error(fd, "opening its send window again");
 
@@ -107,7 +114,8 @@ Result<Frozen> find_frozen(int fd) {
   if (repair == 0) return make_error(Errc::invalid, describe(fd) + " is not frozen");
   tcp_repair_window window{};
   if (!get_raw(fd, kSolTcp, TCP_REPAIR_WINDOW, window)) return socket_error(fd, "reading its windows");
-  return Frozen{window.snd_wl1, window.max_window, window.max_window, window.rcv_wnd, window.rcv_wup, 0, 0, 0, 0};
+  // Whether it has heard something since is not known; a window that is too large only costs a segment that is sent again.
+  return Frozen{window.snd_wl1 + 1, window.max_window, window.max_window, window.rcv_wnd, window.rcv_wup, 0, 0, 0, 0};
 }
 
 Result<wire::Bytes> nudge_of(int fd) {

@@ -3,6 +3,7 @@
 
 #include <thread>
 
+#include "tcp/ahead.hh"
 #include "tcp/deaf_filter.hh"
 #include "tcp/test_net.hh"
 
@@ -71,6 +72,76 @@ TEST_P(Move, AnOwedAcknowledgementIsSentByTheAcceptor) {
   tcp_info info{};
   ASSERT_TRUE(get_raw(pair.client.get(), kSolTcp, TCP_INFO, info));
   EXPECT_EQ(info.tcpi_total_retrans, 0u);
+}
+
+// An acknowledgement that comes in while the connection freezes moves the position, and its window belongs to that position: with the window of
+// before, the acceptor would send more than the client has room for, which the client drops, to be sent again a second later.
+TEST_P(Move, AnAcknowledgementDuringTheFreezeBringsItsWindow) {
+  Pair pair = connect();
+  echo(pair.client.get(), pair.server.get(), 1);
+  ASSERT_TRUE(make_deaf(pair.client.get()));
+  const Bytes data = pattern(20'000);
+  ASSERT_TRUE(write_all(pair.server.get(), data));
+  const auto frozen = freeze(pair.server.get());
+  ASSERT_TRUE(frozen) << frozen.error().message;
+  ASSERT_EQ(unacked(pair.server.get()), data.size());
+  // Past the filter, as a packet on another processor may be. The frozen socket's timer sends the bytes again; nobody reads them.
+  ASSERT_TRUE(make_hearing(pair.client.get()) && make_hearing(pair.server.get()));
+  ASSERT_TRUE(eventually([&] { return unacked(pair.server.get()) == 0; }));
+  const auto room = arrival(pair.client.get());
+  ASSERT_TRUE(room) << room.error().message;
+  if (room->window == UINT32_MAX) GTEST_SKIP() << "tcpi_rcv_wnd came with Linux 6.2";
+  ASSERT_NE(room->window, frozen->snd_wnd) << "the window is as before: this tests nothing";
+  ASSERT_TRUE(make_deaf(pair.server.get()));
+  const auto state = capture(pair.server.get(), *frozen);
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_EQ(state->snd_wnd, room->window);
+  ASSERT_TRUE(thaw(pair.server.get(), *frozen));
+  EXPECT_EQ(read_exactly(pair.client.get(), data.size()), data);
+  echo(pair.client.get(), pair.server.get(), 9);
+}
+
+// While the send queue of a socket in repair mode is selected, the kernel takes bytes for sent without sending them when its pacing timer, for
+// example, comes by. They have to be sent by the acceptor.
+TEST_P(Move, WhatTheFrozenSocketOnlyPretendsToSendIsSent) {
+  SocketSetup setup;
+  setup.client = [](int fd) { set_int(fd, SOL_SOCKET, SO_RCVBUF, 16384); };
+  Pair pair = connect(setup);
+  Bytes data = pattern(100'000);
+  data.resize(fill(pair.server.get(), data));
+  ASSERT_TRUE(eventually([&] { return unread(pair.client.get()) > 0; }));
+  const auto frozen = freeze(pair.server.get());
+  ASSERT_TRUE(frozen) << frozen.error().message;
+  const uint32_t before = unsent(pair.server.get());
+  ASSERT_GT(before, 0u);
+  ASSERT_TRUE(set_int(pair.server.get(), kSolTcp, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE) && set_int(pair.server.get(), kSolTcp, TCP_NODELAY, 1));   // pushes
+  ASSERT_EQ(unsent(pair.server.get()), 0u) << "the kernel pretends nothing: this tests nothing";
+  const auto state = capture(pair.server.get(), *frozen);
+  ASSERT_TRUE(state) << state.error().message;
+  EXPECT_EQ(state->unsent, before);
+}
+
+// Bytes that were lost before the move are sent again at once, not when the new socket's retransmission timer ends: it starts anew with each move.
+TEST_P(Move, LostBytesAreSentAgainByTheAcceptor) {
+  SocketSetup setup;
+  setup.client = [](int fd) { set_int(fd, kSolTcp, TCP_MAXSEG, 1000); };
+  Pair pair = connect(setup);
+  echo(pair.client.get(), pair.server.get(), 1);
+  ASSERT_TRUE(make_deaf(pair.client.get()));
+  const Bytes data = pattern(8'000);   // fewer segments than the first window
+  ASSERT_TRUE(write_all(pair.server.get(), data));
+  const auto frozen = freeze(pair.server.get());
+  ASSERT_TRUE(frozen) << frozen.error().message;
+  const auto state = capture(pair.server.get(), *frozen);
+  ASSERT_TRUE(state) << state.error().message;
+  ASSERT_EQ(state->send_queue.size() - state->unsent, data.size());
+  ASSERT_TRUE(retire(pair.server.get()));
+  auto restored = restore(*state);
+  ASSERT_TRUE(restored) << restored.error().message;
+  ASSERT_TRUE(make_hearing(pair.client.get()));
+  ASSERT_TRUE(activate(restored->get(), *state, *injector()));
+  EXPECT_TRUE(eventually([&] { return unread(pair.client.get()) > 0; }, std::chrono::milliseconds(100))) << "it waits for a timer of 200 ms or more";
+  EXPECT_EQ(read_exactly(pair.client.get(), data.size()), data);
 }
 
 TEST_P(Move, UnackedAndUnsentDataArriveWhenTheClosedWindowOpens) {

@@ -34,6 +34,8 @@ wire::Bytes build_nudge(const Nudge& nudge) {
   return build(nudge, nudge.snd_una - 1, {&already_acknowledged, 1});
 }
 
+wire::Bytes build_head(const Nudge& nudge, wire::ByteView bytes) { return build(nudge, nudge.snd_una, bytes); }
+
 wire::Bytes build_acknowledgement(const Nudge& nudge, uint32_t snd_nxt) { return build(nudge, snd_nxt, {}); }
 
 Result<Nudge> read_nudge(int fd, const tcp_repair_window& window) {

@@ -21,6 +21,8 @@ struct Nudge {
 };
 
 wire::Bytes build_nudge(const Nudge& nudge);
+// The first of the bytes that are outstanding, once more. Before the nudge, so that its answer counts them.
+wire::Bytes build_head(const Nudge& nudge, wire::ByteView bytes);
 // A plain acknowledgement instead, at the next sequence number to be sent: in the peer's window, so that it counts.
 wire::Bytes build_acknowledgement(const Nudge& nudge, uint32_t snd_nxt);
 
