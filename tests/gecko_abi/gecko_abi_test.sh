@@ -30,7 +30,9 @@ grep -q 'int main' "$work/guide.cc"
 "$cxx" -std=c++20 -Wall -Wextra -Wpedantic -Werror "$work/guide.cc" $flags -o "$work/guide"
 
 # No geckod here: both say so and what to do.
-export GECKO_SOCKET="$work/none.sock" LD_LIBRARY_PATH="$(dirname "$library")"
+GECKO_SOCKET=$work/none.sock
+LD_LIBRARY_PATH=$(dirname "$library")
+export GECKO_SOCKET LD_LIBRARY_PATH
 for program in hello guide; do
   if "$work/$program" web 2> "$work/said"; then echo "$program works without geckod?"; exit 1; fi
   cat "$work/said"
