@@ -49,6 +49,19 @@ struct GroupCounters {
   uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0, refused_links = 0;
 };
 
+// Donor: unread bytes that travel before the freeze (group_ahead.cc).
+struct SendingAhead {
+  uint32_t sent = 0, taken = 0;
+  uint64_t consumed = 0;   // tcp::consumed when it began
+  bool ended = false;
+  net::Loop::TimerId timer = 0;
+  // Until the client is quiet.
+  Time quiet_by = Time::max();
+  uint32_t unread = 0;     // at the last look,
+  int still = 0;           // and for so many looks
+  bool looking = false;    // one is on its way
+};
+
 class Group {
  public:
   // `owner`: the application it was moved from; null if that has ended.
@@ -113,7 +126,6 @@ class Group {
   wire::Ping load() const;
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
   struct Giving;
-  struct SendingAhead;
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   Error about(uint16_t target, const Error& error) const;
@@ -211,17 +223,6 @@ class Group {
   mutable size_t next_session_ = 0;
 
   core::Handoff handoff_;
-  struct SendingAhead {      // unread bytes that travel before the freeze
-    uint32_t sent = 0, taken = 0;
-    uint64_t consumed = 0;   // tcp::consumed when it began
-    bool ended = false;
-    net::Loop::TimerId timer = 0;
-    // Until the client is quiet.
-    Time quiet_by = Time::max();
-    uint32_t unread = 0;     // at the last look,
-    int still = 0;           // and for so many looks
-    bool looking = false;    // one is on its way
-  };
   struct Giving {            // donor's side of one move
     ConnId id;
     Flow flow;
