@@ -323,7 +323,6 @@ void Group::carry_out(core::CommitMove& a) {
   it->second.fd.reset();
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
-  daemon_.privileged().committing(it->second.token);
   if (auto ok = daemon_.hold().release(a.flow, GECKO_FLOW_FORWARD, number(a.to), a.epoch); !ok) log_error("steering " + a.flow.str() + ": " + ok.error().message);
   tell_contact(a.flow, a.to, a.epoch);
 }
@@ -536,7 +535,6 @@ Status Group::app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd) {
     if (!status) log_error("connection " + flow.str() + ", left behind by a former geckod: " + status.error().message);
   });
   if (asked) {
-    daemon_.privileged().committing(token);
     giving->second.token = token;
     giving->second.owner = &session;
     giving->second.done = [this](const core::Report& r, ApiSession* owner) {

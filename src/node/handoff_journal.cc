@@ -166,9 +166,11 @@ void HandoffJournal::mark_taken(uint32_t index, const ConnId& id, State to) {
   std::atomic_ref<uint8_t>(slot.state).store(static_cast<uint8_t>(to), std::memory_order_release);
 }
 
-HandoffJournal::State HandoffJournal::state_of_given(uint32_t index) const {
+HandoffJournal::State HandoffJournal::state_of_given(uint32_t index, const Flow& flow) const {
   if (file_ == nullptr || index >= kSlots) return State::none;
-  return static_cast<State>(std::atomic_ref<uint8_t>(file_->given.slots[index].state).load(std::memory_order_acquire));
+  const Slot& slot = file_->given.slots[index];
+  if (endpoint(slot.local) != flow.local || endpoint(slot.client) != flow.peer) return State::committed;
+  return static_cast<State>(std::atomic_ref<uint8_t>(const_cast<uint8_t&>(slot.state)).load(std::memory_order_acquire));
 }
 
 bool HandoffJournal::may_have_lived(const ConnId& id, uint64_t epoch) const {

@@ -93,8 +93,19 @@ TEST_F(HandoffJournalTest, ALateMarkDoesNotHitAnother) {
   const uint32_t slot = journal.note_given(record(1, State::frozen));
   journal.mark_given(slot, record(2, State::none).id, State::committed);
   journal.mark_given(HandoffJournal::kNoSlot, record(1, State::none).id, State::committed);
-  EXPECT_EQ(journal.state_of_given(slot), State::frozen);
-  EXPECT_EQ(journal.state_of_given(HandoffJournal::kNoSlot), State::none);
+  EXPECT_EQ(journal.state_of_given(slot, record(1, State::none).flow), State::frozen);
+  EXPECT_EQ(journal.state_of_given(HandoffJournal::kNoSlot, record(1, State::none).flow), State::none);
+}
+
+// The privileged half, left alone, thaws what was not committed: of what it cannot know it must not.
+TEST_F(HandoffJournalTest, AnOverwrittenHandoffMayHaveBeenCommitted) {
+  auto journal = open();
+  auto mine = record(1, State::frozen);
+  mine.flow.peer.port = 9;
+  const uint32_t slot = journal.note_given(mine);
+  EXPECT_EQ(journal.state_of_given(slot, mine.flow), State::frozen);
+  for (uint64_t n = 0; n < 20000; ++n) (void)journal.note_given(record(10 + n, State::settled));
+  EXPECT_EQ(journal.state_of_given(slot, mine.flow), State::committed);
 }
 
 TEST_F(HandoffJournalTest, ASecondGeckodWaitsAndIsToldWhy) {

@@ -62,8 +62,8 @@ void Privileged::keep_hold() {
 void Privileged::make_safe() {
   size_t thawed = 0, ended = 0, left = 0;
   for (auto& [token, held] : held_) {
-    // The other half writes "committed" before it says so to anybody; it may have died before it told us.
-    const bool committed = held.committing || journal_.state_of_given(held.slot) == HandoffJournal::State::committed;
+    // The other half writes "committed" before it says so to anybody.
+    const bool committed = journal_.state_of_given(held.slot, held.flow) == HandoffJournal::State::committed;
     if (held.is_frozen && committed) {
       ++left;   // the next geckod hears from the acceptor what became of it
     } else if (held.is_frozen) {
@@ -99,11 +99,6 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
       ok = fds.size() == 1 && handle(wire::IpcFreeze{}, [&](auto& m) { on_freeze(m, std::move(fds[0])); });
       break;
     case IpcType::thaw: ok = handle(wire::IpcToken{}, [&](auto& m) { on_thaw(m); }); break;
-    case IpcType::committing:
-      ok = handle(wire::IpcToken{}, [&](auto& m) {
-        if (const auto it = held_.find(m.token); it != held_.end()) it->second.committing = true;
-      });
-      break;
     case IpcType::retire:
       ok = handle(wire::IpcRetire{}, [&](auto& m) { on_retire(m); });
       break;
@@ -177,7 +172,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   // The queues are not needed to thaw; what thaw looks at is small.
   state->send_queue.clear();
   state->recv_queue.clear();
-  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, false, m.slot, {}});
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, m.slot, {}});
 }
 
 void Privileged::on_thaw(const wire::IpcToken& m) {
@@ -225,7 +220,7 @@ void Privileged::on_adopt(const wire::IpcAdopt& m, Fd fd) {
     return answer(make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + m.flow.str() + " as announced"));
   const auto frozen = tcp::find_frozen(fd.get());
   if (!frozen) return answer(frozen.error());
-  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, false, m.slot, {}});
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, m.slot, {}});
   answer(Error{Errc{}, ""});
 }
 
@@ -267,7 +262,7 @@ void Privileged::on_restore(const wire::IpcRestore& m) {
   if (!fd) return no(fd.error());
   state->recv_queue.clear();   // activate needs the unsent bytes only
   const uint32_t slot = journal_.note_taken({m.id, m.epoch, 0, m.flow, m.from, HandoffJournal::State::restored});
-  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, false, slot, m.id});
+  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, slot, m.id});
   refuse(IpcType::restored, m.token, Error{Errc{}, ""});
 }
 

@@ -37,7 +37,6 @@ class Privileged {
     tcp::Frozen frozen;
     wire::TcpState state;
     bool is_frozen = false;       // else restored
-    bool committing = false;
     uint32_t slot = HandoffJournal::kNoSlot;   // frozen: in the ring of the given; restored: of the taken
     ConnId id;
   };

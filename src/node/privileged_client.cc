@@ -18,7 +18,7 @@ PrivilegedClient::PrivilegedClient(net::Loop& loop, Fd socket, std::function<voi
     : on_dead_(std::move(on_dead)),
       channel_(loop, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
                [this](const Error& e) { on_dead_(e); }, wire::kMaxIpcQueued) {
-  // `committing` must be there before another node hears of the commit.
+  // The other half works while this one tells others.
   channel_.leave_first();
 }
 
@@ -35,10 +35,6 @@ uint64_t PrivilegedClient::freeze(const wire::IpcFreeze& command, Fd fd, Capture
 void PrivilegedClient::thaw(uint64_t token, StatusCallback done) {
   waiting_.insert_or_assign(token, without_fd(std::move(done)));
   channel_.send(raw(IpcType::thaw), wire::IpcToken{token});
-}
-
-void PrivilegedClient::committing(uint64_t token) {
-  channel_.send(raw(IpcType::committing), wire::IpcToken{token});
 }
 
 void PrivilegedClient::retire(uint64_t token, bool ask_client) { channel_.send(raw(IpcType::retire), wire::IpcRetire{token, ask_client}); }

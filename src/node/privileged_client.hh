@@ -30,7 +30,6 @@ class PrivilegedClient {
   // A connection a former geckod has frozen: returns its token at once. `done` tells only of an error.
   uint64_t adopt(uint16_t group, const Flow& flow, Fd fd, uint32_t slot, StatusCallback done);
   void thaw(uint64_t token, StatusCallback done);
-  void committing(uint64_t token);
   void retire(uint64_t token, bool ask_client = false);
   // Bytes of a connection that is going to be restored with this token; 0: its first ones. Returns the token. retire() forgets them.
   uint64_t ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done);

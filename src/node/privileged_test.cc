@@ -193,7 +193,6 @@ TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
   EXPECT_EQ(wait(thawed).error().code, Errc::not_found);
   client().activate(4711, [&](Result<Fd> fd) { activated = std::move(fd); });
   EXPECT_EQ(wait(activated).error().code, Errc::not_found);
-  client().committing(4711);
   client().retire(4711);
   client().listen(0, 22, 1, [&](Result<Fd> fd) { listening = std::move(fd); });
   EXPECT_EQ(wait(listening).error().code, Errc::invalid);
@@ -232,7 +231,7 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
   std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
   const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
   const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
-      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::committing, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
+      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
       {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
       {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})}, {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
       {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};

@@ -15,7 +15,6 @@ enum class IpcType : uint16_t {
   // unprivileged -> privileged
   freeze = 1,        // +fd: barrier, freeze, capture -> captured
   thaw = 2,          // -> thawed
-  committing = 3,    // ownership is about to leave: if the other half dies now, stay silent
   retire = 4,        // end a frozen or restored socket without a packet. No answer
   restore = 5,       // -> restored; same token as `ahead` if there was one
   activate = 6,      // -> activated (+fd)
