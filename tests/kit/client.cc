@@ -60,6 +60,7 @@ void Client::ready(uint32_t events) {
     if (getsockname(fd(), reinterpret_cast<sockaddr*>(&name), &size) == 0)
       if (auto local = Endpoint::from_sockaddr(name)) local_ = *local;
     state_ = State::connected;
+    has_been_connected_ = true;
     want(true, false);
     return opened();
   }

@@ -43,6 +43,7 @@ class Client {
   virtual void wind_down() = 0;
   bool done() const { return state_ == State::done; }
   bool connected() const { return state_ == State::connected; }
+  bool has_been_connected() const { return has_been_connected_; }   // those that open a new connection for each request are between two at any moment
   void give_up();         // counts as stuck
   Totals totals() const;  // with the open connection's
   uint64_t retransmits() const { return totals_.retransmits + open_retransmits(); }
@@ -80,6 +81,7 @@ class Client {
   Address from_;  // unspecified: the kernel's choice
   Fd socket_;
   State state_ = State::idle;
+  bool has_been_connected_ = false;
   uint32_t events_ = 0;
 };
 

@@ -126,7 +126,7 @@ Status Swarm::wait_connected(Duration at_most) {
     waiting = 0;
     for (const auto& client : clients_) {
       all += client->totals();
-      if (!client->connected() && !client->done()) ++waiting;
+      if (!client->has_been_connected() && !client->done()) ++waiting;
     }
     return waiting == 0 || all.lost() > 0;
   });
