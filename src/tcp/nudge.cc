@@ -29,12 +29,12 @@ wire::Bytes build(const Nudge& n, uint32_t seq, wire::ByteView payload) {
 
 }  // namespace
 
-wire::Bytes build_nudge(const Nudge& nudge) {
+wire::Bytes build_nudge(const Nudge& nudge, wire::ByteView outstanding) {
+  constexpr size_t kFitsAnywhere = 512;  // the least any path carries is 576 bytes (RFC 9293 section 3.7.1)
+  if (!outstanding.empty()) return build(nudge, nudge.snd_una, outstanding.first(std::min(kFitsAnywhere, outstanding.size())));
   static const uint8_t already_acknowledged = 0;  // its value does not matter: the peer only looks at its position
   return build(nudge, nudge.snd_una - 1, {&already_acknowledged, 1});
 }
-
-wire::Bytes build_head(const Nudge& nudge, wire::ByteView bytes) { return build(nudge, nudge.snd_una, bytes); }
 
 wire::Bytes build_acknowledgement(const Nudge& nudge, uint32_t snd_nxt) { return build(nudge, snd_nxt, {}); }
 
