@@ -168,10 +168,12 @@ TEST_P(Move, UnackedAndUnsentDataArriveWhenTheClosedWindowOpens) {
 // autotuning, and TCP_NOTSENT_LOWAT. The kernel lets a writer go over by one segment, so the same bytes need not fit again.
 TEST_P(Move, AFullSendBufferFitsAgain) {
   // The client either stops reading, or hears nothing at all: then sent bytes stay as well.
-  const std::tuple<int, int, bool> cases[] = {{0, 0, false},     {0, 1, false},           {0, 5'000, false},      {0, 131'072, false}, {2'304, 0, false},
-                                              {10'000, 0, false}, {10'000, 5'000, false},  {65'536, 0, false},     {300'000, 0, false}, {300'000, 131'072, false},
-                                              {0, 0, true},       {0, 1, true},            {0, 5'000, true},       {0, 131'072, true},  {2'304, 0, true},
-                                              {10'000, 0, true},  {10'000, 5'000, true},   {65'536, 0, true},      {300'000, 0, true},  {300'000, 131'072, true}};
+  const std::tuple<int, int, bool> cases[] = {
+      {0, 0, false}, {0, 1, false}, {0, 5'000, false}, {0, 131'072, false}, {2'304, 0, false},
+      {10'000, 0, false}, {10'000, 5'000, false}, {65'536, 0, false}, {300'000, 0, false}, {300'000, 131'072, false},
+      {0, 0, true}, {0, 1, true}, {0, 5'000, true}, {0, 131'072, true}, {2'304, 0, true},
+      {10'000, 0, true}, {10'000, 5'000, true}, {65'536, 0, true}, {300'000, 0, true}, {300'000, 131'072, true},
+  };
   for (const auto& [size, lowat, deaf] : cases) {
     for (const size_t chunk : {size_t{3'000'000}, size_t{300}}) {
       SocketSetup setup;
