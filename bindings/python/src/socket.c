@@ -1,27 +1,11 @@
-/* gecko.Socket. The library's socket is always non-blocking; waiting, timeouts and the default rule of when it may leave (boundary.c) are here. */
-#include <poll.h>
+/* gecko.Socket: its life and its attributes; what it does is in socket_io.c and socket_moves.c. */
+#include "socket.h"
+
 #include <stdlib.h>
-#include <sys/socket.h>
-
-#include "gecko_py.h"
-
 #include <structmember.h> /* after Python.h */
-
-typedef struct {
-  PyObject_HEAD
-  Lease lease;
-  Boundary *boundary;   /* not inside the object: the library may look at it while the object is being freed */
-  PyObject *framework;  /* keeps it open */
-  PyObject *callback;   /* on_yield, or NULL */
-  PyObject *weakrefs;
-  double timeout;
-} Socket;
 
 static void end_socket(void *object) { gecko_socket_end(object); }
 static void free_socket(void *object) { gecko_socket_close(object); }
-
-static gecko_socket *enter(Socket *self) { return lease_enter(&self->lease, "socket"); }
-static void leave(Socket *self) { lease_leave(&self->lease); }
 
 PyObject *socket_new(gecko_socket *handle, PyObject *framework) {
   Socket *self = PyObject_GC_New(Socket, socket_type);
@@ -82,243 +66,6 @@ static int socket_clear(Socket *self) {
   return 0;
 }
 
-/* --- reading ---------------------------------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-  gecko_socket *socket;
-  short events;
-} Wait;
-static int wait_once(void *arg, int timeout_ms) {
-  const Wait *w = arg;
-  return gecko_socket_wait(w->socket, w->events, timeout_ms);
-}
-/* Events, 0: timeout, a code, INTERRUPTED. */
-static int wait_events(gecko_socket *socket, short events, double seconds) { return wait_for(seconds, wait_once, &(Wait){socket, events}, 0); }
-
-/* Bytes, or a code. `rest`: if nothing is there, the connection may leave from now on. */
-static ssize_t read_once(Socket *self, gecko_socket *socket, void *to, size_t size, bool rest) {
-  ssize_t n;
-  Py_BEGIN_ALLOW_THREADS
-  n = gecko_socket_read(socket, to, size);
-  if (n == GECKO_AGAIN && rest) {
-    atomic_fetch_add(&self->boundary->resting, 1);
-    boundary_follow(self->boundary, socket);
-  }
-  Py_END_ALLOW_THREADS
-  return n;
-}
-static void rest_no_more(Socket *self) { atomic_fetch_sub(&self->boundary->resting, 1); }
-
-/* Bytes; -1: exception set. */
-static Py_ssize_t read_waiting(Socket *self, gecko_socket *socket, void *to, size_t size) {
-  for (;;) {
-    const ssize_t n = read_once(self, socket, to, size, self->timeout != 0);
-    if (n != GECKO_AGAIN || self->timeout == 0) {
-      if (n >= 0) return n;
-      raise_code((int)n);
-      return -1;
-    }
-    const int ready = wait_events(socket, POLLIN, self->timeout);
-    rest_no_more(self);
-    if (ready > 0) continue;
-    if (ready == 0) raise_text(GECKO_TIMEOUT, "nothing came in time");
-    else if (ready != INTERRUPTED) raise_code(ready);
-    return -1;
-  }
-}
-
-/* A bytes object that is filled in place; the limited API has no _PyBytes_Resize for the rest, so little that comes into much room is copied. */
-static PyObject *bytes_of(const char *from, Py_ssize_t size) { return PyBytes_FromStringAndSize(from, size); }
-enum { SMALL = 65536 }; /* on the stack up to here */
-
-static bool size_from(PyObject *args, PyObject *kwargs, const char *format, char **names, Py_ssize_t *size) {
-  *size = SMALL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, format, names, size)) return false;
-  if (*size > 0) return true;
-  PyErr_SetString(PyExc_ValueError, "at least one byte must be asked for");
-  return false;
-}
-
-static PyObject *socket_read(Socket *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"size", NULL};
-  Py_ssize_t size;
-  if (!size_from(args, kwargs, "|n:read", names, &size)) return NULL;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  char small[SMALL], *to = size <= SMALL ? small : PyMem_Malloc((size_t)size);
-  PyObject *result = NULL;
-  if (to == NULL) {
-    PyErr_NoMemory();
-  } else {
-    const Py_ssize_t n = read_waiting(self, socket, to, (size_t)size);
-    if (n >= 0) result = bytes_of(to, n);
-    if (to != small) PyMem_Free(to);
-  }
-  leave(self);
-  return result;
-}
-
-static PyObject *socket_recv_into(Socket *self, PyObject *buffer) {
-  Py_buffer view;
-  if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) != 0) return NULL;
-  Py_ssize_t n = -1;
-  gecko_socket *socket = enter(self);
-  if (socket != NULL) {
-    n = view.len == 0 ? 0 : read_waiting(self, socket, view.buf, (size_t)view.len);
-    leave(self);
-  }
-  PyBuffer_Release(&view);
-  return n < 0 ? NULL : PyLong_FromSsize_t(n);
-}
-
-static PyObject *socket_read_now(Socket *self, PyObject *args) {
-  Py_ssize_t size;
-  int rest;
-  if (!PyArg_ParseTuple(args, "np:read_now", &size, &rest)) return NULL;
-  if (size <= 0 || size > SMALL) return PyErr_Format(PyExc_ValueError, "1 to %d bytes", SMALL);
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  char to[SMALL];
-  const ssize_t n = read_once(self, socket, to, (size_t)size, rest);
-  leave(self);
-  if (n >= 0) return bytes_of(to, n);
-  if (n == GECKO_AGAIN) Py_RETURN_NONE;
-  return raise_code((int)n);
-}
-static PyObject *socket_rest_no_more(Socket *self, PyObject *unused) {
-  (void)unused;
-  rest_no_more(self);
-  Py_RETURN_NONE;
-}
-
-/* --- writing ---------------------------------------------------------------------------------------------------------------------------- */
-
-static Py_ssize_t write_waiting(Socket *self, gecko_socket *socket, const char *from, size_t size) {
-  size_t done = 0;
-  while (done < size || size == 0) {
-    ssize_t n;
-    Py_BEGIN_ALLOW_THREADS
-    n = gecko_socket_write(socket, from + done, size - done);
-    Py_END_ALLOW_THREADS
-    if (n >= 0) {
-      done += (size_t)n;
-      if (size == 0) break;
-      continue;
-    }
-    int why = (int)n;
-    if (n == GECKO_AGAIN && self->timeout != 0) {
-      why = wait_events(socket, POLLOUT, self->timeout);
-      if (why > 0) continue;
-    }
-    if (why == INTERRUPTED) return -1;
-    if (done != 0) break; /* these bytes are the kernel's, here or where the connection went; the next call says why */
-    if (why == 0) raise_text(GECKO_TIMEOUT, "the client did not take anything in time");
-    else raise_code(why);
-    return -1;
-  }
-  return (Py_ssize_t)done;
-}
-
-static PyObject *socket_write(Socket *self, PyObject *data) {
-  Py_buffer view;
-  if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) != 0) return NULL;
-  Py_ssize_t n = -1;
-  gecko_socket *socket = enter(self);
-  if (socket != NULL) {
-    atomic_fetch_add(&self->boundary->writing, 1);
-    n = write_waiting(self, socket, view.buf, (size_t)view.len);
-    atomic_fetch_sub(&self->boundary->writing, 1);
-    leave(self);
-  }
-  PyBuffer_Release(&view);
-  return n < 0 ? NULL : PyLong_FromSsize_t(n);
-}
-
-static PyObject *socket_write_now(Socket *self, PyObject *data) {
-  Py_buffer view;
-  if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) != 0) return NULL;
-  ssize_t n = -1;
-  gecko_socket *socket = enter(self);
-  if (socket != NULL) {
-    Py_BEGIN_ALLOW_THREADS
-    n = gecko_socket_write(socket, view.buf, (size_t)view.len);
-    Py_END_ALLOW_THREADS
-    leave(self);
-  }
-  PyBuffer_Release(&view);
-  if (socket == NULL) return NULL;
-  if (n >= 0) return PyLong_FromSsize_t(n);
-  if (n == GECKO_AGAIN) Py_RETURN_NONE;
-  return raise_code((int)n);
-}
-static PyObject *socket_writing(Socket *self, PyObject *yes) {
-  const int on = PyObject_IsTrue(yes);
-  if (on < 0) return NULL;
-  atomic_fetch_add(&self->boundary->writing, on ? 1 : -1);
-  Py_RETURN_NONE;
-}
-
-/* --- waiting, ending -------------------------------------------------------------------------------------------------------------------- */
-
-static PyObject *socket_wait(Socket *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"events", "timeout", NULL};
-  short events = POLLIN;
-  PyObject *timeout = NULL;
-  double seconds;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|hO:wait", names, &events, &timeout) || !timeout_from(timeout, &seconds)) return NULL;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS
-  atomic_fetch_add(&self->boundary->resting, 1);
-  boundary_follow(self->boundary, socket);
-  Py_END_ALLOW_THREADS
-  const int ready = wait_events(socket, events, seconds);
-  rest_no_more(self);
-  leave(self);
-  if (ready >= 0) return PyLong_FromLong(ready);
-  return ready == INTERRUPTED ? NULL : raise_code(ready);
-}
-
-/* Goes if somebody has asked for it, and says how that ended. */
-static PyObject *socket_checkpoint(Socket *self, PyObject *unused) {
-  (void)unused;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  int rc = 0;
-  if (gecko_socket_is_postponed(socket)) atomic_store(&self->boundary->wanted, true); /* also what on_yield() has put off */
-  if (atomic_load(&self->boundary->wanted)) {
-    Py_BEGIN_ALLOW_THREADS
-    atomic_fetch_add(&self->boundary->resting, 1);
-    boundary_follow(self->boundary, socket);
-    Py_END_ALLOW_THREADS
-    while (rc >= 0 && gecko_socket_state(socket) == GECKO_SOCKET_MOVING) rc = wait_events(socket, POLLIN | POLLOUT, 0.05);
-    rest_no_more(self);
-  }
-  if (rc >= 0 && gecko_socket_state(socket) != GECKO_SOCKET_LIVE) rc = wait_events(socket, POLLIN, 0); /* has moved or ended: says so */
-  leave(self);
-  if (rc >= 0) Py_RETURN_NONE;
-  return rc == INTERRUPTED ? NULL : raise_code(rc);
-}
-
-static PyObject *socket_shutdown(Socket *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"how", NULL};
-  int how = SHUT_WR, rc;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|i:shutdown", names, &how)) return NULL;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  do {
-    Py_BEGIN_ALLOW_THREADS
-    rc = gecko_socket_shutdown(socket, how);
-    Py_END_ALLOW_THREADS
-    if (rc != GECKO_AGAIN) break; /* on its way: the outcome decides */
-    const int ready = wait_events(socket, POLLIN | POLLOUT, 0.05);
-    if (ready < 0) rc = ready;
-  } while (rc == GECKO_AGAIN);
-  leave(self);
-  if (rc == 0) Py_RETURN_NONE;
-  return rc == INTERRUPTED ? NULL : raise_code(rc);
-}
-
 static PyObject *socket_close(Socket *self, PyObject *unused) {
   (void)unused;
   lease_close(&self->lease);
@@ -336,126 +83,15 @@ static PyObject *socket_exit_with(Socket *self, PyObject *args) {
   return PyBool_FromLong(type != Py_None && PyErr_GivenExceptionMatches(type, gecko_error_moved));
 }
 
-/* --- moving ----------------------------------------------------------------------------------------------------------------------------- */
-
-typedef int (*Move)(gecko_socket *socket, const char *target, int timeout_ms);
-static int in_background(gecko_socket *socket, const char *target, int timeout_ms) {
-  (void)timeout_ms;
-  return gecko_socket_handoff_background(socket, target);
-}
-/* The program moves it itself: this is a moment at which it may leave. */
-static PyObject *move(Socket *self, Move how, const char *target, double seconds) {
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  int rc;
-  Py_BEGIN_ALLOW_THREADS
-  atomic_fetch_add(&self->boundary->resting, 1);
-  rc = how(socket, target, milliseconds(seconds));
-  rest_no_more(self);
-  Py_END_ALLOW_THREADS
-  leave(self);
-  if (rc < 0) return raise_code(rc);
-  Py_RETURN_NONE;
-}
-static PyObject *socket_handoff(Socket *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"target", "timeout", NULL};
-  const char *target = NULL;
-  PyObject *timeout = NULL;
-  double seconds;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|zO:handoff", names, &target, &timeout) || !timeout_from(timeout, &seconds)) return NULL;
-  return move(self, gecko_socket_handoff, target, seconds);
-}
-static PyObject *socket_handoff_background(Socket *self, PyObject *args, PyObject *kwargs) {
-  static char *names[] = {"target", NULL};
-  const char *target = NULL;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|z:handoff_background", names, &target)) return NULL;
-  return move(self, in_background, target, 0);
-}
-
-static PyObject *socket_on_yield(Socket *self, PyObject *callback) {
-  if (callback != Py_None && !PyCallable_Check(callback)) return PyErr_Format(PyExc_TypeError, "on_yield takes a callable or None");
-  PyObject *old = self->callback;
-  Py_INCREF(callback);
-  self->callback = callback == Py_None ? NULL : callback;
-  if (callback == Py_None) Py_DECREF(callback);
-  if (self->boundary != NULL) atomic_store(&self->boundary->custom, self->callback != NULL);
-  Py_XDECREF(old);
-  Py_RETURN_NONE;
-}
-
-int socket_yield(PyObject *object) {
-  Socket *self = (Socket *)object;
-  PyObject *callback = self->callback;
-  if (callback == NULL || self->lease.object == NULL) return 0;
-  Py_INCREF(callback);
-  PyObject *answer = PyObject_CallFunctionObjArgs(callback, object, NULL);
-  const int go = answer == NULL ? -1 : PyObject_IsTrue(answer);
-  if (go < 0) PyErr_WriteUnraisable(callback); /* it stays */
-  Py_XDECREF(answer);
-  Py_DECREF(callback);
-  return go > 0;
-}
-
-static PyObject *with_reason(Socket *self, const char *reason, int (*call)(gecko_socket *, const char *)) {
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  int rc;
-  Py_BEGIN_ALLOW_THREADS
-  rc = call(socket, reason);
-  Py_END_ALLOW_THREADS
-  leave(self);
-  return rc < 0 ? raise_code(rc) : PyBool_FromLong(0);
-}
-static PyObject *socket_stay(Socket *self, PyObject *args) {
-  const char *reason;
-  if (!PyArg_ParseTuple(args, "z:stay", &reason)) return NULL;
-  PyObject *done = with_reason(self, reason, gecko_socket_stay);
-  if (done == NULL) return NULL;
-  Py_DECREF(done);
-  Py_RETURN_NONE;
-}
-static PyObject *socket_postpone(Socket *self, PyObject *args) {
-  const char *reason;
-  return PyArg_ParseTuple(args, "s:postpone", &reason) ? with_reason(self, reason, gecko_socket_postpone) : NULL;
-}
-
-static PyObject *socket_watch(Socket *self, PyObject *args) {
-  PyObject *epoll;
-  unsigned events;
-  unsigned long long key;
-  if (!PyArg_ParseTuple(args, "OIK:watch", &epoll, &events, &key)) return NULL;
-  const int fd = PyObject_AsFileDescriptor(epoll);
-  if (fd < 0) return NULL;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  int rc;
-  Py_BEGIN_ALLOW_THREADS
-  rc = gecko_socket_watch(socket, fd, events, key);
-  Py_END_ALLOW_THREADS
-  leave(self);
-  if (rc < 0) return raise_code(rc);
-  Py_RETURN_NONE;
-}
-static PyObject *socket_unwatch(Socket *self, PyObject *unused) {
-  (void)unused;
-  gecko_socket *socket = enter(self);
-  if (socket == NULL) return NULL;
-  Py_BEGIN_ALLOW_THREADS
-  gecko_socket_unwatch(socket);
-  Py_END_ALLOW_THREADS
-  leave(self);
-  Py_RETURN_NONE;
-}
-
 static PyObject *socket_fileno(Socket *self, PyObject *unused) {
   (void)unused;
   int fd = -1;
   if (self->lease.object != NULL && !self->lease.closing) {
-    gecko_socket *socket = enter(self);
+    gecko_socket *socket = socket_enter(self);
     Py_BEGIN_ALLOW_THREADS
     fd = gecko_socket_fd(socket);
     Py_END_ALLOW_THREADS
-    leave(self);
+    socket_leave(self);
   }
   return PyLong_FromLong(fd);
 }
@@ -463,28 +99,28 @@ static PyObject *socket_fileno(Socket *self, PyObject *unused) {
 /* --- attributes ------------------------------------------------------------------------------------------------------------------------- */
 
 static PyObject *get_text(Socket *self, void *function) {
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   const char *(*call)(gecko_socket *);
   *(void **)&call = function;
   PyObject *text = PyUnicode_FromString(call(socket));
-  leave(self);
+  socket_leave(self);
   return text;
 }
 static PyObject *get_id(Socket *self, void *unused) {
   (void)unused;
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   uint8_t id[16];
   char text[33];
   gecko_socket_id(socket, id);
-  leave(self);
+  socket_leave(self);
   for (int i = 0; i < 16; ++i) PyOS_snprintf(text + 2 * i, 3, "%02x", id[i]);
   return PyUnicode_FromStringAndSize(text, 32);
 }
 static PyObject *get_state(Socket *self, void *unused) {
   (void)unused;
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   size_t size = 0;
   char *copy = NULL;
@@ -497,7 +133,7 @@ static PyObject *get_state(Socket *self, void *unused) {
     room = size;
   }
   Py_END_ALLOW_THREADS
-  leave(self);
+  socket_leave(self);
   PyObject *state = copy == NULL ? PyErr_NoMemory() : PyBytes_FromStringAndSize(copy, (Py_ssize_t)size);
   free(copy);
   return state;
@@ -511,12 +147,12 @@ static int set_state(Socket *self, PyObject *value, void *unused) {
   Py_buffer view;
   if (PyObject_GetBuffer(value, &view, PyBUF_SIMPLE) != 0) return -1;
   int rc = -1;
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket != NULL) {
     Py_BEGIN_ALLOW_THREADS
     rc = gecko_socket_set_state(socket, view.buf, (size_t)view.len);
     Py_END_ALLOW_THREADS
-    leave(self);
+    socket_leave(self);
     if (rc < 0) raise_code(rc);
   }
   PyBuffer_Release(&view);
@@ -533,21 +169,21 @@ static int set_timeout(Socket *self, PyObject *value, void *unused) {
 }
 static PyObject *get_is_moved(Socket *self, void *unused) {
   (void)unused;
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   int state;
   Py_BEGIN_ALLOW_THREADS
   state = gecko_socket_state(socket);
   Py_END_ALLOW_THREADS
-  leave(self);
+  socket_leave(self);
   return PyBool_FromLong(state == GECKO_SOCKET_MOVED);
 }
 static PyObject *get_is_postponed(Socket *self, void *unused) {
   (void)unused;
-  gecko_socket *socket = enter(self);
+  gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   const int yes = gecko_socket_is_postponed(socket);
-  leave(self);
+  socket_leave(self);
   return PyBool_FromLong(yes);
 }
 static PyObject *get_closed(Socket *self, void *unused) {
