@@ -4,22 +4,25 @@
 #include "gecko_py.h"
 
 static PyObject *classes_by_code;
-PyObject *gecko_error_moved;
+PyObject *gecko_error_moved, *gecko_error_closed;
+
+/* Borrowed from the dict, which stays. */
+static bool find_class(int code, PyObject **class) {
+  PyObject *number = PyLong_FromLong(code);
+  if (number == NULL) return false;
+  *class = PyDict_GetItemWithError(classes_by_code, number);
+  Py_DECREF(number);
+  if (*class == NULL && !PyErr_Occurred()) PyErr_Format(PyExc_KeyError, "no class for %d", code);
+  return *class != NULL;
+}
 
 PyObject *errors_set_classes(PyObject *module, PyObject *classes) {
   (void)module;
   if (!PyDict_Check(classes)) return PyErr_Format(PyExc_TypeError, "a dict of classes by code is needed");
-  PyObject *code = PyLong_FromLong(GECKO_MOVED);
-  if (code == NULL) return NULL;
-  PyObject *moved = PyDict_GetItemWithError(classes, code);
-  Py_DECREF(code);
-  if (moved == NULL) return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_KeyError, "no class for 'moved'");
   Py_INCREF(classes);
-  Py_INCREF(moved);
   Py_XDECREF(classes_by_code);
-  Py_XDECREF(gecko_error_moved);
   classes_by_code = classes;
-  gecko_error_moved = moved;
+  if (!find_class(GECKO_MOVED, &gecko_error_moved) || !find_class(GECKO_CLOSED, &gecko_error_closed)) return NULL;
   Py_RETURN_NONE;
 }
 

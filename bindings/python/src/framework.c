@@ -243,21 +243,26 @@ static PyObject *get_closed(Framework *self, void *unused) {
 }
 
 static PyMethodDef methods[] = {
-    {"join", (PyCFunction)framework_join, METH_NOARGS, "join($self, /)\n--\n\nFrom now on connections may arrive here. Raises Unavailable, NotFound (no such group), Denied ([rights])."},
-    {"leave", (PyCFunction)framework_leave_group, METH_NOARGS, "leave($self, /)\n--\n\nNo new connections; those that are here go on and can still move."},
+    {"join", (PyCFunction)framework_join, METH_NOARGS, "join($self, /)\n--\n\nFrom now on connections may arrive here. Raises Unavailable, "
+     "NotFound (no such group), Denied ([rights])."},
+    {"leave", (PyCFunction)framework_leave_group, METH_NOARGS, "leave($self, /)\n--\n\nNo new connections; those that are here go on and can still "
+     "move."},
     {"close", (PyCFunction)framework_close, METH_NOARGS,
      "close($self, /)\n--\n\nConnections on their way get 2 s to settle. Close sockets first: those that are open go on, but no longer move."},
-    {"dispatch", (PyCFunction)framework_dispatch, METH_NOARGS, "dispatch($self, /)\n--\n\nWith event_loop: handles what geckod has said, when fileno() is readable."},
+    {"dispatch", (PyCFunction)framework_dispatch, METH_NOARGS, "dispatch($self, /)\n--\n\nWith event_loop: handles what geckod has said, when "
+     "fileno() is readable."},
     {"fileno", (PyCFunction)framework_fileno, METH_NOARGS, "fileno($self, /)\n--\n\nReadable: dispatch(). -1 once closed."},
     {"members", (PyCFunction)framework_members, METH_NOARGS, "members($self, /)\n--\n\nThe nodes of the group: a list of Member."},
-    {"set_contact", (PyCFunction)framework_set_contact, METH_VARARGS, "set_contact($self, node, /)\n--\n\nMakes a node the contact: the one that new clients reach."},
+    {"set_contact", (PyCFunction)framework_set_contact, METH_VARARGS, "set_contact($self, node, /)\n--\n\nMakes a node the contact: the one that "
+     "new clients reach."},
     {"move_client", (PyCFunction)framework_move_client, METH_VARARGS, NULL},
     {"adopt_fd", (PyCFunction)framework_adopt_fd, METH_VARARGS, NULL},
     {"connect", (PyCFunction)(void (*)(void))framework_connect, METH_VARARGS | METH_KEYWORDS,
      "connect($self, peer, timeout=10)\n--\n\nA connection from the group's address to '[2001:db8::1]:443', which can move like any other.\n\n"
      "Raises Timeout after so many seconds, Unavailable (no route, nobody there), Refused."},
     {"listen", (PyCFunction)(void (*)(void))framework_listen, METH_VARARGS | METH_KEYWORDS,
-     "listen($self, port=0, *, backlog=0, blocking=True)\n--\n\nA ServerSocket on the group's address; port 0: the group's first, backlog 0: a good one. Not blocking: accept() raises Again."},
+     "listen($self, port=0, *, backlog=0, blocking=True)\n--\n\nA ServerSocket on the group's address; port 0: the group's first, backlog 0: a "
+     "good one. Not blocking: accept() raises Again."},
     {"use_policy", (PyCFunction)framework_use_policy, METH_VARARGS, NULL},
     {"use_builtin_policy", (PyCFunction)framework_use_builtin_policy, METH_VARARGS, NULL},
     {0}};
@@ -267,7 +272,8 @@ static PyGetSetDef attributes[] = {
     {"node", (getter)get_text, NULL, "This node's name; '' before join().", (void *)gecko_framework_node},
     {"interface", (getter)get_text, NULL, "The group file's interface; geckod owns the interfaces.", (void *)gecko_framework_interface},
     {"ports", (getter)get_ports, NULL, "The group's ports; () before join().", NULL},
-    {"is_connected", (getter)get_is_connected, NULL, "geckod answers. When it does not, connections go on, and the framework comes back by itself.", NULL},
+    {"is_connected", (getter)get_is_connected, NULL, "geckod answers. When it does not, connections go on, and the framework comes back by "
+     "itself.", NULL},
     {"closed", (getter)get_closed, NULL, "close() has been called.", NULL},
     {0}};
 static PyType_Slot slots[] = {{Py_tp_new, framework_new}, {Py_tp_dealloc, framework_dealloc}, {Py_tp_methods, methods}, {Py_tp_getset, attributes}, {0}};

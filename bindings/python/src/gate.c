@@ -34,13 +34,14 @@ void gate_shut(void) {
   Py_END_ALLOW_THREADS
 }
 
-/* A forked child has none of the threads that were inside. */
+/* A forked child has none of the threads that were inside; its only one is its main thread. */
 static void before_fork(void) { pthread_mutex_lock(&lock); }
 static void in_parent(void) { pthread_mutex_unlock(&lock); }
 static void in_child(void) {
   inside = 0;
   pthread_mutex_init(&lock, NULL);
   pthread_cond_init(&left, NULL);
+  remember_main_thread();
 }
 
 void gate_prepare(void) { pthread_atfork(before_fork, in_parent, in_child); }

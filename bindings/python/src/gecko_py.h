@@ -27,7 +27,7 @@ void lease_leave(Lease *lease);
 void lease_close(Lease *lease);
 
 /* --- errors.c */
-extern PyObject *gecko_error_moved;                /* the class gecko.Moved */
+extern PyObject *gecko_error_moved, *gecko_error_closed; /* the classes gecko.Moved and gecko.Closed */
 PyObject *raise_code(int code);                    /* with gecko_last_error(); always NULL */
 PyObject *raise_text(int code, const char *text);  /* always NULL */
 PyObject *errors_set_classes(PyObject *module, PyObject *classes);

@@ -61,7 +61,7 @@ static PyObject *server_accept(Server *self, PyObject *args, PyObject *kwargs) {
 static PyObject *server_next(Server *self) {
   if (self->lease.object == NULL || self->lease.closing) return NULL;
   PyObject *socket = accept_within(self, -1);
-  if (socket == NULL && (self->lease.object == NULL || self->lease.closing) && !PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) PyErr_Clear();
+  if (socket == NULL && (self->lease.object == NULL || self->lease.closing) && PyErr_ExceptionMatches(gecko_error_closed)) PyErr_Clear();
   return socket;
 }
 static PyObject *itself(PyObject *self) {
@@ -103,8 +103,10 @@ static PyMethodDef methods[] = {
     {"accept", (PyCFunction)(void (*)(void))server_accept, METH_VARARGS | METH_KEYWORDS,
      "accept($self, timeout=None)\n--\n\nThe next connection: a new client's, or one that arrives from another node (Socket.origin tells).\n\n"
      "Raises Timeout after so many seconds, Closed, LimitReached (no descriptors left). Any number of threads may wait in it."},
-    {"close", (PyCFunction)server_close, METH_NOARGS, "close($self, /)\n--\n\nListens no more; accept() in other threads raises Closed, loops over the server end."},
-    {"fileno", (PyCFunction)server_fileno, METH_NOARGS, "fileno($self, /)\n--\n\nReadable when accept() has something; for poll and selectors. -1 once closed."},
+    {"close", (PyCFunction)server_close, METH_NOARGS, "close($self, /)\n--\n\nListens no more; accept() in other threads raises Closed, loops over "
+     "the server end."},
+    {"fileno", (PyCFunction)server_fileno, METH_NOARGS, "fileno($self, /)\n--\n\nReadable when accept() has something; for poll and selectors. -1 "
+     "once closed."},
     {"__enter__", (PyCFunction)server_enter_with, METH_NOARGS, "__enter__($self, /)\n--\n\n"},
     {"__exit__", (PyCFunction)server_close, METH_VARARGS, "__exit__($self, type, value, traceback, /)\n--\n\n"},
     {0}};
@@ -117,6 +119,7 @@ static PyType_Slot slots[] = {{Py_tp_dealloc, server_dealloc},
                               {Py_tp_iternext, server_next},
                               {Py_tp_methods, methods},
                               {Py_tp_getset, attributes},
-                              {Py_tp_doc, "Listens on the group's address; from Framework.listen().\n\n`for client in server:` accepts until close()."},
+                              {Py_tp_doc, "Listens on the group's address; from Framework.listen().\n\n`for client in server:` accepts until "
+                               "close()."},
                               {0}};
 PyType_Spec server_spec = {"gecko.ServerSocket", sizeof(Server), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION, slots};

@@ -196,47 +196,63 @@ static PyMethodDef methods[] = {
      "read($self, size=65536)\n--\n\nWaits for bytes: at least one, at most `size`; b'' at the end of the stream.\n\n"
      "While it waits, and at no other time, the connection may leave (unless on_yield() says otherwise).\n"
      "Raises Moved, Closed (reset by the client, or closed by another thread), Timeout."},
-    {"recv_into", (PyCFunction)socket_recv_into, METH_O, "recv_into($self, buffer, /)\n--\n\nAs read(), into a writable buffer. How many bytes; 0 at the end of the stream."},
+    {"recv_into", (PyCFunction)socket_recv_into, METH_O, "recv_into($self, buffer, /)\n--\n\nAs read(), into a writable buffer. How many bytes; 0 "
+     "at the end of the stream."},
     {"write", (PyCFunction)socket_write, METH_O,
      "write($self, data, /)\n--\n\nWrites everything and returns the number of bytes; less only if the connection moves or ends meanwhile, or the\n"
      "timeout passes. Raises Moved, Closed, Timeout if nothing was written."},
     {"wait", (PyCFunction)(void (*)(void))socket_wait, METH_VARARGS | METH_KEYWORDS,
-     "wait($self, events=select.POLLIN, timeout=None)\n--\n\npoll(2) for this socket, which a move ends: the ready events, 0 after `timeout` seconds. The connection may leave\n"
+     "wait($self, events=select.POLLIN, timeout=None)\n--\n\npoll(2) for this socket, which a move ends: the ready events, 0 after `timeout` "
+     "seconds. The connection may leave\n"
      "meanwhile. Raises Moved, Closed."},
     {"checkpoint", (PyCFunction)socket_checkpoint, METH_NOARGS,
-     "checkpoint($self, /)\n--\n\nA moment between two reads at which the connection may leave as well, with its `state` as it is. Returns at once if\n"
+     "checkpoint($self, /)\n--\n\nA moment between two reads at which the connection may leave as well, with its `state` as it is. Returns at once "
+     "if\n"
      "nobody has asked for it; raises Moved if it went."},
     {"read_now", (PyCFunction)socket_read_now, METH_VARARGS,
-     "read_now($self, size, rest, /)\n--\n\nFor event loops: bytes, or None if nothing is there. With `rest` the connection may then leave until rest_no_more(),\n"
+     "read_now($self, size, rest, /)\n--\n\nFor event loops: bytes, or None if nothing is there. With `rest` the connection may then leave until "
+     "rest_no_more(),\n"
      "which must follow each None."},
     {"rest_no_more", (PyCFunction)socket_rest_no_more, METH_NOARGS, "rest_no_more($self, /)\n--\n\nSee read_now()."},
-    {"write_now", (PyCFunction)socket_write_now, METH_O, "write_now($self, data, /)\n--\n\nFor event loops: the number of bytes that were taken, or None if the client must take some first."},
-    {"writing", (PyCFunction)socket_writing, METH_O, "writing($self, yes, /)\n--\n\nFor event loops: True before and False after a write in several steps; it must not leave in between."},
-    {"shutdown", (PyCFunction)(void (*)(void))socket_shutdown, METH_VARARGS | METH_KEYWORDS, "shutdown($self, how=socket.SHUT_WR)\n--\n\nEnds a direction: the client sees the end of the stream."},
-    {"close", (PyCFunction)socket_close, METH_NOARGS, "close($self, /)\n--\n\nCloses the connection; calls of other threads raise Closed. Never raises. A connection that has moved lives on elsewhere."},
+    {"write_now", (PyCFunction)socket_write_now, METH_O, "write_now($self, data, /)\n--\n\nFor event loops: the number of bytes that were taken, "
+     "or None if the client must take some first."},
+    {"writing", (PyCFunction)socket_writing, METH_O, "writing($self, yes, /)\n--\n\nFor event loops: True before and False after a write in "
+     "several steps; it must not leave in between."},
+    {"shutdown", (PyCFunction)(void (*)(void))socket_shutdown, METH_VARARGS | METH_KEYWORDS, "shutdown($self, how=socket.SHUT_WR)\n--\n\nEnds a "
+     "direction: the client sees the end of the stream."},
+    {"close", (PyCFunction)socket_close, METH_NOARGS, "close($self, /)\n--\n\nCloses the connection; calls of other threads raise Closed. Never "
+     "raises. A connection that has moved lives on elsewhere."},
     {"__enter__", (PyCFunction)socket_enter_with, METH_NOARGS, "__enter__($self, /)\n--\n\n"},
-    {"__exit__", (PyCFunction)socket_exit_with, METH_VARARGS, "__exit__($self, type, value, traceback, /)\n--\n\nCloses it. Moved ends the block quietly: nothing is left to be done here."},
+    {"__exit__", (PyCFunction)socket_exit_with, METH_VARARGS, "__exit__($self, type, value, traceback, /)\n--\n\nCloses it. Moved ends the block "
+     "quietly: nothing is left to be done here."},
     {"handoff", (PyCFunction)(void (*)(void))socket_handoff, METH_VARARGS | METH_KEYWORDS,
-     "handoff($self, target=None, timeout=None)\n--\n\nMoves the connection to a node (name or address); None: by the policy, without one where geckod sees fit.\n\n"
+     "handoff($self, target=None, timeout=None)\n--\n\nMoves the connection to a node (name or address); None: by the policy, without one where "
+     "geckod sees fit.\n\n"
      "Returns when it lives there: every further call raises Moved. Otherwise it is here and goes on: Refused, Unavailable, Busy, ...;\n"
      "Timeout: it is still on its way. Signal handlers run afterwards."},
     {"handoff_background", (PyCFunction)(void (*)(void))socket_handoff_background, METH_VARARGS | METH_KEYWORDS,
-     "handoff_background($self, target=None)\n--\n\nAs handoff(), but returns at once. If the target fails, the policy chooses another, three in all; each failure is\n"
+     "handoff_background($self, target=None)\n--\n\nAs handoff(), but returns at once. If the target fails, the policy chooses another, three in "
+     "all; each failure is\n"
      "reported to Policy.notify_failed_handoff()."},
     {"on_yield", (PyCFunction)socket_on_yield, METH_O,
-     "on_yield($self, callback, /)\n--\n\nThe program decides by itself: callback(socket) is called when somebody wants the connection, at any time and in any thread\n"
+     "on_yield($self, callback, /)\n--\n\nThe program decides by itself: callback(socket) is called when somebody wants the connection, at any "
+     "time and in any thread\n"
      "(with asyncio: usually in the loop's), when reads and writes are locked out. Set socket.state and return True, or return False to keep it.\n"
      "It must not wait for a thread that may be inside a call on this socket. None: back to the default rule."},
-    {"stay", (PyCFunction)socket_stay, METH_VARARGS, "stay($self, reason, /)\n--\n\nKeeps the connection here and tells operators why. None: it can move again."},
+    {"stay", (PyCFunction)socket_stay, METH_VARARGS, "stay($self, reason, /)\n--\n\nKeeps the connection here and tells operators why. None: it "
+     "can move again."},
     {"postpone", (PyCFunction)socket_postpone, METH_VARARGS,
-     "postpone($self, reason, /)\n--\n\nInside on_yield(), `return socket.postpone('a request is in progress')`: not now, but handoff_background() will follow\n"
+     "postpone($self, reason, /)\n--\n\nInside on_yield(), `return socket.postpone('a request is in progress')`: not now, but handoff_background() "
+     "will follow\n"
      "once is_postponed says so. Returns False."},
     {"watch", (PyCFunction)socket_watch, METH_VARARGS,
-     "watch($self, epoll, events, key, /)\n--\n\nRegisters the socket in an epoll of the program with data = key; the registration survives moves, and a connection that has\n"
+     "watch($self, epoll, events, key, /)\n--\n\nRegisters the socket in an epoll of the program with data = key; the registration survives moves, "
+     "and a connection that has\n"
      "moved reports EPOLLHUP. select.epoll.poll() gives the lower 31 bits of the key in place of a descriptor."},
     {"unwatch", (PyCFunction)socket_unwatch, METH_NOARGS, "unwatch($self, /)\n--\n\nBefore the epoll is closed."},
     {"fileno", (PyCFunction)socket_fileno, METH_NOARGS,
-     "fileno($self, /)\n--\n\nThe descriptor, for socket options; -1 once closed. Not for poll and selectors, which a move does not wake: wait(), watch() and\ngecko.aio are."},
+     "fileno($self, /)\n--\n\nThe descriptor, for socket options; -1 once closed. Not for poll and selectors, which a move does not wake: wait(), "
+     "watch() and\ngecko.aio are."},
     {0}};
 
 static PyGetSetDef attributes[] = {
@@ -245,7 +261,8 @@ static PyGetSetDef attributes[] = {
     {"origin", (getter)get_text, NULL, "The node it came from; '' for a new client.", (void *)gecko_socket_from},
     {"id", (getter)get_id, NULL, "32 hex digits, the same on every node.", NULL},
     {"state", (getter)get_state, (setter)set_state, "Bytes of the program, at most 1 MiB, that travel with the connection.", NULL},
-    {"timeout", (getter)get_timeout, (setter)set_timeout, "Seconds that read(), recv_into() and write() wait for the client; None: for ever; 0: they raise Again.", NULL},
+    {"timeout", (getter)get_timeout, (setter)set_timeout, "Seconds that read(), recv_into() and write() wait for the client; None: for ever; 0: "
+     "they raise Again.", NULL},
     {"is_moved", (getter)get_is_moved, NULL, "It lives on another node now.", NULL},
     {"is_postponed", (getter)get_is_postponed, NULL, "Somebody wants it elsewhere and was told: later.", NULL},
     {"closed", (getter)get_closed, NULL, "close() has been called.", NULL},
