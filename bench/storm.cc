@@ -90,6 +90,7 @@ struct Shared {
   std::mutex mutex;
   std::vector<Endpoint> connections;  // refreshed by the main thread
   std::string first_refusal;
+  std::map<std::string, size_t> refusals;
   Status broken;  // a mover could not go on
 };
 
@@ -122,6 +123,7 @@ void mover(const kit::Scene& scene, uint64_t seed, Shared& shared) {
     if (whole_client) ++shared.batches;
     if (done->refused > 0) {
       const std::lock_guard lock(shared.mutex);
+      for (const auto& [reason, count] : done->refusals) shared.refusals[reason] += count;
       if (shared.first_refusal.empty()) shared.first_refusal = done->first_refusal;
     }
   }
@@ -189,6 +191,7 @@ Result<StormResult> storm(kit::Scene& scene, const StormOptions& options) {
   result.refused = shared.refused;
   result.batches = shared.batches;
   result.first_refusal = shared.first_refusal;
+  result.refusals = shared.refusals;
   if (kit::interrupted()) return make_error(Errc::closed, "interrupted");
 
   result.clients = swarm->wind_down(kPatience);
@@ -235,6 +238,7 @@ nlohmann::json StormResult::json() const {
   return {{"handoffs", handoffs},
           {"refused", refused},
           {"first_refusal", first_refusal},
+          {"refusals", refusals},
           {"client_moves", batches},
           {"contact_changes", contact_changes},
           {"seconds", seconds},

@@ -2,6 +2,7 @@
 // contact now and then) until enough handoffs have happened. Every byte is compared; nothing may be lost, reset or left behind.
 #pragma once
 
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -23,6 +24,7 @@ struct StormResult {
   uint64_t handoffs = 0;  // of single connections, however they were asked for
   uint64_t refused = 0, batches = 0, contact_changes = 0;
   std::string first_refusal;
+  std::map<std::string, size_t> refusals;   // by reason
   double seconds = 0;                             // of the storm itself
   double quiet_mb_per_s = 0, storm_mb_per_s = 0;  // verified bytes, both directions, before and during the storm
   uint64_t client_resets = 0;                     // the kernel's count in the client's namespace

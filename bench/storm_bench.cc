@@ -33,6 +33,7 @@ void print(const char* family, const bench::StormResult& r) {
       family, r.clients.connections, number(static_cast<double>(r.clients.bytes_sent + r.clients.bytes_received) / 1e6).c_str(),
       number(r.storm_mb_per_s).c_str(), number(r.quiet_mb_per_s).c_str(), r.clients.retransmits,
       number(kit::us(r.clients.longest_stall) / 1000).c_str(), r.clients.resets, r.clients.lost());
+  for (const auto& [reason, count] : r.refusals) std::printf("storm: %s: refused %zu times: %s\n", family, count, reason.c_str());
   if (!r.first_refusal.empty()) std::printf("storm: %s: the first refusal: %s\n", family, r.first_refusal.c_str());
   for (const auto& fault : r.faults) std::printf("storm: %s: FAILED: %s\n", family, fault.c_str());
   for (const auto& why : r.invalid) std::printf("storm: %s: INVALID: %s\n", family, why.c_str());

@@ -1,9 +1,21 @@
 #include "kit/operator.hh"
 
 #include <nlohmann/json.hpp>
+#include <sstream>
 #include <thread>
 
 namespace gecko::kit {
+namespace {
+
+// A reason that many connections share: words with digits in them are names or numbers.
+std::string anonymous(const std::string& text) {
+  std::istringstream words(text);
+  std::string all;
+  for (std::string word; words >> word;) all += (all.empty() ? "" : " ") + (word.find_first_of("0123456789") == std::string::npos ? word : "...");
+  return all;
+}
+
+}  // namespace
 
 Result<net::AdminClient*> Operator::at(const std::string& node) {
   auto& client = clients_[node];
@@ -41,6 +53,7 @@ Result<Handoffs> Operator::handoff(const std::string& via, const std::string& cl
       ++result.from[row.value("from", "")];
     } else {
       ++result.refused;
+      ++result.refusals[anonymous(row.value("error", ""))];
       if (result.first_refusal.empty()) result.first_refusal = row.value("client", "") + ": " + row.value("error", "");
     }
   }

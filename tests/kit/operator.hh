@@ -16,6 +16,7 @@ struct Handoffs {
   size_t moved = 0, refused = 0;
   std::map<std::string, size_t> from;  // donors of the moved ones
   std::string first_refusal;
+  std::map<std::string, size_t> refusals;   // by reason, without the connection's names
   Time asked{}, answered{};
   Duration took() const { return answered - asked; }
 };
