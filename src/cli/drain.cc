@@ -150,9 +150,12 @@ Exit run(const Context& context, const DrainArguments& args) {
     if (args.wait || args.close || args.deadline_s > 0) return follow(context, args, *report);
     if (report->at("done").get<bool>()) return show_done(context, *report);
     if (context.json) context.print(*report);
-    else
-      std::printf("%s is being drained: it gets no new connections, %s move now or at their next boundary\n'gecko drain %s --wait' follows it, 'gecko undrain %s' stops it\n",
-                  printable(args.node).c_str(), plural(count(*report, "connections"), "connection").c_str(), printable(args.node).c_str(), printable(args.node).c_str());
+    else {
+      const auto left = count(*report, "connections");
+      std::printf("%s is being drained: it gets no new connections, %s now or at %s next boundary\n", printable(args.node).c_str(),
+                  (plural(left, "connection") + (left == 1 ? " moves" : " move")).c_str(), left == 1 ? "its" : "their");
+      std::printf("'gecko drain %s --wait' follows it, 'gecko undrain %s' stops it\n", printable(args.node).c_str(), printable(args.node).c_str());
+    }
     return Exit::ok;
   } catch (const Json::exception& e) {
     return context.fail(make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"), Exit::unknown);

@@ -28,7 +28,7 @@ constexpr uint16_t kWeb = 8080, kSsh = 2022, kRedis = 6379;           // of the 
 constexpr uint16_t kNginx = 8000, kSshd = 2200, kRedisServer = 6390;  // of the servers, on each node
 constexpr const char* kCurlAddress = "2001:db8:2::3";                 // curl has an address of its own, so that its moves are known
 constexpr size_t kFile = 64 << 10;
-constexpr int kCurlPerSecond = 50;
+constexpr uint64_t kCurlPerSecond = 50;
 constexpr Duration kBetweenMoves = 25ms;
 
 std::string program(const std::string& name) {
@@ -174,7 +174,7 @@ class Performance {
     // Longer than everything that is done to them.
     const int all = static_cast<int>(seconds_) + 4;
     GECKO_TRY(wrk_, client({"wrk", "-t", "1", "-c", "20", "-d", std::to_string(all) + "s", "--timeout", "20s", url()}, false));
-    curl_requests_ = static_cast<uint64_t>(all * kCurlPerSecond);
+    curl_requests_ = static_cast<uint64_t>(all) * kCurlPerSecond;
     // One connection: the requests are one command's, each sent when its time has come.
     GECKO_TRY(curl_, client({"curl", "-sS", "--interface", kCurlAddress, "--rate", std::to_string(kCurlPerSecond) + "/s", "-w",
                              "%{stderr}%{num_connects}\n", url() + "?[1-" + std::to_string(curl_requests_) + "]"},

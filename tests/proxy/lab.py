@@ -122,9 +122,13 @@ class Lab:
 
     # --- the operator
 
-    def ask(self, node, *words):
+    def gecko(self, node, *words):
+        """A command of the operator: its exit code, what it printed with --json."""
         out = subprocess.run([self.bin + "/gecko", "--socket", self.file(node, "geckod.sock"), "--json"] + list(words), capture_output=True, text=True)
-        return json.loads(out.stdout.strip().splitlines()[-1])
+        return out.returncode, json.loads(out.stdout.strip().splitlines()[-1])
+
+    def ask(self, node, *words):
+        return self.gecko(node, *words)[1]
 
     def handoff(self, to, client=None):
         return self.ask("n1", "handoff", "--client", client or self.client, "--to", to).get("results", [])

@@ -2,10 +2,19 @@
 """Unmodified servers behind geckoproxy, unmodified clients before it. Usage: proxy_test.py --bin DIRECTORY [unittest arguments]"""
 import itertools, json, os, re, resource, select, signal, socket, struct, subprocess, sys, threading, time, unittest
 
+import jsonschema
+
 from lab import NGINX, NGINX_PROXIED, ODD, REDIS, SSH, WEB, Lab, answer, eventually, get, receive, where
 from malformed import GET, REQUESTS
 
 BIN = None
+
+
+def valid(schema, answer):
+    """What the operator's command printed is what its published schema says, and nothing else: a key that was added has to be in it."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../docs/schema/%s.json" % schema)) as f:
+        schema = json.load(f)
+    jsonschema.validate(answer, dict(schema, additionalProperties=False))
 
 
 def setUpModule():
@@ -211,6 +220,16 @@ class Http(LabTest):
         out = subprocess.run(["ip", "netns", "exec", "gecko-%s-n1" % self.lab.name, "curl", "-sS", "-m", "5", "http://[%s]:%d/node" % (self.lab.address("n2"), NGINX)], capture_output=True)
         self.assertEqual(out.stdout, b"n2\n", out.stderr)
 
+    def test_a_head_longer_than_it_follows_passes_and_stays(self):
+        self.lab.proxy("n1", ODD, NGINX, "--max-header", "512")
+        with self.lab.connect(ODD) as s:
+            self.assertEqual(where(s), "n1")
+            s.sendall(b"GET /1k HTTP/1.1\r\nHost: x\r\nX-Long: " + b"l" * 1000 + b"\r\n\r\n")
+            with open(self.lab.file("www/1k"), "rb") as f:
+                self.assertEqual(answer(s)[1], f.read())
+            self.assertTrue(eventually(lambda: [(r["movable"], r["reason"]) for r in self.lab.connections("n1")] == [(False, "a head of more than 512 bytes")]), self.lab.connections("n1"))
+            self.assertEqual(where(s), "n1")
+
     def test_more_clients_than_allowed_wait(self):
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         ready = json.loads(self.lab.log("n1", "proxy-%d" % WEB).splitlines()[0])
@@ -296,6 +315,48 @@ class Raw(LabTest):
             out, err = client.communicate(timeout=60)
         self.assertEqual(out, b"well\n", err)
         self.assertTrue(listed, rows)
+
+    def test_what_cannot_move_is_listed_and_ended_on_demand(self):
+        for node in self.lab.nodes:
+            self.lab.start(node, "odd-http", ["/usr/bin/python3", "-m", "http.server", "--protocol", "HTTP/1.1", "--bind", "127.0.0.1", "--directory", self.lab.file("www"), "9400"])
+            self.lab.wait_server(node, 9400)
+            self.lab.proxy(node, ODD, 9400)
+        self.lab.everybody_sees(3)
+        redis, web = self.lab.connect(REDIS), self.lab.connect(ODD)
+        redis.sendall(b"PING\r\n")
+        self.assertEqual(receive(redis, 7), b"+PONG\r\n")
+        web.sendall(get("/1k"))
+        self.assertEqual(len(answer(web)[1]), 1024)
+        who = "[%s]:%d" % redis.getsockname()[:2]
+
+        code, plan = self.lab.gecko("n2", "drain", "n1", "--dry-run")
+        valid("gecko.drain-1", plan)
+        self.assertEqual((code, plan["connections"], plan["movable"], plan["stayed"], plan["draining"]), (0, 2, 1, 1, False))
+        self.assertEqual([(s["client"], s["why"]) for s in plan["stays"]], [(who, "a raw stream")])
+        code, late = self.lab.gecko("n2", "drain", "n1", "--deadline", "1s")
+        valid("gecko.drain-1", late)
+        self.assertEqual((code, late["done"], late["connections"], late["moved"]), (124, False, 1, 1))
+        self.assertEqual([s["client"] for s in late["stays"]], [who])
+        self.assertIn("a raw stream", late["stays"][0]["why"])
+        redis.sendall(b"PING\r\n")  # listed, not harmed
+        self.assertEqual(receive(redis, 7), b"+PONG\r\n")
+
+        code, done = self.lab.gecko("n3", "drain", "n1", "--close")
+        valid("gecko.drain-1", done)
+        self.assertEqual((code, done["done"], done["connections"], done["stays"], done["confirmed"]), (0, True, 0, [], ["n2", "n3"]))
+        self.assertEqual(redis.recv(10), b"")  # an end, no reset
+        web.sendall(get("/1k"))
+        self.assertEqual(len(answer(web)[1]), 1024)
+        code, serves = self.lab.gecko("n2", "undrain", "n1")
+        valid("gecko.drain-1", serves)
+        self.assertEqual((code, serves["draining"]), (0, False))
+        code, plan = self.lab.gecko("n2", "balance", "--dry-run")
+        valid("gecko.balance-1", plan)
+        self.assertEqual(code, 0)
+        for s in (redis, web):
+            s.close()
+        self.lab.ask("n2", "contact", "n1")
+        self.assertTrue(eventually(lambda: all(self.lab.ask(n, "status")["groups"][0]["contact"] == "n1" for n in self.lab.nodes)))
 
     def test_bulk_both_ways(self):
         self.lab.start("n1", "odd-iperf3", ["iperf3", "-s", "-p", "9200"])

@@ -142,6 +142,27 @@ TEST_F(DrainTest, ANodeThatDiesMeanwhileLosesOnlyWhatItOwned) {
   may_be_lost = ended;
 }
 
+TEST_F(DrainTest, TheDrainedNodeItselfDiesMeanwhile) {
+  load(40);
+  (void)drain("n2", "n1", "start");
+  ASSERT_TRUE(eventually([&] { return at("n1") < 35; }));
+  ASSERT_TRUE(const_cast<lab::Lab&>(lab()).kill("n1"));
+  const auto error = [&] { return drain("n2", "n1", "look").value("error", ""); };
+  ASSERT_TRUE(eventually([&] { return error().find("not connected") != std::string::npos; })) << error();
+  EXPECT_NE(error().find("marked as drained"), std::string::npos);
+  EXPECT_TRUE(eventually([&] { return contact("n2") != "n1" && contact("n2") == contact("n3"); }));
+  size_t ended = 0;
+  // Who had left goes on; who had not is told, one that was frozen at that moment when n1 has been silent for 15 s.
+  for (auto* client : clients_) {
+    if (!done(*client) && progresses(*client, 1s)) continue;
+    ASSERT_TRUE(eventually([&] { return done(*client); }, 40s)) << "a connection hangs: " << local(*client).str();
+    ++ended;
+  }
+  EXPECT_EQ(at("n2") + at("n3") + ended, 40u);
+  EXPECT_GE(at("n2") + at("n3"), 5u) << "those that had left";
+  may_be_lost = ended;
+}
+
 TEST_F(DrainTest, ConnectionsThatWaitToBeAcceptedCountAsLeft) {
   // The application is stopped: clients connect, nobody accepts.
   const pid_t application = process_named(lab(), "n1", "gecko-echo");
