@@ -47,7 +47,7 @@ struct Outcome {
   double cpu_ms = 0;     // of n1's geckod and geckoproxy
 };
 struct Row {
-  size_t connections = 0, closed = 0, failed = 0, retryable = 0, refused = 0, answered = 0, gave_up = 0;
+  size_t connections = 0, in_flight = 0, closed = 0, failed = 0, retryable = 0, refused = 0, answered = 0, gave_up = 0;
   kit::Samples seconds, last, after;
   std::string first_failure;
 };
@@ -88,7 +88,7 @@ Result<Outcome> once(bench::DrainSite& site, const std::string& way, const bench
   GECKO_TRY(const auto cpu_after, kit::cpu_time(processes));
   result.cpu_ms = kit::us(cpu_after - cpu_before) / 1000;
   GECKO_CHECK(pause(500ms));  // what happens afterwards counts, too
-  crowd->ask_all(20s);
+  crowd->ask_all(60s);
   result.count = crowd->count();
   return result;
 }
@@ -101,6 +101,7 @@ Json json_of(const Row& row) {
           {"last_response_seconds", row.last.median()},
           {"seconds_after_last_response", row.after.median()},
           {"seconds_to_empty_max", row.seconds.max()},
+          {"in_flight", row.in_flight},
           {"failed_retryable", row.retryable},
           {"refused_connects", row.refused},
           {"answered", row.answered},
@@ -122,6 +123,7 @@ Status compare(bench::DrainSite& site, const Arguments& arguments, Json& json) {
       GECKO_TRY(const auto one, once(site, way, options, arguments.patience));
       Row& row = rows[way];
       row.connections += one.count.connections;
+      row.in_flight += one.count.in_flight;
       row.closed += one.count.closed;
       row.failed += one.count.failed_requests;
       row.retryable += one.count.retryable;
@@ -174,9 +176,9 @@ Status many(bench::DrainSite& site, const Arguments& arguments, Json& json) {
     failed += one.count.failed_requests;
     GECKO_TRY(const auto now, site.memory());
     for (const auto& [name, memory] : now) after[name].peak_mb = std::max(after[name].peak_mb, memory.peak_mb);
-    std::fprintf(stderr, "drain: round %d, %zu idle connections: %zu closed, %zu requests failed, empty in %s s, %s ms of n1's processors\n",
+    std::fprintf(stderr, "drain: round %d, %zu idle connections: %zu closed, %zu requests failed, empty in %s s, %s ms of n1's processors%s%s\n",
                  round + 1, one.count.connections, one.count.closed, one.count.failed_requests, number(one.seconds).c_str(),
-                 number(one.cpu_ms).c_str());
+                 number(one.cpu_ms).c_str(), one.count.first_failure.empty() ? "" : "; the first failure: ", one.count.first_failure.c_str());
   }
   Json memory = Json::object();
   kit::Table table({"memory, MB", "before", "at its peak"});

@@ -11,9 +11,10 @@
 namespace gecko::bench {
 namespace {
 using namespace std::chrono_literals;
-constexpr size_t kAtOnce = 128;     // connects under way while the crowd gathers: a listen queue of 511 must not overflow
-constexpr Duration kAgain = 100ms;  // a client whose connects were all refused tries again
-constexpr Duration kTurn = 5ms;     // how long the lock is kept from others at most, and how old the clock may be
+constexpr size_t kAtOnce = 128;       // connects under way while the crowd gathers: a listen queue of 511 must not overflow
+constexpr Duration kAgain = 100ms;    // a client whose connects were all refused tries again
+constexpr Duration kBetween = 500us;  // between two clients' last requests
+constexpr Duration kTurn = 5ms;       // how long the lock is kept from others at most, and how old the clock may be
 }  // namespace
 
 Result<std::unique_ptr<HttpCrowd>> HttpCrowd::gather(const CrowdOptions& options, std::function<Status()> enter, Duration at_most) {
@@ -61,17 +62,14 @@ void HttpCrowd::mark() {
   marking_ = true;
   marked_ = monotonic_now();
   for (auto& client : clients_) {
-    client.counted = client.step == Step::asking || client.step == Step::resting;
     client.in_flight = client.step == Step::asking;
-    count_.connections += client.counted ? 1 : 0;
+    count_.connections += client.in_flight || client.step == Step::resting ? 1 : 0;
     count_.in_flight += client.in_flight ? 1 : 0;
   }
 }
 
 CrowdCount HttpCrowd::count() {
   const std::lock_guard lock(lock_);
-  count_.in_flight_over = true;
-  for (const auto& client : clients_) count_.in_flight_over = count_.in_flight_over && !client.in_flight;
   return count_;
 }
 
@@ -81,10 +79,11 @@ void HttpCrowd::ask_all(Duration at_most) {
     last_round_ = true;
     due_.clear();
     not_yet_ = clients_.size();
-    // Those in a request ask when it is answered; the others over the next half second, not all in one instant.
-    size_t nth = 0;
+    // Those in a request ask when it is answered; the others one after the other: thousands in one instant would overflow the listen queue of any
+    // server.
+    int64_t nth = 0;
     for (auto& client : clients_)
-      if (client.step == Step::resting || client.step == Step::away) wait_then_begin(client, 500ms * nth++ / static_cast<int64_t>(clients_.size()));
+      if (client.step == Step::resting || client.step == Step::away) wait_then_begin(client, kBetween * nth++);
   }
   if (wait_for(at_most, [&] { return not_yet_ == 0; })) return;
   const std::lock_guard lock(lock_);
@@ -230,7 +229,7 @@ void HttpCrowd::answered(Client& client) {
 void HttpCrowd::leave(Client& client) {
   client.fd.reset();
   client.step = Step::away;
-  client.said_close = client.in_flight = client.counted = false;
+  client.said_close = client.in_flight = false;
 }
 
 // The server's side has ended the connection, or it could not be made. err 0: an orderly end.

@@ -38,7 +38,6 @@ struct CrowdCount {
   size_t refused = 0;          // since: connects that the first address refused
   size_t answered = 0;         // requests, since
   Duration last_in_flight{};   // from mark() to the end of the last answer that was in flight then
-  bool in_flight_over = false;
   std::string first_failure;
 };
 
@@ -63,7 +62,6 @@ class HttpCrowd {
   struct Client {
     Kind kind = Kind::idle;
     Step step = Step::away;
-    bool counted = false;     // a connection of mark()'s
     bool in_flight = false;   // in a request since before mark()
     bool said_close = false;  // the server's answer has announced the end
     bool last = false;        // this request is the one of ask_all()
