@@ -6,6 +6,7 @@
 // The framework must outlive its server sockets' use; sockets that are open when it is destroyed go on, but no longer move.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -62,15 +63,16 @@ class Framework {
     return all;
   }
   Result<std::vector<Member>> members() const {
-    std::vector<gecko_member> raw(64);  // a group's limit
-    const int n = gecko_framework_members(handle_, raw.data(), raw.size());
-    if (n < 0) return detail::last_error(n);
-    std::vector<Member> all;
-    for (int i = 0; i < n && i < static_cast<int>(raw.size()); ++i) all.push_back(detail::from_c(raw[static_cast<size_t>(i)]));
-    return all;
+    return members_by([&](gecko_member* raw, size_t max) { return gecko_framework_members(handle_, raw, max); });
+  }
+  // The same; `applications` is 0 of nodes that have none for this port.
+  Result<std::vector<Member>> members_on(uint16_t port) const {
+    return members_by([&](gecko_member* raw, size_t max) { return gecko_framework_members_on(handle_, port, raw, max); });
   }
   Status set_contact(const std::string& node) { return detail::status(gecko_framework_set_contact(handle_, node.c_str())); }
 
+  // A built-in one by its name in gecko-group.toml(5), hash-bytes too; "none": no policy.
+  Status set_builtin_policy(const std::string& builtin) { return detail::status(gecko_framework_set_builtin_policy(handle_, builtin.c_str(), 0)); }
   // nullptr: no policy. The framework shares ownership.
   void set_policy(std::shared_ptr<Policy> policy) {
     if (!policy) {
@@ -80,7 +82,14 @@ class Framework {
     using Shared = std::shared_ptr<Policy>;
     gecko_policy_calls calls{};
     calls.size = sizeof calls;
-    calls.flags = policy->when() == Policy::When::asked ? GECKO_POLICY_WHEN_ASKED : 0;
+    const auto when = policy->when();
+    calls.flags = when == Policy::When::asked ? GECKO_POLICY_WHEN_ASKED : when == Policy::When::first_bytes ? GECKO_POLICY_WHEN_FIRST_BYTES : 0;
+    if (policy->only_unplaced()) calls.flags |= GECKO_POLICY_ONLY_UNPLACED;
+    calls.first_bytes = policy->first_bytes();
+    calls.first_bytes_timeout_ms = static_cast<uint32_t>(std::clamp<int64_t>(policy->patience().count(), 1, 60'000));
+    calls.enough = [](void* arg, const void* bytes, size_t size) noexcept {
+      return (*static_cast<Shared*>(arg))->enough({static_cast<const char*>(bytes), size}) ? 1 : 0;
+    };
     calls.select_target = [](void* arg, gecko_socket* handle, const gecko_member* members, size_t count) noexcept {
       std::vector<Member> all;
       all.reserve(count);
@@ -134,6 +143,15 @@ class Framework {
   }
 
  private:
+  template <class Call>
+  static Result<std::vector<Member>> members_by(Call call) {
+    std::vector<gecko_member> raw(64);  // a group's limit
+    const int n = call(raw.data(), raw.size());
+    if (n < 0) return detail::last_error(n);
+    std::vector<Member> all;
+    for (int i = 0; i < n && i < static_cast<int>(raw.size()); ++i) all.push_back(detail::from_c(raw[static_cast<size_t>(i)]));
+    return all;
+  }
   explicit Framework(gecko_framework* handle) : handle_(handle) {}
   gecko_framework* handle_ = nullptr;
 };

@@ -89,10 +89,13 @@ struct gecko_member {
   uint8_t up, self, contact;
   uint32_t connections;   /* owned by that node in this group; for policies plus what was sent there since the last report */
   uint32_t applications;  /* joined there; 0: it cannot take a connection */
-  uint32_t reserved[4];
+  uint32_t weight;        /* of new connections, from the group file; 1 if it gives none */
+  uint32_t reserved[3];
 };
 /* How many members there are; fills at most max of them. */
 GECKO_API int gecko_framework_members(gecko_framework *framework, struct gecko_member *members, size_t max);
+/* The same; applications is 0 of a node that has none for this port of the group. */
+GECKO_API int gecko_framework_members_on(gecko_framework *framework, uint16_t port, struct gecko_member *members, size_t max);
 GECKO_API int gecko_framework_set_contact(gecko_framework *framework, const char *node);
 
 struct gecko_client_outcome {
@@ -113,8 +116,14 @@ GECKO_API int gecko_framework_connect(gecko_framework *framework, const char *pe
 /* --- policies ------------------------------------------------------------------------------------------------------------- */
 
 /* With a policy, the contact node asks it about every new client: if it names another node, the client is handed off in the background
- * and accept does not return it. Calls are serialised and come from whichever thread is in the library; no waiting calls inside. */
-#define GECKO_POLICY_WHEN_ASKED 1u /* not for new clients: only for handoffs without a target */
+ * and accept does not return it. Calls are serialised and come from whichever thread is in the library; no waiting calls inside.
+ * Where the group file names a policy, geckod has spread the clients at their first packet already, and a second policy at accept only sends
+ * them round once more.
+ * A policy that looks at first bytes is asked on every node about the clients that were accepted there, as soon as they have said enough, have
+ * ended their stream, or its patience is over; until then accept does not return them, and no thread waits for them. */
+#define GECKO_POLICY_WHEN_ASKED 1u       /* not for new clients: only for handoffs without a target */
+#define GECKO_POLICY_ONLY_UNPLACED 4u    /* not for new clients where the group file names a policy: built-in policies are so */
+#define GECKO_POLICY_WHEN_FIRST_BYTES 2u /* new clients: when their first bytes are there (gecko_socket_peek) */
 
 struct gecko_policy_calls {
   size_t size;            /* sizeof(struct gecko_policy_calls) */
@@ -123,13 +132,20 @@ struct gecko_policy_calls {
   int (*select_target)(void *arg, gecko_socket *socket, const struct gecko_member *members, size_t count);
   void (*notify_failed_handoff)(void *arg, const char *target, int code, const char *message); /* may be NULL */
   void (*destroy)(void *arg);                                                                   /* may be NULL */
+  /* With GECKO_POLICY_WHEN_FIRST_BYTES: */
+  uint32_t first_bytes;            /* enough anyway; 0: 4096, at most 65536 */
+  uint32_t first_bytes_timeout_ms; /* so long a client may be silent; 0: 1000, at most 60000 */
+  int (*enough)(void *arg, const void *bytes, size_t size); /* 1: decide now, 0: wait for more; NULL: any byte is enough */
 };
 GECKO_API int gecko_framework_set_policy(gecko_framework *framework, const struct gecko_policy_calls *calls, void *arg);
-/* "random", "round-robin", "least-connections", or "none" to remove the policy. */
+/* "random", "round-robin", "least-connections", "weighted", "hash-client", "hash-bytes" (gecko-group.toml(5) says what they do; hash-bytes looks at
+ * first bytes, whatever the flags), or "none" to remove the policy. */
 GECKO_API int gecko_framework_set_builtin_policy(gecko_framework *framework, const char *name, uint32_t flags);
 /* The built-in ones as building blocks of others. */
 GECKO_API int gecko_policy_open(const char *name, gecko_policy **policy);
 GECKO_API int gecko_policy_select(gecko_policy *policy, const struct gecko_member *members, size_t count);
+/* For a connection: hash-client and hash-bytes need one (else they take the least loaded node). */
+GECKO_API int gecko_policy_select_for(gecko_policy *policy, gecko_socket *socket, const struct gecko_member *members, size_t count);
 GECKO_API void gecko_policy_close(gecko_policy *policy);
 
 /* --- server socket -------------------------------------------------------------------------------------------------------- */
@@ -151,6 +167,8 @@ GECKO_API ssize_t gecko_socket_read(gecko_socket *socket, void *buffer, size_t s
 GECKO_API ssize_t gecko_socket_write(gecko_socket *socket, const void *buffer, size_t size);
 GECKO_API ssize_t gecko_socket_readv(gecko_socket *socket, const struct iovec *parts, int count);
 GECKO_API ssize_t gecko_socket_writev(gecko_socket *socket, const struct iovec *parts, int count);
+/* What read would give, left where it is: bytes, 0 at the end of the stream, GECKO_AGAIN if there is nothing; never waits. */
+GECKO_API ssize_t gecko_socket_peek(gecko_socket *socket, void *buffer, size_t size);
 /* poll(2) for this socket (POLLIN, POLLOUT), which a move interrupts: ready events, 0 at the timeout, GECKO_MOVED. Plain poll sleeps on. */
 GECKO_API int gecko_socket_wait(gecko_socket *socket, short events, int timeout_ms);
 GECKO_API int gecko_socket_set_blocking(gecko_socket *socket, int blocking);

@@ -47,6 +47,8 @@ class Socket {
   // Bytes; 0 from read: end of the stream. Non-blocking: Errc::again. A blocking write writes everything, less only if the connection moves
   // or ends meanwhile.
   Result<size_t> read(void* buffer, size_t size) { return count(gecko_socket_read(handle_, buffer, size)); }
+  // What read() would give, left where it is; Errc::again: nothing. Never waits.
+  Result<size_t> peek(void* buffer, size_t size) const { return count(gecko_socket_peek(handle_, buffer, size)); }
   Result<size_t> write(const void* data, size_t size) { return count(gecko_socket_write(handle_, data, size)); }
   Result<size_t> write(std::string_view text) { return write(text.data(), text.size()); }
   Result<size_t> readv(const iovec* parts, int parts_count) { return count(gecko_socket_readv(handle_, parts, parts_count)); }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstring>
 
 #include "api/server.hh"
@@ -65,7 +66,7 @@ void copy_text(char (&to)[N], const std::string& from) {
   to[n] = '\0';
 }
 
-gecko_member to_c(const wire::Member& m) {
+gecko_member to_c(const api::Candidate& m) {
   gecko_member c{};
   copy_text(c.name, m.name);
   copy_text(c.address, m.address.str());
@@ -74,16 +75,18 @@ gecko_member to_c(const wire::Member& m) {
   c.contact = m.contact;
   c.connections = m.connections;
   c.applications = m.applications;
+  c.weight = m.weight;
   return c;
 }
-wire::Member from_c(const gecko_member& c) {
-  wire::Member m;
+api::Candidate from_c(const gecko_member& c) {
+  api::Candidate m;
   m.name.assign(c.name, strnlen(c.name, sizeof c.name));
   m.up = c.up != 0;
   m.self = c.self != 0;
   m.contact = c.contact != 0;
   m.connections = c.connections;
   m.applications = static_cast<uint16_t>(std::min<uint32_t>(c.applications, UINT16_MAX));
+  m.weight = std::max(c.weight, 1u);   // 0: a program that knows of no weights
   return m;
 }
 
@@ -102,6 +105,8 @@ void learn_names(gecko_framework& f) {
 
 api::Connection& connection(gecko_socket* s) { return *s->connection; }
 bool foreign(const gecko_socket* s) { return s->connection->session().is_foreign(); }
+// What a policy may wait for, as in the group file.
+constexpr uint32_t kMostFirstBytes = 65536, kLongestPatience_ms = 60'000;
 constexpr char kForked[] = "this object was made before fork(); the child must open its own framework";
 
 ssize_t count(const Result<size_t>& n) { return n ? static_cast<ssize_t>(*n) : fail(n.error()); }
@@ -194,6 +199,14 @@ int gecko_framework_members(gecko_framework* framework, gecko_member* members, s
   return static_cast<int>(all->size());
 }
 
+int gecko_framework_members_on(gecko_framework* framework, uint16_t port, gecko_member* members, size_t max) {
+  const ErrnoKeeper keep;
+  const auto all = framework->session->members_on(port);
+  if (!all) return fail(all.error());
+  for (size_t i = 0; i < all->size() && i < max; ++i) members[i] = to_c((*all)[i]);
+  return static_cast<int>(all->size());
+}
+
 int gecko_framework_set_contact(gecko_framework* framework, const char* node) {
   const ErrnoKeeper keep;
   if (node == nullptr || *node == '\0' || std::strlen(node) > wire::kMaxName) return fail(Errc::invalid, "a contact must be named");
@@ -239,21 +252,34 @@ int gecko_framework_connect(gecko_framework* framework, const char* peer, int ti
 
 int gecko_framework_set_policy(gecko_framework* framework, const gecko_policy_calls* calls, void* arg) {
   const ErrnoKeeper keep;
-  if (calls == nullptr || calls->size < sizeof(gecko_policy_calls) || calls->select_target == nullptr)
+  gecko_policy_calls known{};
+  if (calls == nullptr || calls->size < offsetof(gecko_policy_calls, first_bytes) || calls->select_target == nullptr)
     return fail(Errc::invalid, "a policy needs select_target, and size must be sizeof(struct gecko_policy_calls)");
+  std::memcpy(&known, calls, std::min(calls->size, sizeof known));   // of a program that was built with an older header it is shorter
+  calls = &known;
+  if (calls->first_bytes > kMostFirstBytes || calls->first_bytes_timeout_ms > kLongestPatience_ms)
+    return fail(Errc::invalid, "a policy can wait for at most 65536 bytes and 60000 ms");
   if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
   const auto owned = std::shared_ptr<void>(arg, calls->destroy != nullptr ? calls->destroy : [](void*) {});
-  auto select = [calls = *calls, owned](api::Connection& c, const std::vector<wire::Member>& members) {
+  auto select = [calls = *calls, owned](const api::PolicyHolder::Question& q) {
     std::vector<gecko_member> all;
-    all.reserve(members.size());
-    for (const auto& m : members) all.push_back(to_c(m));
-    gecko_socket socket(c.shared_from_this());
+    all.reserve(q.members.size());
+    for (const auto& m : q.members) all.push_back(to_c(m));
+    gecko_socket socket(q.connection.shared_from_this());
     return calls.select_target(owned.get(), &socket, all.data(), all.size());
   };
   auto notify = [calls = *calls, owned](const std::string& target, const Error& error) {
     if (calls.notify_failed_handoff != nullptr) calls.notify_failed_handoff(owned.get(), target.c_str(), -static_cast<int>(error.code), error.message.c_str());
   };
-  framework->session->set_policy(std::make_shared<api::PolicyHolder>(std::move(select), std::move(notify), (calls->flags & GECKO_POLICY_WHEN_ASKED) == 0));
+  api::PolicyHolder::Terms terms;
+  if ((calls->flags & GECKO_POLICY_WHEN_ASKED) != 0) terms.when = api::PolicyHolder::When::asked;
+  else if ((calls->flags & GECKO_POLICY_WHEN_FIRST_BYTES) != 0) terms.when = api::PolicyHolder::When::first_bytes;
+  terms.only_unplaced = (calls->flags & GECKO_POLICY_ONLY_UNPLACED) != 0;
+  if (calls->first_bytes != 0) terms.first_bytes = calls->first_bytes;
+  if (calls->first_bytes_timeout_ms != 0) terms.patience = std::chrono::milliseconds(calls->first_bytes_timeout_ms);
+  if (calls->enough != nullptr)
+    terms.enough = [calls = *calls, owned](std::string_view bytes) { return calls.enough(owned.get(), bytes.data(), bytes.size()) != 0; };
+  framework->session->set_policy(std::make_shared<api::PolicyHolder>(std::move(select), std::move(notify), std::move(terms)));
   return 0;
 }
 
@@ -266,7 +292,7 @@ int gecko_framework_set_builtin_policy(gecko_framework* framework, const char* n
   }
   const auto kind = api::BuiltinPolicy::parse(name);
   if (!kind) return fail(kind.error());
-  framework->session->set_policy(api::PolicyHolder::builtin(*kind, (flags & GECKO_POLICY_WHEN_ASKED) == 0));
+  framework->session->set_policy(api::PolicyHolder::builtin(*kind, (flags & GECKO_POLICY_WHEN_ASKED) != 0));
   return 0;
 }
 
@@ -278,11 +304,16 @@ int gecko_policy_open(const char* name, gecko_policy** policy) {
 }
 
 int gecko_policy_select(gecko_policy* policy, const gecko_member* members, size_t count) {
-  std::vector<wire::Member> all;
+  return gecko_policy_select_for(policy, nullptr, members, count);
+}
+
+int gecko_policy_select_for(gecko_policy* policy, gecko_socket* socket, const gecko_member* members, size_t count) {
+  const ErrnoKeeper keep;
+  std::vector<api::Candidate> all;
   all.reserve(count);
   for (size_t i = 0; i < count; ++i) all.push_back(from_c(members[i]));
   const std::lock_guard lock(policy->lock);
-  return policy->policy.select(all);
+  return policy->policy.select(all, socket == nullptr ? std::nullopt : policy->policy.key_of(connection(socket), kMostFirstBytes));
 }
 
 void gecko_policy_close(gecko_policy* policy) { delete policy; }
@@ -325,6 +356,11 @@ void gecko_server_close(gecko_server* server) {
 ssize_t gecko_socket_read(gecko_socket* socket, void* buffer, size_t size) {
   const iovec part{buffer, size};
   return gecko_socket_readv(socket, &part, 1);
+}
+ssize_t gecko_socket_peek(gecko_socket* socket, void* buffer, size_t size) {
+  const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
+  return count(connection(socket).peek(buffer, size));
 }
 ssize_t gecko_socket_write(gecko_socket* socket, const void* buffer, size_t size) {
   const iovec part{const_cast<void*>(buffer), size};

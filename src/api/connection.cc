@@ -115,6 +115,18 @@ Result<size_t> Connection::read(const iovec* parts, int count) {
   });
 }
 
+Result<size_t> Connection::peek(void* buffer, size_t size) const {
+  const std::shared_lock lock(io_);
+  if (state_ == State::yielding) return make_error(Errc::again, {});
+  if (state_ != State::live) return state_error(state_);
+  for (;;) {
+    const ssize_t n = recv(fd_, buffer, size, MSG_PEEK | MSG_DONTWAIT);
+    if (n >= 0) return static_cast<size_t>(n);
+    if (errno == EAGAIN) return make_error(Errc::again, {});
+    if (errno != EINTR) return io_error("read", errno);
+  }
+}
+
 Result<size_t> Connection::write(const iovec* parts, int count) {
   if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "writev takes 1 to " + std::to_string(IOV_MAX) + " parts");
   std::vector<iovec> left(parts, parts + count);

@@ -57,6 +57,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // --- for the application
   // Errors: again (non-blocking), moved, closed (also: reset by the client), busy (blocking call inside on_yield). 0 from read: end of stream.
   Result<size_t> read(const iovec* parts, int count);
+  // What read() would give, left where it is; never waits.
+  Result<size_t> peek(void* buffer, size_t size) const;
   Result<size_t> write(const iovec* parts, int count);   // blocking: all of it, less only if the connection moves or ends on the way
   // poll() for one socket that a move interrupts. 0: the deadline passed.
   Result<short> wait(short events, Time deadline);

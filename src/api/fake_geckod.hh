@@ -150,12 +150,14 @@ class FakeGeckod {
   }
   void tell_members() {
     const auto message = members();
+    if (placement) tell(ApiType::placement, *placement);
     tell(ApiType::members, message);
   }
 
   std::atomic<Handoffs> handoffs{Handoffs::move};
   std::atomic<bool> contact{true};
   std::atomic<bool> greet{true};
+  std::optional<wire::Placement> placement;             // sent before members; set before the application comes
   std::function<bool(FakeGeckod&, Record&)> script;     // set before the application comes
 
  private:
@@ -284,7 +286,7 @@ class FakeGeckod {
   void handle(Record& r) {
     switch (r.type) {
       case ApiType::hello:
-        if (greet) reply(r.client, ApiType::welcome, wire::Welcome{1, "fake", node_});
+        if (greet) reply(r.client, ApiType::welcome, wire::Welcome{static_cast<uint16_t>(placement ? 2 : 1), "fake", node_});
         break;
       case ApiType::join: {
         const auto m = *wire::decode<wire::Join>(r.body);
@@ -296,7 +298,9 @@ class FakeGeckod {
         else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), {80}, contact});
         break;
       }
-      case ApiType::subscribe: reply(r.client, ApiType::members, members()); break;
+      case ApiType::subscribe:
+        if (placement) reply(r.client, ApiType::placement, *placement);
+        reply(r.client, ApiType::members, members()); break;
       case ApiType::leave: reply(r.client, ApiType::done, wire::Done{wire::decode<wire::Leave>(r.body)->request}); break;
       case ApiType::set_contact: reply(r.client, ApiType::done, wire::Done{wire::decode<wire::SetContact>(r.body)->request}); break;
       case ApiType::listen: {

@@ -48,15 +48,17 @@ Result<std::shared_ptr<Session>> Session::open(Options options) {
 
 Status Session::start() {
   poll_fd_.reset(epoll_create1(EPOLL_CLOEXEC));
+  silent_epoll_.reset(epoll_create1(EPOLL_CLOEXEC));
   timer_.reset(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   int pair[2] = {-1, -1};
-  if (!poll_fd_ || !timer_ || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
+  if (!poll_fd_ || !silent_epoll_ || !timer_ || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) != 0)
     return os_error("make the descriptors of a framework");
   eof_.reset(pair[0]);
   close(pair[1]);
   epoll_event event{};
   event.events = EPOLLIN;
-  if (epoll_ctl(poll_fd_.get(), EPOLL_CTL_ADD, timer_.get(), &event) != 0) return os_error("prepare the descriptors of a framework");
+  for (const int fd : {timer_.get(), silent_epoll_.get()})
+    if (epoll_ctl(poll_fd_.get(), EPOLL_CTL_ADD, fd, &event) != 0) return os_error("prepare the descriptors of a framework");
   GECKO_TRY(Fd socket, connect_daemon(options_.socket));
   {
     std::unique_lock lock(m_);
@@ -113,7 +115,9 @@ void Session::shut_down() {
   settle_orphans();
   std::unordered_map<ConnId, Known> connections;
   std::deque<ConnectionPtr> arrivals;
+  std::unordered_map<int, Silent> silent;
   lock.lock();
+  silent.swap(silent_);
   connections.swap(connections_);
   arrivals.swap(arrivals_);
 }
@@ -198,6 +202,7 @@ Status Session::dispatch() {
 
 void Session::read_messages() {
   run_timers();
+  look_at_first_bytes();
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     if (transport_.fd() < 0) return;
     broken_.reset();
@@ -246,12 +251,23 @@ Status Session::leave() {
   return {};
 }
 
-Result<std::vector<wire::Member>> Session::members() {
+Result<std::vector<Candidate>> Session::members() {
   GECKO_CHECK(usable());
   const std::lock_guard lock(m_);
   if (!want_join_) return make_error(Errc::invalid, "call join() before members()");
   if (!members_ || link_ != Link::up) return not_connected();
-  return *members_;
+  std::vector<Candidate> all;
+  for (size_t i = 0; i < members_->size(); ++i)
+    all.push_back({(*members_)[i], placement_ && i < placement_->members.size() ? placement_->members[i].weight : 1});
+  return all;
+}
+
+Result<std::vector<Candidate>> Session::members_on(uint16_t port) {
+  GECKO_TRY(auto all, members());
+  const std::lock_guard lock(m_);
+  for (size_t i = 0; i < all.size(); ++i)
+    if (!serves(i, port)) all[i].applications = 0;
+  return all;
 }
 
 // Lengths are limits of the protocol; a longer name is nobody's.

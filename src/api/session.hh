@@ -24,6 +24,7 @@
 #include "api/policy.hh"
 #include "api/transport.hh"
 #include "api/waiter.hh"
+#include "core/deadlines.hh"
 
 namespace gecko::api {
 
@@ -42,7 +43,9 @@ class Session : public std::enable_shared_from_this<Session> {
 
   Status join();
   Status leave();
-  Result<std::vector<wire::Member>> members();
+  Result<std::vector<Candidate>> members();
+  // The same; `applications` is 0 of nodes that have none for this port.
+  Result<std::vector<Candidate>> members_on(uint16_t port);
   Status set_contact(const std::string& node);
   Result<std::vector<wire::ClientOutcome>> handoff_client(const Endpoint& client, const std::string& target);
   void set_policy(std::shared_ptr<PolicyHolder> policy);
@@ -99,6 +102,7 @@ class Session : public std::enable_shared_from_this<Session> {
     uint8_t geckod_attempts = 1;   // targets geckod may try by itself
     std::string target;
     std::vector<std::string> failed;
+    std::shared_ptr<PolicyHolder> policy;   // that chose the target and chooses further ones; null: geckod does
     wire::Bytes blob;
     int fd = -1;                   // borrowed from the connection
     bool done = false;
@@ -157,8 +161,11 @@ class Session : public std::enable_shared_from_this<Session> {
   Result<int> let_go(const ConnectionPtr& connection);
   void take_back(const ConnectionPtr& connection);
   void requeue(const ConnectionPtr& connection);         // it came back and nobody has accepted it yet
-  Result<TransferPtr> start_transfer(const ConnectionPtr& connection, const std::string& target, bool background);
-  std::string choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self);
+  // `policy`: that has chosen the target; null: nobody has, or the caller has.
+  Result<TransferPtr> start_transfer(const ConnectionPtr& connection, const std::string& target, bool background, std::shared_ptr<PolicyHolder> policy = {});
+  std::string choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self, const std::shared_ptr<PolicyHolder>& policy);
+  ConnectionPtr place(const ConnectionPtr& connection, const std::shared_ptr<PolicyHolder>& policy);   // null: it is on its way elsewhere
+  std::shared_ptr<PolicyHolder> policy_for_new_client() const;   // m_ held
   Status send_handoff(Transfer& transfer);               // m_ held
   bool retry(const TransferPtr& transfer);
   void finish(const TransferPtr& transfer, std::optional<Error> error);   // the outcome is known
@@ -169,7 +176,14 @@ class Session : public std::enable_shared_from_this<Session> {
   void announce_locked(Known& known);                    // m_ held
   void queue_arrival(ConnectionPtr connection);          // m_ held
   static void signal(Listener& listener, bool arrivals); // m_ held
-  std::vector<wire::Member> candidates_locked() const;
+  std::vector<Candidate> candidates_locked(uint16_t port) const;
+  bool serves(size_t member, uint16_t port) const;       // m_ held
+
+  // session_first_bytes.cc
+  static bool has_said_enough(const Connection& connection, PolicyHolder& policy);   // m_ not held
+  void wait_for_bytes(const ConnectionPtr& connection, std::shared_ptr<PolicyHolder> policy);   // m_ held
+  void waits_no_more(const Connection& connection);      // m_ held
+  void look_at_first_bytes();                            // reader role
 
   const Options options_;
   const unsigned generation_;
@@ -211,7 +225,17 @@ class Session : public std::enable_shared_from_this<Session> {
   std::vector<TransferPtr> orphans_;           // on their way when geckod went
   std::deque<ConnectionPtr> arrivals_;         // nobody has accepted them yet
   std::vector<Listener*> listeners_;
-  std::shared_ptr<PolicyHolder> policy_;
+  std::shared_ptr<PolicyHolder> policy_;       // the application's
+  std::optional<wire::Placement> placement_;   // geckod's last word; an older one gives none
+  std::shared_ptr<PolicyHolder> group_policy_; // of the group file, if it is for applications to carry out
+  struct Silent {                              // a client that a policy waits to hear from
+    ConnectionPtr connection;
+    std::shared_ptr<PolicyHolder> policy;
+    Time deadline = Time::max();
+  };
+  Fd silent_epoll_;                            // in poll_fd_
+  std::unordered_map<int, Silent> silent_;     // by descriptor
+  core::Deadlines<int> silences_;
 };
 
 template <wire::Message M>

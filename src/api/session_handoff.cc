@@ -119,32 +119,42 @@ void Session::connection_closed(const Connection& connection) {
 
 // --- handoffs ------------------------------------------------------------------------------------------------------------
 
-std::vector<wire::Member> Session::candidates_locked() const {
-  std::vector<wire::Member> nodes;
+// A node that does not say may serve any port.
+bool Session::serves(size_t member, uint16_t port) const {
+  if (!placement_ || member >= placement_->members.size() || !placement_->members[member].reports) return true;
+  const auto& listed = joined_.ports;
+  if (std::find(listed.begin(), listed.end(), port) == listed.end()) return true;   // made from the group's address
+  const auto& ports = placement_->members[member].ports;
+  return std::find(ports.begin(), ports.end(), port) != ports.end();
+}
+
+std::vector<Candidate> Session::candidates_locked(uint16_t port) const {
+  std::vector<Candidate> nodes;
   if (!members_) return nodes;
-  for (const wire::Member& m : *members_) {
-    if (!m.up || (m.applications == 0 && !m.self)) continue;
-    nodes.push_back(m);
+  for (size_t i = 0; i < members_->size(); ++i) {
+    const wire::Member& m = (*members_)[i];
+    if (!m.up || (!m.self && (m.applications == 0 || !serves(i, port)))) continue;
+    nodes.push_back({m, placement_ && i < placement_->members.size() ? placement_->members[i].weight : 1});
     if (const auto more = sent_since_.find(m.name); more != sent_since_.end()) nodes.back().connections += more->second;
   }
   return nodes;
 }
 
 // What the policy says; empty: stay.
-std::string Session::choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self) {
-  std::shared_ptr<PolicyHolder> policy;
-  std::vector<wire::Member> nodes;
+std::string Session::choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self, const std::shared_ptr<PolicyHolder>& policy) {
+  std::vector<Candidate> nodes;
+  bool placed = false;
   {
     const std::lock_guard lock(m_);
-    policy = policy_;
-    nodes = candidates_locked();
+    nodes = candidates_locked(connection->flow().local.port);
+    placed = placement_ && placement_->at_syn;
   }
-  std::erase_if(nodes, [&](const wire::Member& m) { return (m.self && !with_self) || std::find(failed.begin(), failed.end(), m.name) != failed.end(); });
+  std::erase_if(nodes, [&](const Candidate& m) { return (m.self && !with_self) || std::find(failed.begin(), failed.end(), m.name) != failed.end(); });
   if (!policy || nodes.empty()) return {};
   int chosen = -1;
   {
     const CallbackScope scope;
-    chosen = policy->select(*connection, nodes);
+    chosen = policy->select({*connection, nodes, placed});
   }
   if (chosen < 0) return {};
   std::string name = nodes[static_cast<size_t>(chosen)].name;
@@ -161,7 +171,8 @@ Status Session::send_handoff(Transfer& transfer) {
   return sent;
 }
 
-Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connection, const std::string& target, bool background) {
+Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connection, const std::string& target, bool background,
+                                                         std::shared_ptr<PolicyHolder> policy) {
   GECKO_CHECK(usable());
   GECKO_CHECK(is_name(target, "node"));
   const auto transfer = std::make_shared<Transfer>();
@@ -169,20 +180,20 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   transfer->target = target;
   // geckod knows where a postponed one is wanted.
   const bool postponed = target.empty() && connection->is_postponed();
-  bool by_policy = false;
   {
     const std::lock_guard lock(m_);
     if (link_ != Link::up) return not_connected();
-    by_policy = policy_ != nullptr && !postponed;
+    if (!policy && !postponed) policy = policy_;
     // geckod moves only what it knows, and once let go nothing is announced any more.
     if (const auto at = connections_.find(connection->id()); at != connections_.end()) announce_locked(at->second);
   }
-  if (target.empty() && by_policy) {
-    transfer->target = choose(connection, {}, false);
+  transfer->policy = policy;
+  if (target.empty() && policy) {
+    transfer->target = choose(connection, {}, false, policy);
     if (transfer->target.empty()) return make_error(Errc::unavailable, "the policy names no node that could take " + connection->flow().str());
   }
-  if (background && by_policy) transfer->attempts_left = kMaxAttempts - 1;
-  if (background && !by_policy && target.empty()) transfer->geckod_attempts = kMaxAttempts;
+  if (background && policy) transfer->attempts_left = kMaxAttempts - 1;
+  if (background && !policy && target.empty()) transfer->geckod_attempts = kMaxAttempts;
   GECKO_TRY(transfer->fd, let_go(connection));
   connection->set_postponed(false);
   transfer->blob = connection->blob();
@@ -204,7 +215,7 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
 bool Session::retry(const TransferPtr& transfer) {
   if (transfer->attempts_left <= 0) return false;
   --transfer->attempts_left;
-  std::string target = choose(transfer->connection, transfer->failed, false);
+  std::string target = choose(transfer->connection, transfer->failed, false, transfer->policy);
   if (target.empty()) return false;
   const std::lock_guard lock(m_);
   if (link_ != Link::up) return false;
@@ -230,33 +241,53 @@ Status Session::hand_off_in_background(const ConnectionPtr& connection, const st
 
 // --- new connections -----------------------------------------------------------------------------------------------------
 
+// Who decides about a client that has just been accepted here; null: it stays.
+std::shared_ptr<PolicyHolder> Session::policy_for_new_client() const {
+  if (link_ != Link::up) return nullptr;
+  const auto& policy = policy_ && policy_->terms.when != PolicyHolder::When::asked ? policy_ : group_policy_;
+  if (!policy || policy->terms.when == PolicyHolder::When::first_bytes) return policy;   // bytes come to whoever has accepted it
+  return contact_ && !(policy->terms.only_unplaced && placement_ && placement_->at_syn) ? policy : nullptr;
+}
+
 ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
   auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
   connection->assume_blocking(blocking);
-  bool by_policy = false;
+  std::shared_ptr<PolicyHolder> policy;
   {
     const std::lock_guard lock(m_);
     connections_[connection->id()] = {connection, 0};
     took_descriptor();
-    by_policy = policy_ && policy_->on_accept && contact_ && link_ == Link::up;
-    if (!by_policy) announce_locked(connections_[connection->id()]);
+    policy = policy_for_new_client();
+    if (!policy) announce_locked(connections_[connection->id()]);
   }
-  if (!by_policy) return connection;
-  const std::string target = choose(connection, {}, true);
+  if (!policy) return connection;
+  if (policy->terms.when == PolicyHolder::When::first_bytes && !has_said_enough(*connection, *policy)) {
+    const std::lock_guard lock(m_);
+    announce_locked(connections_[connection->id()]);   // it waits here, and a drain may take it away meanwhile
+    wait_for_bytes(connection, std::move(policy));
+    return nullptr;
+  }
+  return place(connection, policy);
+}
+
+ConnectionPtr Session::place(const ConnectionPtr& connection, const std::shared_ptr<PolicyHolder>& policy) {
+  const std::string target = choose(connection, {}, true, policy);
   bool elsewhere = false;
   {
     const std::lock_guard lock(m_);
+    const auto known = connections_.find(connection->id());
+    if (known == connections_.end()) return nullptr;
     elsewhere = !target.empty() && target != joined_.node;
-    if (!elsewhere) announce_locked(connections_[connection->id()]);
-    else connection->exposed = false;
+    if (!elsewhere) announce_locked(known->second);
+    connection->exposed = !elsewhere;
   }
   if (!elsewhere) return connection;
-  if (start_transfer(connection, target, true)) return nullptr;
+  if (start_transfer(connection, target, true, policy)) return nullptr;
   const std::lock_guard lock(m_);
   std::erase(arrivals_, connection);        // given back already
   if (connection->exposed) return nullptr;  // and accepted by another thread
   connection->exposed = true;
-  announce_locked(connections_[connection->id()]);
+  if (const auto known = connections_.find(connection->id()); known != connections_.end()) announce_locked(known->second);
   return connection;
 }
 

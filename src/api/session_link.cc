@@ -152,6 +152,7 @@ void Session::lost(Error why) {
     old = transport_.detach();
     const bool never_up = link_ == Link::greeting && incarnation_ == 1;
     link_ = Link::down;
+    placement_.reset();   // the next geckod may be an older one
     const Error gone = not_connected();
     for (auto& [number, request] : requests_) {
       request->error = gone;
@@ -175,7 +176,7 @@ void Session::lost(Error why) {
 }
 
 void Session::arm_timer() {
-  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_});
+  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_, silences_.next()});
   itimerspec when{};
   if (next != Time::max()) {
     const auto since_boot = std::max<Duration>(next.time_since_epoch(), Duration(1));

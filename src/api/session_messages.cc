@@ -124,6 +124,21 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
       if (first) waiters_.wake_all(this);
       return {};
     }
+    case ApiType::placement: {
+      GECKO_TRY(auto m, wire::decode<wire::Placement>(frame.body));
+      const std::lock_guard lock(m_);
+      const bool same = placement_ && placement_->policy == m.policy && placement_->first_bytes == m.first_bytes && placement_->first_bytes_timeout_ms == m.first_bytes_timeout_ms;
+      placement_ = std::move(m);
+      if (same) return {};
+      group_policy_.reset();
+      if (core::policy_named(placement_->policy) == core::PolicyKind::hash_bytes) {
+        PolicyHolder::Terms limits;
+        limits.first_bytes = placement_->first_bytes;
+        limits.patience = std::chrono::milliseconds(placement_->first_bytes_timeout_ms);
+        group_policy_ = PolicyHolder::builtin(core::PolicyKind::hash_bytes, false, std::move(limits));
+      }
+      return {};
+    }
     case ApiType::arrive: {
       GECKO_TRY(auto m, wire::decode<wire::Arrive>(frame.body));
       GECKO_TRY(Fd fd, take_fd());
@@ -190,7 +205,10 @@ void Session::on_yield(const wire::Yield& message) {
     const auto at = connections_.find(message.id);
     if (at != connections_.end()) connection = at->second.connection;
     // Not accepted by the application yet: nobody may accept it while it is on its way.
-    if (connection && !connection->exposed) std::erase(arrivals_, connection);
+    if (connection && !connection->exposed) {
+      std::erase(arrivals_, connection);
+      waits_no_more(*connection);
+    }
   }
   if (!connection) return refuse(make_error(Errc::not_found, "the application has no such connection"));
   auto descriptor = let_go(connection);
@@ -226,7 +244,7 @@ void Session::on_outcome(const wire::AppOutcome& message) {
     const auto at = transfers_.find(message.id);
     if (at == transfers_.end() || (at->second->request != 0 && at->second->request != message.request)) return;
     transfer = at->second;
-    policy = policy_;
+    policy = transfer->policy ? transfer->policy : policy_;
   }
   if (message.code == 0) return message.final ? finish(transfer, std::nullopt) : void();
   if (message.epoch != 0) transfer->connection->set_epoch(message.epoch);

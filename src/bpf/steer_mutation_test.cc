@@ -102,7 +102,7 @@ class SteerMutation : public Bench {
     set_group([&](GroupSteering& g) {
       g.is_contact = pick(3) != 0, g.contact = g.is_contact ? 0 : 1, g.return_home = pick(3) == 0;
       g.mss_max = pick(2) == 0 ? 0 : 1200, g.encap_mtu = pick(4) == 0 ? 0 : 1460;
-      if (pick(2) == 0) g.syn_slots = {0, 1, 2, 3}, g.syn_round_robin = pick(2) == 0;
+      if (pick(2) == 0) g.syn_slots = {0, 1, 2, 3}, g.syn_mode = static_cast<uint16_t>(pick(4));
     });
   }
 

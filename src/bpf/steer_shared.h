@@ -10,7 +10,9 @@
 #define GECKO_MAX_NODES 256
 #define GECKO_MAX_FLOWS 262144   /* entries on one node: own connections + hints of a contact */
 #define GECKO_MAX_NEW_FLOWS 65536 /* SYNs on their way to other nodes (LRU: displaced by newer ones, their flows are asked for) */
-#define GECKO_SYN_SLOTS 256      /* weighted choice table of a group */
+#define GECKO_SYN_SLOTS 4096     /* choice table of a group; a power of two */
+#define GECKO_NODE_WORDS (GECKO_MAX_NODES / 64) /* a set of nodes, one bit each */
+#define GECKO_MAX_NEARS 16384    /* client networks whose nearest nodes are known, of all groups */
 #define GECKO_MAX_PORTS 4096     /* (address, port) pairs of all groups of a node */
 #define GECKO_MAX_FRAGMENTS 4096 /* fragmented packets remembered at once (LRU: a lost one costs one retransmission) */
 
@@ -63,19 +65,34 @@ struct gecko_group {
 	__u16 contact;           /* node index of the contact */
 	__u16 self;              /* node index of this node */
 	__u16 flags;
-	__u32 pad;
+	__u16 fallback;          /* a node that serves this port, where the slot table is full of others */
+	__u16 pad;
 	__u16 mss_max;           /* clamp in SYN and SYN-ACK, bytes; 0: none */
 	__u16 encap_mtu;         /* largest inner packet that fits the node network after encapsulation; 0: not checked */
+	__u64 serves[GECKO_NODE_WORDS]; /* nodes that have an application for this port */
 };
 
 /* Who gets the next new connection of a group (row `gecko_group.index` of an array). A weight is a number of slots. */
 #define GECKO_SLOTS_RANDOM 0
 #define GECKO_SLOTS_ROUND_ROBIN 1
+#define GECKO_SLOTS_CLIENT 2     /* by a hash of the client's address */
+#define GECKO_SLOTS_NEAREST 3    /* at random among the nodes near the client, if they are known */
 struct gecko_slots {
 	__u32 next;              /* round robin: written by the program */
 	__u16 count;             /* how many of node[] are in use */
 	__u16 mode;              /* GECKO_SLOTS_* */
 	__u16 node[GECKO_SYN_SLOTS];
+};
+
+/* The nodes near the clients of a network: IPv4 /24, IPv6 /48, the rest of the address zero. */
+struct gecko_near_key {
+	__u8 prefix[16];
+	__u32 group;             /* row of the slot tables */
+};
+struct gecko_near {
+	__u64 nodes[GECKO_NODE_WORDS];
+	__u16 best;
+	__u16 pad[3];
 };
 
 /* An address of a group, for packets to ports that are not service ports: connections made *from* the group address use

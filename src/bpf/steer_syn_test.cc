@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "base/client_hash.hh"
 #include "base/fd.hh"
 #include "bpf/test_bench.hh"
 
@@ -12,9 +13,21 @@ namespace {
 
 class SteerSyn : public Bench {
  protected:
-  void spread(std::vector<uint16_t> slots, bool round_robin = false) {
-    set_group([&](GroupSteering& g) { g.syn_slots = slots, g.syn_round_robin = round_robin; });
+  void spread(std::vector<uint16_t> slots, uint16_t mode = GECKO_SLOTS_RANDOM, std::map<uint16_t, std::vector<uint16_t>> serving = {}) {
+    set_group([&](GroupSteering& g) { g.syn_slots = slots, g.syn_mode = mode, g.serving = serving; });
   }
+  // Where the SYNs of so many new connections go, from one client; 0: they stay here.
+  std::map<uint16_t, int> syns(const Address& client, int many) {
+    std::map<uint16_t, int> got;
+    for (int i = 0; i < many; ++i) {
+      Flow flow = family().flow(next_port_++);
+      flow.peer.address = client;
+      ingress(tcp(flow, {kSyn}));
+      ++got[recent(flow).value_or(gecko_new_flow{}).node];
+    }
+    return got;
+  }
+  uint16_t next_port_ = 1;
 };
 INSTANTIATE_TEST_SUITE_P(Families, SteerSyn, testing::Bool(), [](const auto& i) { return i.param ? "IPv4" : "IPv6"; });
 
@@ -83,7 +96,7 @@ TEST_P(SteerSyn, OwnSlotAndUnknownNodeStayHere) {
 }
 
 TEST_P(SteerSyn, RoundRobinTakesTurns) {
-  spread({1, 2}, true);
+  spread({1, 2}, GECKO_SLOTS_ROUND_ROBIN);
   std::map<uint16_t, int> got;
   for (uint16_t port = 1; port <= 100; ++port) {
     ingress(tcp(family().flow(port), {kSyn}));
@@ -103,6 +116,66 @@ TEST_P(SteerSyn, RandomFollowsTheWeights) {
   // 750 expected, sigma 13.7: a false alarm once in 10^12 runs.
   EXPECT_NEAR(got[1], 750, 100);
   EXPECT_EQ(got[1] + got[2], 1000);
+}
+
+TEST_P(SteerSyn, TurnsGoOnWhenTheTableIsWrittenAgain) {
+  spread({1, 1, 2}, GECKO_SLOTS_ROUND_ROBIN);
+  std::map<uint16_t, int> got;
+  for (int i = 0; i < 300; ++i) {
+    for (const auto& [node, n] : syns(family().client, 1)) got[node] += n;
+    if (i % 2 == 0) spread({1, 1, 2}, GECKO_SLOTS_ROUND_ROBIN);
+  }
+  EXPECT_EQ(got, (std::map<uint16_t, int>{{1, 200}, {2, 100}}));
+}
+
+TEST_P(SteerSyn, AClientsAddressHasItsNodeAsUserSpaceComputesIt) {
+  std::vector<uint16_t> slots(GECKO_SYN_SLOTS);
+  for (size_t i = 0; i < slots.size(); ++i) slots[i] = static_cast<uint16_t>(1 + mix64(i) % 2);
+  spread(slots, GECKO_SLOTS_CLIENT);
+  for (uint8_t i = 1; i <= 60; ++i) {
+    Address client = family().client;
+    client.bytes[15] = i;
+    const auto node = slots[client_hash(client) % GECKO_SYN_SLOTS];
+    EXPECT_EQ(syns(client, 3), (std::map<uint16_t, int>{{node, 3}})) << client.str();
+  }
+}
+
+TEST_P(SteerSyn, OnlyNodesThatServeThePort) {
+  for (const uint16_t mode : std::initializer_list<uint16_t>{GECKO_SLOTS_RANDOM, GECKO_SLOTS_ROUND_ROBIN, GECKO_SLOTS_CLIENT, GECKO_SLOTS_NEAREST}) {
+    spread({0, 1, 2}, mode, {{80, {2}}, {443, {1}}});
+    EXPECT_EQ(syns(family().client, 20), (std::map<uint16_t, int>{{2, 20}})) << mode;
+    EXPECT_EQ(ingress(tcp(family().flow(next_port_, 443), {kSyn})).count(GECKO_C_SYN_STEERED), 1u);
+    EXPECT_EQ(recent(family().flow(next_port_++, 443)).value_or(gecko_new_flow{}).node, 1);
+    spread({0, 1, 2}, mode, {{80, {}}});   // nobody does: the kernel says so
+    EXPECT_EQ(syns(family().client, 5), (std::map<uint16_t, int>{{0, 5}})) << mode;
+  }
+  spread({1, 0, 2, 0}, GECKO_SLOTS_ROUND_ROBIN, {{80, {1, 2}}});   // whoever is passed over does not double its neighbour's share
+  EXPECT_EQ(syns(family().client, 100), (std::map<uint16_t, int>{{1, 50}, {2, 50}}));
+  // One among many that do not.
+  std::vector<uint16_t> slots(GECKO_SYN_SLOTS, 1);
+  slots[1234] = 2;
+  spread(slots, GECKO_SLOTS_RANDOM, {{80, {2}}});
+  EXPECT_EQ(syns(family().client, 50), (std::map<uint16_t, int>{{2, 50}}));
+}
+
+TEST_P(SteerSyn, NearNodesFirstAndOneInSixteenByLoad) {
+  spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1, 2}}});
+  Address network = family().client, elsewhere = family().client;
+  network.bytes[15] = 0;
+  elsewhere.bytes[family().client.is_v4() ? 14 : 5] ^= 1;
+  ASSERT_TRUE(steering().set_near(group_.index, network, {2}));
+  auto got = syns(family().client, 640);   // 1 in 32 goes to node 1: 20 expected, sigma 4.4
+  EXPECT_NEAR(got[1], 20, 19);
+  EXPECT_EQ(got[1] + got[2], 640);
+  got = syns(elsewhere, 200);
+  EXPECT_NEAR(got[1], 100, 45) << "nothing is known there";
+  // Near, but out of service.
+  spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1}}});
+  EXPECT_EQ(syns(family().client, 20), (std::map<uint16_t, int>{{1, 20}}));
+  ASSERT_TRUE(steering().set_near(group_.index, network, {}));
+  ASSERT_TRUE(steering().set_near(group_.index, network, {})) << "forgotten twice";
+  spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1, 2}}});
+  EXPECT_NEAR(syns(family().client, 200)[1], 100, 45);
 }
 
 TEST_P(SteerSyn, AnEndedConnectionDoesNotCatchTheNext) {

@@ -60,6 +60,21 @@ uint16_t flags_of(const GroupSteering& g) {
                                (g.syn_slots.empty() ? 0 : GECKO_GROUP_F_SYN_POLICY));
 }
 
+// Only nodes of the slot table can be a fallback; where none of them serves the port, the packet stays here and the kernel answers.
+void set_serving(const GroupSteering& g, uint16_t port, gecko_group& group) {
+  const auto known = g.serving.find(port);
+  group.fallback = g.self;
+  if (known == g.serving.end()) {
+    std::ranges::fill(group.serves, UINT64_MAX);
+    return;
+  }
+  std::ranges::fill(group.serves, 0);
+  for (const uint16_t node : known->second)
+    if (node < GECKO_MAX_NODES) group.serves[node / 64] |= uint64_t{1} << (node % 64);
+  const auto able = std::ranges::find_if(known->second, [&](uint16_t node) { return std::ranges::find(g.syn_slots, node) != g.syn_slots.end(); });
+  if (able != known->second.end()) group.fallback = *able;
+}
+
 Status validate(const GroupSteering& g) {
   const std::string name = "steering of group " + g.address.str() + ": ";
   if (g.address.is_unspecified()) return make_error(Errc::invalid, name + "it has no address");
@@ -87,7 +102,7 @@ std::array<uint8_t, 94> probe_packet() {
 
 struct Steering::Impl {
   ObjectPtr object;
-  int flows = -1, groups = -1, addresses = -1, slots = -1, nodes = -1, underlays = -1, config = -1, counters = -1;
+  int flows = -1, groups = -1, addresses = -1, slots = -1, nears = -1, nodes = -1, underlays = -1, config = -1, counters = -1;
   int ingress = -1, egress = -1, hold = -1, probe = -1, set = -1;
   gecko_config settings{};
   std::vector<GroupSteering> known;
@@ -119,7 +134,7 @@ Status Steering::Impl::find_parts() {
     const bpf_program* found = bpf_object__find_program_by_name(object.get(), name);
     return found != nullptr && (fd = bpf_program__fd(found)) >= 0;
   };
-  GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) &&
+  GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) && map("gecko_nears", nears) &&
                map("gecko_nodes", nodes) && map("gecko_underlays", underlays) && map("gecko_config", config) && map("gecko_counts", counters));
   GECKO_ASSERT(program("gecko_ingress", ingress) && program("gecko_egress", egress) && program("gecko_hold", hold) && program("gecko_probe", probe) &&
                program("gecko_set", set));
@@ -289,11 +304,12 @@ Status Steering::set_group(const GroupSteering& g) {
   Impl& impl = *impl_;
   const std::string name = "write steering of group " + g.address.str();
 
-  gecko_slots slots{};
-  slots.count = static_cast<uint16_t>(g.syn_slots.size());
-  slots.mode = g.syn_round_robin ? GECKO_SLOTS_ROUND_ROBIN : GECKO_SLOTS_RANDOM;
-  std::ranges::copy(g.syn_slots, slots.node);
   const uint32_t row = g.index;
+  gecko_slots slots{};
+  (void)bpf_map_lookup_elem(impl.slots, &row, &slots);   // whose turn it is stays: tables are written often
+  slots.count = static_cast<uint16_t>(g.syn_slots.size());
+  slots.mode = g.syn_mode;
+  std::ranges::copy(g.syn_slots, slots.node);
   if (bpf_map_update_elem(impl.slots, &row, &slots, BPF_ANY) != 0) return os_error(name);
   GECKO_CHECK(impl.write_address(g));
 
@@ -306,6 +322,7 @@ Status Steering::set_group(const GroupSteering& g) {
   group.encap_mtu = g.encap_mtu;
   for (const uint16_t port : g.ports) {
     const gecko_group_key key = group_key(g.address, port);
+    set_serving(g, port, group);
     if (bpf_map_update_elem(impl.groups, &key, &group, BPF_ANY) != 0) return os_error(name + " port " + std::to_string(port));
   }
   // What the group had before under this index and has no more.
@@ -325,6 +342,24 @@ Status Steering::set_group(const GroupSteering& g) {
   }
   GECKO_CHECK(impl.refresh_underlay(before.self));
   return impl.refresh_underlay(g.self);
+}
+
+Status Steering::set_near(uint16_t group_index, const Address& prefix, const std::vector<uint16_t>& nodes) {
+  gecko_near_key key{};
+  std::memcpy(key.prefix, prefix.bytes.data(), sizeof key.prefix);
+  key.group = group_index;
+  if (nodes.empty()) {
+    if (bpf_map_delete_elem(impl_->nears, &key) != 0 && errno != ENOENT) return os_error("forget who is near " + prefix.str());
+    return {};
+  }
+  gecko_near near{};
+  for (const uint16_t node : nodes) {
+    if (node >= GECKO_MAX_NODES) return make_error(Errc::limit, "a node index is not below " + std::to_string(GECKO_MAX_NODES));
+    near.nodes[node / 64] |= uint64_t{1} << (node % 64);
+  }
+  near.best = nodes.front();
+  if (bpf_map_update_elem(impl_->nears, &key, &near, BPF_ANY) != 0) return os_error("note who is near " + prefix.str());
+  return {};
 }
 
 Status Steering::remove_group(const GroupSteering& g) {

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -52,7 +53,8 @@ struct GroupSteering {
   uint16_t outbound_first = 0, outbound_each = 0;      // host order
   std::vector<uint16_t> outbound_nodes;                // node index by slice
   std::vector<uint16_t> syn_slots;                     // node indices, at most GECKO_SYN_SLOTS; empty: the contact keeps what it gets
-  bool syn_round_robin = false;                        // slots in turn instead of at random
+  uint16_t syn_mode = GECKO_SLOTS_RANDOM;              // how a slot is picked
+  std::map<uint16_t, std::vector<uint16_t>> serving;   // by port: the nodes that have an application for it; a port that is not here: all
 };
 
 using Counters = std::array<uint64_t, GECKO_C_COUNT>;
@@ -75,6 +77,8 @@ class Steering {
 
   Status set_group(const GroupSteering& group);      // create or replace; takes effect packet-atomically per port
   Status remove_group(const GroupSteering& group);
+  // Which nodes are near the clients of a network (GECKO_SLOTS_NEAREST): the first is the nearest; none: not known any more.
+  Status set_near(uint16_t group_index, const Address& prefix, const std::vector<uint16_t>& nodes);
   Status set_node(uint16_t index, const Address& underlay);
   // Nodes without a router between are sent to without a route lookup per packet. attach and set_node find out which those are;
   // call this when the machine's addresses or routes have changed since.

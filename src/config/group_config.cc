@@ -22,6 +22,9 @@ constexpr int64_t kMostConnections = 262144;
 constexpr uint64_t kLeastHeldBytes = 1u << 20;
 constexpr uint64_t kMostHeldBytes = 64ull << 30;
 
+// What a policy may wait for before it places a client: the head of a request, well below what the kernel buffers unread.
+constexpr int64_t kMostFirstBytes = 65536;
+
 class GroupReader {
  public:
   GroupReader(const toml::table& root, const std::string& file) : root_(root), errors_(file) { group_.file = file; }
@@ -82,6 +85,7 @@ class GroupReader {
     const auto name = section.text("name", Section::required);
     const auto address = section.address("address", Section::required);
     const auto port = section.integer("port", 1, 65535);
+    const auto weight = section.integer("weight", 1, kMaxWeight);
     section.finish();
     Node node;
     if (name) {
@@ -102,6 +106,8 @@ class GroupReader {
           errors_.add(address->where, "node address " + node.address.str() + " belongs to node " + shown(other.name) + " already");
     }
     if (port) node.link_port = static_cast<uint16_t>(port->value);
+    if (weight) node.weight = static_cast<uint32_t>(weight->value);
+    if (weight && !weighed_) weighed_ = weight->where;
     // Kept even when something is wrong with it: contacts that name it are not a second error.
     if (name) group_.nodes.push_back(node);
   }
@@ -127,8 +133,13 @@ class GroupReader {
     if (ports) read_ports(*ports);
     if (const auto contact = section.texts("contact", false)) read_contact(*contact);
     else for (const auto& node : group_.nodes) group_.contact.push_back(node.name);
-    const std::vector<std::string> policies = {"none", "random", "round-robin", "least-connections"};
+    const std::vector<std::string> policies(std::begin(kPolicies), std::end(kPolicies));
     if (const auto policy = section.word("policy", policies)) group_.policy = policies[*policy];
+    if (weighed_ && group_.policy != "weighted" && group_.policy != "hash-client" && group_.policy != "hash-bytes")
+      errors_.add(*weighed_, "'weight' has no effect with policy \"" + group_.policy + "\"; set policy = \"weighted\" (or hash-client, hash-bytes), or leave the weights out");
+    if (const auto bytes = section.integer("first_bytes", 1, kMostFirstBytes)) group_.first_bytes = static_cast<uint32_t>(bytes->value);
+    if (const auto patience = section.duration_ms("first_bytes_timeout", 1, 60'000)) group_.first_bytes_timeout_ms = patience->value;
+    if (const auto when = section.word("rebalance", {"off", "on-join"})) group_.rebalance = static_cast<Rebalance>(*when);
     if (const auto recovery = section.word("recovery", {"none", "fast", "replicated"})) group_.recovery = static_cast<Recovery>(*recovery);
     if (const auto after = section.word("after_close", {"clear", "sticky"})) group_.after_close = static_cast<AfterClose>(*after);
     if (const auto path = section.word("return", {"direct", "home"})) group_.return_path = static_cast<ReturnPath>(*path);
@@ -254,6 +265,7 @@ class GroupReader {
   Diagnostics errors_;
   GroupConfig group_;
   Position outbound_where_{1, 1};
+  std::optional<Position> weighed_;   // the first weight
 };
 
 std::string hex(const unsigned char* data, size_t size) {
@@ -326,7 +338,15 @@ std::string digest(const GroupConfig& group) {
   text += "\nreturn " + std::to_string(static_cast<int>(group.return_path));
   text += "\nhome_agent " + (group.home_agent ? group.home_agent->str() : std::string("-"));
   text += "\noutbound " + std::to_string(group.outbound_first) + "-" + std::to_string(group.outbound_last);
-  for (const auto& node : group.nodes) text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);
+  // What is at its default is left out: a node of an older version digests the same file to the same.
+  const GroupConfig usual;
+  if (group.first_bytes != usual.first_bytes) text += "\nfirst_bytes " + std::to_string(group.first_bytes);
+  if (group.first_bytes_timeout_ms != usual.first_bytes_timeout_ms) text += "\nfirst_bytes_timeout " + std::to_string(group.first_bytes_timeout_ms);
+  if (group.rebalance != usual.rebalance) text += "\nrebalance " + std::to_string(static_cast<int>(group.rebalance));
+  for (const auto& node : group.nodes) {
+    text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);
+    if (node.weight != 1) text += " " + std::to_string(node.weight);
+  }
   unsigned char sum[EVP_MAX_MD_SIZE];
   unsigned size = 0;
   GECKO_ASSERT(EVP_Digest(text.data(), text.size(), sum, &size, EVP_sha256(), nullptr) == 1);

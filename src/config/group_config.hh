@@ -15,17 +15,23 @@ namespace gecko::config {
 
 inline constexpr size_t kMaxNodes = 64;        // per group: the slot and slice tables of the steering program
 inline constexpr size_t kMaxPorts = 64;
+inline constexpr uint32_t kMaxWeight = 100;
 inline constexpr size_t kMaxConfigErrors = 50;
 inline constexpr size_t kMaxConfigBytes = 1u << 20;
 
+// The values of 'policy' (core/policy.hh knows what they mean).
+inline constexpr const char* kPolicies[] = {"none", "random", "round-robin", "least-connections", "weighted", "hash-client", "hash-bytes", "locality"};
+
 enum class ReturnPath { direct, home };
 enum class AfterClose { clear, sticky };
+enum class Rebalance { off, on_join };
 enum class Recovery { none, fast, replicated };
 
 struct Node {
   std::string name;                // [a-z0-9][a-z0-9-]{0,62}
   Address address;                 // IPv6: node links and encapsulation
   uint16_t link_port = 7470;       // TLS links of geckod
+  uint32_t weight = 1;             // its part of new connections, 1..kMaxWeight: weighted, hash-client, hash-bytes
   bool operator==(const Node&) const = default;
 };
 
@@ -35,7 +41,10 @@ struct GroupConfig {
   Address address;                 // the group address
   std::vector<uint16_t> ports;     // 1..kMaxPorts
   std::vector<std::string> contact;  // node names in order; never empty after loading (default: all nodes in order)
-  std::string policy = "none";     // none | random | round-robin | least-connections: how geckod spreads NEW connections at SYN time
+  std::string policy = "none";     // a name of core/policy.hh: how geckod spreads NEW connections at SYN time
+  uint32_t first_bytes = 4096;               // policies that look at them: at most so many,
+  uint32_t first_bytes_timeout_ms = 1000;    // and so long
+  Rebalance rebalance = Rebalance::off;
   Recovery recovery = Recovery::none;
   AfterClose after_close = AfterClose::clear;
   ReturnPath return_path = ReturnPath::direct;

@@ -20,6 +20,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (const auto port : group->ports) GECKO_ASSERT(port != 0 && (port < group->outbound_first || port > group->outbound_last));
   for (const auto& node : group->nodes) {
     GECKO_ASSERT(valid_name(node.name) && !node.address.is_v4() && node.address != group->address && node.link_port != 0);
+    GECKO_ASSERT(node.weight >= 1 && node.weight <= kMaxWeight);
     GECKO_ASSERT(&*group->find(node.name) == &node);
   }
   GECKO_ASSERT(group->outbound_first <= group->outbound_last);

@@ -46,7 +46,10 @@ TEST(GroupConfig, EveryKey) {
   EXPECT_EQ(group->address.str(), "2001:db8:f::80");
   EXPECT_EQ(group->ports, (std::vector<uint16_t>{80, 443}));
   EXPECT_EQ(group->contact, (std::vector<std::string>{"n1", "n3"}));
-  EXPECT_EQ(group->policy, "least-connections");
+  EXPECT_EQ(group->policy, "hash-bytes");
+  EXPECT_EQ(group->first_bytes, 2048u);
+  EXPECT_EQ(group->first_bytes_timeout_ms, 300u);
+  EXPECT_EQ(group->rebalance, Rebalance::on_join);
   EXPECT_EQ(group->recovery, Recovery::fast);
   EXPECT_EQ(group->after_close, AfterClose::sticky);
   EXPECT_EQ(group->return_path, ReturnPath::home);
@@ -65,6 +68,8 @@ TEST(GroupConfig, EveryKey) {
   ASSERT_EQ(group->nodes.size(), 3u);
   EXPECT_EQ(group->nodes[0].link_port, 7471);
   EXPECT_EQ(group->nodes[1].link_port, 7470);
+  EXPECT_EQ(group->nodes[0].weight, 3u);
+  EXPECT_EQ(group->nodes[1].weight, 1u);
   EXPECT_EQ(group->index_of("n3"), 2);
   EXPECT_EQ(group->index_of("n9"), -1);
   EXPECT_EQ(group->find("n2")->address.str(), "2001:db8:a::2");
@@ -146,7 +151,7 @@ TEST(GroupConfig, DigestCoversWhatMustAgree) {
   const std::string base = digest_of(full);
   EXPECT_EQ(base.size(), 64u);
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
-           {"\"web\"", "\"wob\""}, {"f::80", "f::81"}, {"443", "444"}, {"[\"n1\", \"n3\"]", "[\"n3\", \"n1\"]"}, {"least-connections", "random"},
+           {"\"web\"", "\"wob\""}, {"f::80", "f::81"}, {"443", "444"}, {"[\"n1\", \"n3\"]", "[\"n3\", \"n1\"]"}, {"hash-bytes", "weighted"}, {"= 2048", "= 2049"}, {"300ms", "301ms"}, {"on-join", "off"}, {"weight = 3", "weight = 4"},
            {"\"fast\"", "\"replicated\""}, {"sticky", "clear"}, {"\"home\"", "\"direct\""}, {"f::1\"", "f::2\""}, {"39999", "39998"}, {"7471", "7472"},
            {"a::2", "a::4"}, {"name = \"n2\"", "name = \"n4\""}})
     EXPECT_NE(with(from, to), base) << from;

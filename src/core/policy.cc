@@ -3,17 +3,15 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/client_hash.hh"
+#include "core/placement_hash.hh"
+
 namespace gecko::core {
 
 namespace {
 
-// SplitMix64 (Steele, Lea, Flood 2014): one addition and a finaliser, any seed is good.
-uint64_t mix(uint64_t x) {
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
-  return x ^ (x >> 31);
-}
-uint64_t next_random(uint64_t& state) { return mix(state += 0x9e3779b97f4a7c15u); }
+// SplitMix64: one addition and a finaliser, any seed is good.
+uint64_t next_random(uint64_t& state) { return mix64(state += 0x9e3779b97f4a7c15u); }
 
 std::vector<Load> eligible(std::span<const Load> members, std::span<const NodeIndex> except) {
   std::vector<Load> out;
@@ -59,7 +57,7 @@ std::vector<size_t> shares(const std::vector<double>& weight, size_t slots) {
 // The order in which a node would like to have the slots: its own, and the same whoever else is there.
 std::vector<uint16_t> preference(NodeIndex node, size_t slots) {
   std::vector<std::pair<uint64_t, uint16_t>> keyed;
-  for (size_t s = 0; s < slots; ++s) keyed.emplace_back(mix(uint64_t{node} << 32 | (s + 1)), static_cast<uint16_t>(s));
+  for (size_t s = 0; s < slots; ++s) keyed.emplace_back(mix64(uint64_t{node} << 32 | (s + 1)), static_cast<uint16_t>(s));
   std::sort(keyed.begin(), keyed.end());
   std::vector<uint16_t> out;
   out.reserve(slots);
@@ -67,18 +65,93 @@ std::vector<uint16_t> preference(NodeIndex node, size_t slots) {
   return out;
 }
 
+uint64_t identity(const Load& node) { return node.name_hash != 0 ? node.name_hash : mix64(uint64_t{node.node} + 1); }
+
+size_t most_desiring(const std::vector<Load>& nodes, uint64_t key) {
+  size_t best = 0;
+  double most = -1;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const double d = desire(identity(nodes[i]), nodes[i].weight, key);
+    if (d <= most) continue;
+    best = i;
+    most = d;
+  }
+  return best;
+}
+
+size_t least_loaded(const std::vector<Load>& nodes, PolicyState& state) {
+  // Among equals a random one: the nodes of a group decide at the same time from the same numbers.
+  size_t chosen = 0, ties = 0;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (nodes[i].connections < nodes[chosen].connections) ties = 0;
+    if (nodes[i].connections <= nodes[chosen].connections && next_random(state.random) % ++ties == 0) chosen = i;
+  }
+  return chosen;
+}
+
+// Everybody is owed its weight, who is owed most gets one and owes the total: over any total many choices each has its exact share, and no
+// node gets its share in a row.
+size_t next_by_weight(const std::vector<Load>& nodes, std::map<NodeIndex, int64_t>& credit) {
+  std::erase_if(credit, [&](const auto& c) { return std::none_of(nodes.begin(), nodes.end(), [&](const Load& n) { return n.node == c.first; }); });
+  int64_t total = 0;
+  size_t chosen = 0;
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const int64_t weight = std::max(nodes[i].weight, 1u);
+    total += weight;
+    credit[nodes[i].node] += weight;
+    if (credit[nodes[i].node] > credit[nodes[chosen].node]) chosen = i;
+  }
+  credit[nodes[chosen].node] -= total;
+  return chosen;
+}
+
+// One round of turns: as short as the weights' ratios allow, rounded where that would be too long.
+std::vector<NodeIndex> turns(std::vector<Load> nodes, bool equal) {
+  uint64_t divisor = 0, total = 0;
+  for (Load& n : nodes) {
+    n.weight = equal ? 1 : std::max(n.weight, 1u);
+    divisor = std::gcd(divisor, uint64_t{n.weight});
+    total += n.weight;
+  }
+  if (total / divisor > kMostSlots) {
+    std::vector<double> weight;
+    for (const Load& n : nodes) weight.push_back(double(n.weight));
+    const auto share = shares(weight, kMostSlots);
+    for (size_t i = 0; i < nodes.size(); ++i) nodes[i].weight = static_cast<uint32_t>(share[i]);
+    divisor = 1;
+    total = kMostSlots;
+  }
+  std::vector<NodeIndex> out;
+  std::map<NodeIndex, int64_t> credit;
+  for (uint64_t i = 0; i < total / divisor; ++i) out.push_back(nodes[next_by_weight(nodes, credit)].node);
+  return out;
+}
+
+constexpr std::pair<std::string_view, PolicyKind> kNames[] = {
+    {"none", PolicyKind::none},
+    {"random", PolicyKind::random},
+    {"round-robin", PolicyKind::round_robin},
+    {"least-connections", PolicyKind::least_connections},
+    {"weighted", PolicyKind::weighted},
+    {"hash-client", PolicyKind::hash_client},
+    {"hash-bytes", PolicyKind::hash_bytes},
+    {"locality", PolicyKind::locality},
+};
+
+// Slots of a table that is picked from at random: enough for shares of half a percent.
+constexpr size_t kRandomSlots = 256;
+
 }  // namespace
 
 std::optional<PolicyKind> policy_named(std::string_view name) {
-  if (name == "none") return PolicyKind::none;
-  if (name == "random") return PolicyKind::random;
-  if (name == "round-robin") return PolicyKind::round_robin;
-  if (name == "least-connections") return PolicyKind::least_connections;
+  for (const auto& [known, kind] : kNames)
+    if (known == name) return kind;
   return std::nullopt;
 }
 
-std::optional<NodeIndex> choose(PolicyKind kind, std::span<const Load> members, PolicyState& state, std::span<const NodeIndex> except) {
-  const std::vector<Load> nodes = eligible(members, except);
+std::optional<NodeIndex> choose(PolicyKind kind, std::span<const Load> members, PolicyState& state, std::span<const NodeIndex> except,
+                                std::optional<uint64_t> key) {
+  std::vector<Load> nodes = eligible(members, except);
   if (nodes.empty()) return std::nullopt;
   size_t chosen = 0;
   switch (kind) {
@@ -89,19 +162,46 @@ std::optional<NodeIndex> choose(PolicyKind kind, std::span<const Load> members, 
       while (state.last && chosen < nodes.size() && nodes[chosen].node <= *state.last) ++chosen;
       chosen %= nodes.size();
       break;
-    case PolicyKind::none:
-    case PolicyKind::least_connections: {
-      // Among equals a random one: the nodes of a group decide at the same time from the same numbers.
-      size_t ties = 0;
-      for (size_t i = 0; i < nodes.size(); ++i) {
-        if (nodes[i].connections < nodes[chosen].connections) ties = 0;
-        if (nodes[i].connections <= nodes[chosen].connections && next_random(state.random) % ++ties == 0) chosen = i;
-      }
+    case PolicyKind::weighted:
+      chosen = next_by_weight(nodes, state.credit);
       break;
-    }
+    case PolicyKind::hash_client:
+      chosen = key ? most_desiring(nodes, *key % kMostSlots) : least_loaded(nodes, state);
+      break;
+    case PolicyKind::hash_bytes:
+      chosen = key ? most_desiring(nodes, *key) : least_loaded(nodes, state);
+      break;
+    case PolicyKind::locality:
+      if (std::any_of(nodes.begin(), nodes.end(), [](const Load& n) { return n.near; })) std::erase_if(nodes, [](const Load& n) { return !n.near; });
+      chosen = least_loaded(nodes, state);
+      break;
+    case PolicyKind::none:
+    case PolicyKind::least_connections:
+      chosen = least_loaded(nodes, state);
+      break;
   }
   state.last = nodes[chosen].node;
   return nodes[chosen].node;
+}
+
+SynTable syn_table(PolicyKind kind, std::span<const Load> members) {
+  const std::vector<Load> nodes = eligible(members, {});
+  if (nodes.empty()) return {};
+  switch (kind) {
+    case PolicyKind::none: return {};
+    case PolicyKind::random: return {SynTable::Pick::random, syn_slots(kind, members, kRandomSlots)};
+    case PolicyKind::least_connections:
+    case PolicyKind::locality: return {SynTable::Pick::random, syn_slots(PolicyKind::least_connections, members, kRandomSlots)};
+    case PolicyKind::round_robin: return {SynTable::Pick::turns, turns(nodes, true)};
+    case PolicyKind::weighted:
+    case PolicyKind::hash_bytes: return {SynTable::Pick::turns, turns(nodes, false)};
+    case PolicyKind::hash_client: {
+      SynTable table{SynTable::Pick::client, std::vector<NodeIndex>(kMostSlots)};
+      for (size_t slot = 0; slot < kMostSlots; ++slot) table.slots[slot] = nodes[most_desiring(nodes, slot)].node;
+      return table;
+    }
+  }
+  return {};
 }
 
 // Nodes take turns, each in proportion to its share, and each takes the slot it likes best of those left.

@@ -1,12 +1,13 @@
-// Which node should get the next connection? The built-in policies, as pure functions: for a handoff without a named target (choose) and
-// for new connections at their first SYN (syn_slots: the table the steering program indexes with a hash of the flow).
+// Which node should get the next connection? The built-in policies, as pure functions: for one connection (choose: a handoff without a named
+// target, a drain) and for all new ones at their first SYN (syn_table: what the steering program picks from). docs/adr/0016
 //
-// Eligible is a member that is up, not draining, and has an application. Loads are as fresh as the last ping: a caller who places many
-// connections at once counts what it has placed itself. No errors: nobody eligible is an empty answer.
+// Eligible is a member that is up, not draining, and has an application for the port in question. Loads are as fresh as the last ping: a
+// caller who places many connections at once counts what it has placed itself. No errors: nobody eligible is an empty answer.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -21,8 +22,13 @@ enum class PolicyKind {
   random,
   round_robin,
   least_connections,
+  weighted,           // in turn, each as often as its weight says
+  hash_client,        // a client's address has its node; a change of members moves only what the changed node had or gets
+  hash_bytes,         // the first bytes of a request have their node, likewise
+  locality,           // the nodes that are near the client, by measured latency; among them the least loaded
 };
-std::optional<PolicyKind> policy_named(std::string_view name);  // as in the group file: "none", "random", "round-robin", "least-connections"
+// As in the group file: "none", "random", "round-robin", "least-connections", "weighted", "hash-client", "hash-bytes", "locality".
+std::optional<PolicyKind> policy_named(std::string_view name);
 
 struct Load {
   NodeIndex node = 0;
@@ -30,6 +36,9 @@ struct Load {
   uint32_t connections = 0;
   bool draining = false;
   uint16_t applications = 0;
+  uint32_t weight = 1;      // of new connections: weighted, hash_client, hash_bytes
+  uint64_t name_hash = 0;   // hash_of its name: what it owns must not depend on its place in the file. 0: by its index
+  bool near = true;         // locality: whether it is among the nearest to the client in question; all: nothing is known
 
   bool eligible() const { return up && !draining && applications > 0; }
 };
@@ -37,11 +46,25 @@ struct Load {
 // What a policy remembers between two choices. Any start value; the same start makes the same choices.
 struct PolicyState {
   uint64_t random = 0;
-  std::optional<NodeIndex> last;  // round robin goes on behind this node
+  std::optional<NodeIndex> last;       // round robin goes on behind this node
+  std::map<NodeIndex, int64_t> credit; // weighted: what each node is owed
 };
 
-// `except`: nodes that are out of the question (the donor itself, targets that failed).
-std::optional<NodeIndex> choose(PolicyKind kind, std::span<const Load> members, PolicyState& state, std::span<const NodeIndex> except = {});
+// `except`: nodes that are out of the question (the donor itself, targets that failed). `key`: client_hash() (base) for hash_client, hash_of() the
+// request_key() for hash_bytes (core/placement_hash.hh); without one these two take the least loaded node.
+std::optional<NodeIndex> choose(PolicyKind kind, std::span<const Load> members, PolicyState& state, std::span<const NodeIndex> except = {},
+                                std::optional<uint64_t> key = {});
+
+// Where new connections go at their SYN.
+inline constexpr size_t kMostSlots = 4096;   // GECKO_SYN_SLOTS
+struct SynTable {
+  enum class Pick : uint8_t { random, turns, client };   // any slot; one after the other; slot client_hash() % size
+  Pick pick = Pick::random;
+  std::vector<NodeIndex> slots;   // empty: they stay with the contact
+  bool operator==(const SynTable&) const = default;
+};
+// hash_bytes: nothing is known at the SYN, so they are spread by weight; who has accepted one looks at its bytes and moves it (api/first_bytes).
+SynTable syn_table(PolicyKind kind, std::span<const Load> members);
 
 // `slots` node indices. Each eligible node has its exact share (at least one slot where there are enough), spread so that a change of
 // members or weights moves few slots: a client's repeated SYN should find the node of its first. Empty for `none` or nobody eligible.

@@ -40,9 +40,15 @@ Status check_options(const LabOptions& options) {
     if (std::count(options.ports.begin(), options.ports.end(), options.ports[i]) > 1)
       return make_error(Errc::invalid, "port " + std::to_string(options.ports[i]) + " is given twice");
   }
-  static constexpr const char* kPolicies[] = {"none", "random", "round-robin", "least-connections"};
-  if (std::find(std::begin(kPolicies), std::end(kPolicies), options.policy) == std::end(kPolicies))
-    return make_error(Errc::invalid, "'" + options.policy + "' is no policy: none, random, round-robin or least-connections");
+  if (std::find(std::begin(config::kPolicies), std::end(config::kPolicies), options.policy) == std::end(config::kPolicies)) {
+    std::string known;
+    for (const char* policy : config::kPolicies) known += (known.empty() ? "" : ", ") + std::string(policy);
+    return make_error(Errc::invalid, "'" + options.policy + "' is no policy: " + known);
+  }
+  if (options.weights.size() > static_cast<size_t>(options.nodes))
+    return make_error(Errc::invalid, std::to_string(options.weights.size()) + " weights for " + std::to_string(options.nodes) + " nodes");
+  for (const uint32_t weight : options.weights)
+    if (weight < 1 || weight > config::kMaxWeight) return make_error(Errc::invalid, "weight " + std::to_string(weight) + ": a weight is 1 to " + std::to_string(config::kMaxWeight));
   if (options.owner.find_first_of(" \n") != std::string::npos) return make_error(Errc::invalid, "an owner is one word");
   return {};
 }
@@ -114,11 +120,17 @@ std::string group_file(const LabOptions& options) {
                      "ports = [";
   for (const uint16_t port : options.ports) text += (text.back() == '[' ? "" : ", ") + std::to_string(port);
   text += "]\n"
-          "policy = \"" + options.policy + "\"\n"
+          "policy = \"" + options.policy + "\"\n" +
+          (options.rebalance ? "rebalance = \"on-join\"\n" : "") +
           "return = \"" + std::string(options.return_path == config::ReturnPath::home ? "home" : "direct") + "\"\n"
           "interface = \"eth0\"\n";
-  for (const auto& host : hosts_of(options))
-    if (host.is_node) text += "\n[[node]]\nname = \"" + host.name + "\"\naddress = \"" + host.address.str() + "\"\n";
+  size_t node = 0;
+  for (const auto& host : hosts_of(options)) {
+    if (!host.is_node) continue;
+    text += "\n[[node]]\nname = \"" + host.name + "\"\naddress = \"" + host.address.str() + "\"\n";
+    if (node < options.weights.size()) text += "weight = " + std::to_string(options.weights[node]) + "\n";
+    ++node;
+  }
   return text;
 }
 

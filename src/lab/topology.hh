@@ -24,6 +24,8 @@ struct LabOptions {
   uint32_t mbit = 0;                    // rate of every router port, by TBF; 0: unshaped
   std::vector<uint16_t> ports = {8080}; // of the group
   std::string policy = "none";
+  std::vector<uint32_t> weights = {};   // of n1, n2, ...; those that are missing: 1
+  bool rebalance = false;               // rebalance = "on-join"
   config::ReturnPath return_path = config::ReturnPath::direct;
   bool daemons = true;                  // start geckod on every node
   std::string owner = {};               // whose lab it is, for `gecko lab down --all --owner`; free text without spaces

@@ -33,7 +33,9 @@ TEST(Topology, GroupFileIsWhatGeckodReads) {
   LabOptions options;
   options.nodes = 2;
   options.ports = {80, 443};
-  options.policy = "round-robin";
+  options.policy = "weighted";
+  options.weights = {3, 1};
+  options.rebalance = true;
   options.return_path = config::ReturnPath::home;
   for (const bool ipv4 : {false, true}) {
     options.ipv4 = ipv4;
@@ -43,7 +45,9 @@ TEST(Topology, GroupFileIsWhatGeckodReads) {
     EXPECT_EQ(group->address, group_address(options));
     EXPECT_EQ(group->address.is_v4(), ipv4);
     EXPECT_EQ(group->ports, options.ports);
-    EXPECT_EQ(group->policy, "round-robin");
+    EXPECT_EQ(group->policy, "weighted");
+    EXPECT_EQ(group->nodes.front().weight, 3u);
+    EXPECT_EQ(group->rebalance, config::Rebalance::on_join);
     EXPECT_EQ(group->return_path, config::ReturnPath::home);
     ASSERT_EQ(group->nodes.size(), 2u);
     EXPECT_EQ(group->nodes[1].address.str(), "2001:db8:1::12");
@@ -67,6 +71,8 @@ TEST(Topology, RefusesWhatItCannotBuild) {
   EXPECT_THAT(refusal([](LabOptions& o) { o.ports = {0}; }), HasSubstr("port 0"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.ports = {}; }), HasSubstr("1 to 64 ports"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.policy = "best"; }), HasSubstr("'best' is no policy"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 0}; }), HasSubstr("weight 0"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 1, 1, 1}; }), HasSubstr("4 weights for 3 nodes"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.owner = "a\nnamespace b"; }), HasSubstr("one word"));
 }
 
@@ -78,6 +84,8 @@ TEST(Journal, ReadsBackWhatItWrote) {
   journal.options.mbit = 100;
   journal.options.ports = {80, 443};
   journal.options.policy = "random";
+  journal.options.weights = {2, 3};
+  journal.options.rebalance = true;
   journal.options.return_path = config::ReturnPath::home;
   journal.options.daemons = false;
   journal.options.owner = "dev-1";

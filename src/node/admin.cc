@@ -8,6 +8,9 @@
 namespace gecko::node {
 namespace {
 
+constexpr size_t kMostNetworksShown = 100;   // policy locality
+
+
 using Json = nlohmann::ordered_json;
 using Reply = std::function<void(std::string)>;
 
@@ -59,6 +62,8 @@ Json node_row(const Group& group, const Peer& peer, Time now) {
   row["age_ms"] = self ? Json(0) : peer.last_heard == Time{} ? Json(nullptr) : Json(age_ms(peer.last_heard, now));
   row["connections"] = self ? group.connections().size() : peer.connections;
   row["applications"] = self ? group.applications() : peer.applications;
+  row["ports"] = self ? Json(group.served_ports()) : peer.ports ? Json(*peer.ports) : Json(nullptr);   // null: it does not say
+  row["weight"] = group.config().nodes[peer.index].weight;
   row["version"] = peer.software;
   row["config"] = peer.config_digest.empty() ? "unknown" : peer.config_digest == group.digest() ? "same" : "differs";
   if (!peer.last_error.empty() && !peer.up()) row["error"] = peer.last_error;
@@ -99,6 +104,16 @@ void status(Daemon& daemon, const Reply& reply) {
     g["held_packets"] = daemon.hold().packets();
     g["held_dropped"] = daemon.hold().dropped();
     g["nodes"] = std::move(nodes);
+    if (config.policy == "locality") {
+      Json networks = Json::array();
+      for (const auto& network : group->nearness().networks()) {
+        if (networks.size() == kMostNetworksShown) break;
+        Json near = Json::array();
+        for (const auto node : group->nearness().near(network, now)) near.push_back(config.nodes[node].name);
+        networks.push_back({{"network", network.str()}, {"near", std::move(near)}});
+      }
+      g["measured_networks"] = std::move(networks);
+    }
     groups.push_back(std::move(g));
   }
   Json out;

@@ -66,6 +66,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(const auto m, wire::decode<wire::ApiHello>(f.body));
       GECKO_TRY(const auto version, wire::negotiate(wire::kApiVersion, wire::kApiVersionMin, m.version, m.version_min));
       greeted_ = true;
+      version_ = version;
       daemon_.loop().cancel(std::exchange(hello_due_, 0));
       program_ = m.program;
       send(ApiType::welcome, wire::Welcome{version, GECKO_VERSION, daemon_.options().node});

@@ -25,6 +25,8 @@ class ApiSession {
   void fail(uint64_t request, const Error& error);
 
   Group* group() const { return group_; }
+  const std::set<uint16_t>& ports() const { return ports_; }
+  uint16_t version() const { return version_; }
   bool listens_on(uint16_t port) const { return ports_.contains(port); }
   bool serving() const { return group_ != nullptr && !leaving_; }
   bool subscribed() const { return subscribed_; }
@@ -43,6 +45,7 @@ class ApiSession {
   std::string program_;
   Group* group_ = nullptr;
   std::set<uint16_t> ports_;
+  uint16_t version_ = wire::kApiVersionMin;
   uint64_t room_ = UINT64_MAX;        // older libraries do not say
   bool greeted_ = false, leaving_ = false, subscribed_ = false;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -118,16 +118,22 @@ void Drain::pump() {
     const Time now = group_.daemon_.loop().now();
     const auto id = emptying_->mover.next(now);
     if (!id) break;
-    const auto loads = group_.loads();
-    const auto eligible = [&loads](uint16_t node) { return std::any_of(loads.begin(), loads.end(), [&](const core::Load& l) { return l.node == node && l.eligible(); }); };
-    if (const auto c = group_.connections().find(*id); c != group_.connections().end() && c->second.wanted_at != kNowhere && eligible(c->second.wanted_at)) {
+    const auto c = group_.connections().find(*id);
+    if (c == group_.connections().end()) {
+      emptying_->mover.remove(*id);
+      continue;
+    }
+    const auto eligible = [loads = group_.loads_for(c->second.flow)](uint16_t node) {
+      return std::any_of(loads.begin(), loads.end(), [&](const core::Load& l) { return l.node == node && l.eligible(); });
+    };
+    if (c->second.wanted_at != kNowhere && eligible(c->second.wanted_at)) {
       emptying_->mover.result(*id, make_error(Errc::again, c->second.reason), now);   // it was asked, and goes by itself
       continue;
     }
     const uint16_t here[] = {group_.self()};
-    const auto target = core::choose(group_.policy_, loads, group_.policy_state_, here);
+    const auto target = group_.choose_for(c->second.flow, here);
     if (!target) {
-      emptying_->mover.result(*id, make_error(Errc::unavailable, "no other node is up, serves and is not being drained"), now);
+      emptying_->mover.result(*id, make_error(Errc::unavailable, "no other node is up, serves its port and is not being drained"), now);
       continue;
     }
     const auto started = group_.move_for_operator(*id, *target, [this, alive, id = *id](const Status& status) {

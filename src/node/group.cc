@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "core/placement_hash.hh"
 #include "node/daemon.hh"
 
 namespace gecko::node {
@@ -35,8 +36,11 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
                daemon.started(), daemon.incarnation(), [this](const ConnId& id, uint64_t epoch) { return daemon_.journal().may_have_lived(id, epoch); }),
-      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}}, choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
-  for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
+      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}, {}}, nearness_(config.nodes.size()), choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
+  for (uint16_t i = 0; i < peers_.size(); ++i) {
+    peers_[i].index = i;
+    name_hash_.push_back(core::hash_of(config.nodes[i].name));
+  }
   peers_[self_].state = PeerState::up;
   peers_[self_].software = GECKO_VERSION;
   peers_[self_].config_digest = digest_;
@@ -156,6 +160,9 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       peer.only_geckod_ended = false;
       log_info("group '" + config_.name + "': link to " + m.node + " is up" +
                (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
+      peer.ports.reset();
+      tell_served(peer);   // first: the ping makes others send
+      send_paths(peer);
       peer.send(LinkType::ping, load());
       choice_.up(peer.index);
       if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
@@ -179,8 +186,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
         peer.connections = m.connections;
         peer.applications = m.applications;
         if (changed) membership_changed();
-        else if (load_changed && config_.policy == "least-connections") program_new_connections();
+        else if (load_changed && (policy_ == core::PolicyKind::least_connections || policy_ == core::PolicyKind::locality)) program_new_connections();
       });
+    case LinkType::serves: return with(wire::Serves{}, [&](wire::Serves& m) { on_serves(peer, m); });
+    case LinkType::paths: return with(wire::Paths{}, [&](wire::Paths& m) { on_paths(peer, m); });
     case LinkType::hints:
       return with(wire::Hints{}, [&](wire::Hints& m) {
         for (const auto& h : m.hints) hint(h);
@@ -209,11 +218,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::commit: return with(wire::Commit{}, [&](wire::Commit& m) { handoff_message(peer, m); });
     case LinkType::active: return with(wire::Active{}, [&](wire::Active& m) { handoff_message(peer, m); });
     case LinkType::abort: return with(wire::Abort{}, [&](wire::Abort& m) { handoff_message(peer, m); });
-    case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) {
-        // An acceptor of version 1 says it after a restart without knowing.
-        if (peer.version < 2) handoff_message(peer, wire::Gone{m.xid});
-        else handoff_message(peer, m);
-      });
+    case LinkType::unknown: return with(wire::Unknown{}, [&](wire::Unknown& m) { handoff_message(peer, m); });
     case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
     case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
     case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
@@ -308,15 +313,22 @@ void Group::send_members(ApiSession& session) {
     m.members.push_back({node.name, node.address, peer.up(), self, peer.index == contact_, self ? static_cast<uint32_t>(connections_.size()) : peer.connections,
                          drain_.draining(peer.index) ? uint16_t{0} : self ? static_cast<uint16_t>(applications()) : peer.applications});
   }
+  if (session.version() >= 2) session.send(wire::ApiType::placement, placement());
   session.send(wire::ApiType::members, m);
 }
 
 void Group::membership_changed() {
   for (auto* session : sessions_)
     if (session->subscribed()) send_members(*session);
+  auto ports = served_ports();
+  const bool serves_others = ports != told_ports_;
+  told_ports_ = std::move(ports);
   const auto ping = load();
-  for (auto& peer : peers_)
-    if (peer.up() && peer.index != self_) peer.send(LinkType::ping, ping);
+  for (auto& peer : peers_) {
+    if (!peer.up() || peer.index == self_) continue;
+    if (serves_others) tell_served(peer);
+    peer.send(LinkType::ping, ping);
+  }
   program_new_connections();
 }
 

@@ -1,7 +1,8 @@
 // One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
 // state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_clients.cc (all
-// connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (contact and new connections); emptying a node is a class
-// of its own (drain.hh).
+// connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (the contact),
+// group_policy.cc (where connections go),
+// group_paths.cc (round trips to clients); emptying a node is a class of its own (drain.hh).
 #pragma once
 
 #include <deque>
@@ -13,6 +14,7 @@
 
 #include "core/contact.hh"
 #include "core/handoff.hh"
+#include "core/nearness.hh"
 #include "core/policy.hh"
 #include "node/api_session.hh"
 #include "node/drain.hh"
@@ -82,6 +84,8 @@ class Group {
   const std::unordered_map<ConnId, Connection>& connections() const { return connections_; }
   const GroupCounters& counters() const { return counters_; }
   size_t applications() const;
+  std::vector<uint16_t> served_ports() const;
+  const core::Nearness& nearness() const { return nearness_; }
   const std::string& digest() const { return digest_; }
   // Flow entries of this group here, by gecko_flow_state, when they were last swept.
   const std::array<size_t, GECKO_FLOW_KERNEL + 1>& entries() const { return entries_; }
@@ -124,13 +128,13 @@ class Group {
   void link_down(Peer& peer, const Error& error);
   void heartbeat();
   wire::Ping load() const;
+  bool is_service(uint16_t port) const;          // of the group file; others are of connections made from the group's address
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
   struct Giving;
   // group_moves.cc
   Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   Error about(uint16_t target, const Error& error) const;
   Status can_deliver(uint16_t port, size_t more) const;
-  Result<uint16_t> choose_target();
   void run_actions();
   void carry_out(core::Send& a);
   void carry_out(core::AskYield& a);
@@ -202,12 +206,34 @@ class Group {
   // group_contact.cc
   void on_contact(const Peer& from, const wire::Contact& m);
   void tell_all(const wire::Contact& appointment, uint16_t but);
-  std::vector<core::Load> loads() const;
   void elect();
   void become(uint16_t contact);
   void take_contact_role();
   void role_changed(const Status& status) const;
+  // group_policy.cc
+  std::vector<core::Load> loads() const;                       // of a node with any application
+  std::vector<core::Load> loads_for(const Flow& flow) const;   // of one that could take this connection
+  std::optional<uint16_t> choose_for(const Flow& flow, std::span<const core::NodeIndex> except);
+  wire::Placement placement() const;
+  bool serves(const Peer& peer, uint16_t port) const;
+  void tell_served(Peer& peer);
+  void on_serves(Peer& peer, wire::Serves& m);
   void program_new_connections();
+  // group_paths.cc
+  void measure_later(const ConnId& id);
+  void measure_at(Time when);
+  void measure();
+  bool learn(uint16_t node, const wire::Path& path);
+  void on_paths(const Peer& peer, const wire::Paths& m);
+  void send_paths(Peer& to);
+  void program_near(const Address& network);
+  void program_all_near();
+  void expire_paths();
+  // group_policy.cc
+  struct AppMove;
+  void hand_off_by_policy(ApiSession& session, wire::AppHandoff m, Fd fd);
+  Status try_target(const std::shared_ptr<AppMove>& move, uint16_t target);
+  void tell_outcome(ApiSession& session, uint64_t request, const core::Report& report, bool final);
 
   Daemon& daemon_;
   const uint16_t index_;
@@ -292,13 +318,19 @@ class Group {
   Time refreshed_{}, announced_{};
 
   const core::PolicyKind policy_;
+  std::vector<uint64_t> name_hash_;               // of the nodes
   core::PolicyState policy_state_;
+  core::Nearness nearness_;
+  std::deque<std::pair<Time, ConnId>> to_measure_;   // when, and whom
+  bool measuring_ = false;
+  std::unordered_map<Address, Time> told_paths_;  // to the other nodes
   core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
   uint16_t former_contact_ = UINT16_MAX;
   Time heartbeat_due_{};
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
-  std::vector<uint16_t> slots_;
+  wire::IpcSynSlots programmed_;
+  std::vector<uint16_t> told_ports_;              // to the other nodes
   Drain drain_;
   GroupCounters counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -12,7 +12,6 @@ namespace gecko::node {
 using wire::LinkType;
 
 namespace {
-constexpr uint16_t kSinceVersion = 2;
 // So much is carried along in the state: about 0.1 ms of copying, as much as one more round of this would take.
 constexpr uint32_t kEnough = 64 * 1024;
 // On its way and not yet confirmed by the acceptor's privileged half: two processes and a link have work at the same time, and no more
@@ -41,7 +40,7 @@ void Group::send_ahead(uint64_t xid) {
   const int fd = giving.fd.get();
   auto arrival = tcp::arrival(fd);
   if (!giving.ahead) {
-    if (!arrival || arrival->unread < kTrain * arrival->segment || giving.target == self_ || peer.version < kSinceVersion) return freeze(xid, 0);
+    if (!arrival || arrival->unread < kTrain * arrival->segment || giving.target == self_) return freeze(xid, 0);
     const auto consumed = tcp::consumed(fd);
     if (!consumed) return freeze(xid, 0);
     const std::weak_ptr<bool> alive = alive_;

@@ -1,4 +1,4 @@
-// Who is contact, and where new connections go.
+// Who is contact.
 #include <algorithm>
 
 #include "node/daemon.hh"
@@ -48,6 +48,7 @@ void Group::become(uint16_t contact) {
   log_info("group '" + config_.name + "': the contact is " + config_.nodes[contact].name + (contact == self_ ? " (this node)" : ""));
   if (contact == self_) {
     take_contact_role();
+    program_all_near();
   } else {
     if (peers_[contact].up()) send_owned_flows(peers_[contact]);
     const std::weak_ptr<bool> alive = alive_;
@@ -67,26 +68,6 @@ void Group::take_contact_role() {
 
 void Group::role_changed(const Status& status) const {
   if (!status) log_error("group '" + config_.name + "': changing the contact role: " + status.error().message);
-}
-
-std::vector<core::Load> Group::loads() const {
-  std::vector<core::Load> loads;
-  for (const auto& peer : peers_) {
-    const bool self = peer.index == self_;
-    loads.push_back({peer.index, peer.up(), self ? static_cast<uint32_t>(connections_.size()) : peer.connections, drain_.draining(peer.index),
-                     self ? static_cast<uint16_t>(applications()) : peer.applications});
-  }
-  return loads;
-}
-
-// A group's policy in the file is applied at the first SYN, where no state has to move: the steering program picks from this table.
-void Group::program_new_connections() {
-  std::vector<uint16_t> slots;
-  if (is_contact())
-    for (const auto node : core::syn_slots(policy_, loads(), GECKO_SYN_SLOTS)) slots.push_back(number(node));
-  if (slots == slots_) return;
-  slots_ = slots;
-  daemon_.privileged().syn_slots(index_, std::move(slots));
 }
 
 }  // namespace gecko::node

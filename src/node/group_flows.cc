@@ -139,6 +139,7 @@ void Group::remember(Connection connection) {
   by_flow_[connection.flow] = connection.id;
   connections_.insert_or_assign(connection.id, connection);
   drain_.opened(connection.id);
+  measure_later(connection.id);
 }
 
 void Group::forget(const ConnId& id, bool tell) {
@@ -326,6 +327,7 @@ void Group::answered_by_nobody(const Flow& flow) {
 
 void Group::sweep() {
   drop_stale_ahead();
+  expire_paths();
   const Time round = daemon_.loop().now();
   if (!is_contact() && round - refreshed_ > kRefresh && contact_ < peers_.size() && peers_[contact_].up()) {
     if (refreshed_ != Time{}) send_owned_flows(peers_[contact_]);

@@ -28,12 +28,6 @@ constexpr Duration kThawTime = std::chrono::milliseconds(5);
 constexpr Duration kOfferPatience = std::chrono::seconds(3);
 }  // namespace
 
-Result<uint16_t> Group::choose_target() {
-  const core::NodeIndex self[] = {self_};
-  if (const auto target = core::choose(policy_, loads(), policy_state_, self)) return *target;
-  return make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
-}
-
 // The protocol's engine knows no names: its texts call the target "it".
 Error Group::about(uint16_t target, const Error& error) const { return make_error(error.code, "to " + config_.nodes[target].name + ": " + error.message); }
 
@@ -71,13 +65,11 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
   const auto it = connections_.find(m.id);
   if (it == connections_.end() || it->second.session != &session) return fail(make_error(Errc::not_found, "this application has no connection " + m.id.str()));
   const uint16_t wanted_at = it->second.wanted_at;
-  const auto target = !m.target.empty() ? find_node(m.target) : wanted_at != kNowhere ? Result<uint16_t>(wanted_at) : choose_target();
+  if (m.target.empty() && wanted_at == kNowhere) return hand_off_by_policy(session, std::move(m), std::move(fd));
+  const auto target = m.target.empty() ? Result<uint16_t>(wanted_at) : find_node(m.target);
   if (!target) return fail(target.error());
   const auto xid = start_move(m.id, *target, true, std::move(fd), std::move(m.blob), [this, request = m.request](const core::Report& r, ApiSession* owner) {
-    if (owner == nullptr) return;
-    const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-    owner->send(ApiType::outcome, wire::AppOutcome{request, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText),
-                                                   config_.nodes[r.target].name, true, r.epoch});
+    if (owner != nullptr) tell_outcome(*owner, request, r, true);
   });
   if (!xid) return fail(xid.error());
   run_actions();
@@ -150,8 +142,6 @@ void Group::arm_timer() {
 void Group::carry_out(core::Send& a) {
   Peer& peer = peers_[a.to];
   if (!peer.up() || !peer.link) return;   // link_down has told or will tell the state machine
-  // A donor of version 1 takes the word of an acceptor that has restarted for "gone", whatever it is.
-  if (const auto* gone = std::get_if<wire::Gone>(&a.message); gone != nullptr && peer.version < 2) a.message = wire::Unknown{gone->xid};
   std::visit(
       [&]<class M>(const M& m) {
         constexpr auto type = std::is_same_v<M, wire::Prepare>    ? LinkType::prepare
@@ -585,7 +575,7 @@ void Group::thaw_when_offered(const core::Thaw& a) {
 
 ApiSession* Group::choose_session(uint16_t port, size_t more) const {
   // Outbound connections have no listening port; any application of the group may take them.
-  const bool service = std::find(config_.ports.begin(), config_.ports.end(), port) != config_.ports.end();
+  const bool service = is_service(port);
   ApiSession* best = nullptr;
   for (size_t i = 0; i < sessions_.size(); ++i) {
     ApiSession* session = sessions_[(i + next_session_) % sessions_.size()];

@@ -2,8 +2,9 @@
 
 #include <linux/inet_diag.h>
 #include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
-#include <netinet/tcp.h>
+#include <linux/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -12,7 +13,14 @@
 
 namespace gecko::node {
 
-Result<bool> kernel_has_socket(const Flow& flow) {
+namespace {
+
+// <netinet/tcp.h> names them, but its tcp_info has no smallest round trip, and <linux/tcp.h> cannot be included beside it.
+constexpr uint8_t TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10;
+constexpr size_t kDescription = 4096;
+
+// The kernel's answer about the socket of a flow; nullptr: there is none.
+Result<const nlmsghdr*> describe(const Flow& flow, uint8_t extensions, char (&buffer)[kDescription]) {
   static Fd fd;   // asked about every new connection: opening and closing would be most of the cost
   static uint32_t sequence = 0;
   if (!fd) fd.reset(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_SOCK_DIAG));
@@ -30,22 +38,46 @@ Result<bool> kernel_has_socket(const Flow& flow) {
   ask.request.sdiag_family = static_cast<uint8_t>(flow.local.address.family());
   ask.request.sdiag_protocol = IPPROTO_TCP;
   ask.request.idiag_states = ~0u;
+  ask.request.idiag_ext = extensions;
   ask.request.id.idiag_sport = htons(flow.local.port);
   ask.request.id.idiag_dport = htons(flow.peer.port);
   std::memcpy(ask.request.id.idiag_src, flow.local.address.bytes.data() + skip, size);
   std::memcpy(ask.request.id.idiag_dst, flow.peer.address.bytes.data() + skip, size);
   ask.request.id.idiag_cookie[0] = ask.request.id.idiag_cookie[1] = INET_DIAG_NOCOOKIE;
   if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for a socket");
-  alignas(nlmsghdr) char buffer[4096];
   const auto* header = reinterpret_cast<const nlmsghdr*>(buffer);
   ssize_t n = 0;
   do {   // the kernel answers before send() returns; an answer somebody did not wait for may come first
     n = ::recv(fd.get(), buffer, sizeof buffer, 0);
     if (n < static_cast<ssize_t>(sizeof(nlmsghdr))) return os_error("read a socket's description");
   } while (header->nlmsg_seq != sequence);
-  if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg)))) return false;
+  if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || n < static_cast<ssize_t>(NLMSG_LENGTH(sizeof(inet_diag_msg)))) return static_cast<const nlmsghdr*>(nullptr);
+  return header;
+}
+
+}  // namespace
+
+Result<bool> kernel_has_socket(const Flow& flow) {
+  alignas(nlmsghdr) char buffer[kDescription];
+  GECKO_TRY(const auto* header, describe(flow, 0, buffer));
+  if (header == nullptr) return false;
   const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
   return found->idiag_state != TCP_LISTEN && found->idiag_state != TCP_CLOSE;
+}
+
+Result<uint32_t> kernel_round_trip(const Flow& flow) {
+  alignas(nlmsghdr) char buffer[kDescription];
+  GECKO_TRY(const auto* header, describe(flow, 1u << (INET_DIAG_INFO - 1), buffer));
+  if (header == nullptr) return uint32_t{0};
+  const auto* attribute = reinterpret_cast<const rtattr*>(static_cast<const char*>(NLMSG_DATA(header)) + NLMSG_ALIGN(sizeof(inet_diag_msg)));
+  auto left = static_cast<unsigned>(header->nlmsg_len - NLMSG_LENGTH(sizeof(inet_diag_msg)));
+  for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+    if (attribute->rta_type != INET_DIAG_INFO) continue;
+    tcp_info info{};   // an older kernel's is shorter
+    std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(sizeof info, RTA_PAYLOAD(attribute)));
+    return info.tcpi_min_rtt == UINT32_MAX ? uint32_t{0} : info.tcpi_min_rtt;
+  }
+  return uint32_t{0};
 }
 
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports) {

@@ -9,6 +9,9 @@ namespace gecko::node {
 // True for every state but LISTEN and CLOSE; SYN_RECV counts.
 Result<bool> kernel_has_socket(const Flow& flow);
 
+// The smallest round trip that the kernel has measured on it lately, in microseconds; 0: there is no such connection, or nothing is known.
+Result<uint32_t> kernel_round_trip(const Flow& flow);
+
 // Connections to these ports that no application has accepted yet: complete ones in accept queues and half-open ones. It walks the kernel's
 // table of sockets: for once in a while.
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports);

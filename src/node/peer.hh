@@ -19,6 +19,7 @@ struct Peer {
   uint64_t incarnation = 0;
   uint32_t connections = 0;
   uint16_t applications = 0;
+  std::optional<std::vector<uint16_t>> ports;   // it has applications for; unknown of nodes that speak link version 2
   Time last_heard{};
   Time down_since{};
   Duration backoff{};

@@ -111,6 +111,7 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     case IpcType::listen: ok = handle(wire::IpcListen{}, [&](auto& m) { on_listen(m); }); break;
     case IpcType::socket: ok = handle(wire::IpcSocket{}, [&](auto& m) { on_socket(m); }); break;
     case IpcType::contact: ok = handle(wire::IpcContact{}, [&](auto& m) { on_contact(m); }); break;
+    case IpcType::near: ok = handle(wire::IpcNear{}, [&](auto& m) { on_near(m); }); break;
     case IpcType::syn_slots: ok = handle(wire::IpcSynSlots{}, [&](auto& m) { on_syn_slots(m); }); break;
     case IpcType::reload_keys: ok = handle(wire::IpcToken{}, [&](auto& m) { on_reload_keys(m); }); break;
     default: break;
@@ -364,8 +365,17 @@ void Privileged::on_syn_slots(const wire::IpcSynSlots& m) {
   if (m.group >= kernel_.groups.size()) return;
   for (const auto node : m.slots)
     if (node >= GECKO_MAX_NODES) return;
-  kernel_.groups[m.group].syn_slots = m.slots;
-  if (auto ok = kernel_.steering.set_group(kernel_.groups[m.group]); !ok) log_warn(ok.error().message);
+  auto& group = kernel_.groups[m.group];
+  group.syn_slots = m.slots;
+  group.syn_mode = m.mode;
+  group.serving.clear();
+  for (const auto& [port, nodes] : m.serving) group.serving[port] = nodes;
+  if (auto ok = kernel_.steering.set_group(group); !ok) log_warn(ok.error().message);
+}
+
+void Privileged::on_near(const wire::IpcNear& m) {
+  if (m.group >= kernel_.groups.size()) return;
+  if (auto ok = kernel_.steering.set_near(kernel_.groups[m.group].index, m.network, m.nodes); !ok) log_warn(ok.error().message);
 }
 
 void Privileged::on_reload_keys(const wire::IpcToken& m) {

@@ -56,6 +56,7 @@ class Privileged {
   void on_contact(const wire::IpcContact& m);
   Status take_address(size_t group, bool take);
   void on_syn_slots(const wire::IpcSynSlots& m);
+  void on_near(const wire::IpcNear& m);
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();
   void keep_hold();

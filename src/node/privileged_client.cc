@@ -86,9 +86,9 @@ void PrivilegedClient::contact(uint16_t group, uint16_t contact_node, bool self,
   channel_.send(raw(IpcType::contact), wire::IpcContact{token, group, contact_node, self});
 }
 
-void PrivilegedClient::syn_slots(uint16_t group, std::vector<uint16_t> slots) {
-  channel_.send(raw(IpcType::syn_slots), wire::IpcSynSlots{group, std::move(slots)});
-}
+void PrivilegedClient::syn_slots(wire::IpcSynSlots command) { channel_.send(raw(IpcType::syn_slots), command); }
+
+void PrivilegedClient::near(wire::IpcNear command) { channel_.send(raw(IpcType::near), command); }
 
 void PrivilegedClient::reload_keys(StatusCallback done) {
   const uint64_t token = next_token_++;

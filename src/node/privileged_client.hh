@@ -39,7 +39,8 @@ class PrivilegedClient {
   void listen(uint16_t group, uint16_t port, uint32_t backlog, FdCallback done);
   void socket(uint16_t group, FdCallback done);
   void contact(uint16_t group, uint16_t contact_node, bool self, StatusCallback done);
-  void syn_slots(uint16_t group, std::vector<uint16_t> slots);
+  void syn_slots(wire::IpcSynSlots command);
+  void near(wire::IpcNear command);
   void reload_keys(StatusCallback done);
 
  private:

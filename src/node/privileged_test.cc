@@ -203,8 +203,8 @@ TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
   EXPECT_EQ(wait(socket).error().code, Errc::not_found);
   client().contact(7, 0, true, [&](Status s) { contact = std::move(s); });
   EXPECT_EQ(wait(contact).error().code, Errc::not_found);
-  client().syn_slots(7, {0, 1});
-  client().syn_slots(0, {65535});
+  client().syn_slots({7, 0, {0, 1}, {}});
+  client().syn_slots({0, 0, {65535}, {}});
   client().restore({0, 0, Flow{at(kNode, 8080), at(kNode, 1)}, {}, 1, {}, 0, {}}, [&](Status s) { restored = std::move(s); });
   EXPECT_EQ(wait(restored).error().code, Errc::permission);
   restored.reset();
@@ -234,7 +234,7 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
       {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
       {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
       {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})}, {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, {0, 1}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}}}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
   // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
   for (int i = 0; i < 4000 && !ended_; ++i) {
     auto [type, body] = commands[random() % (commands.size() - 1)];

@@ -14,8 +14,8 @@ void add_options(CLI::App& app, CommandLine& line) {
   app.add_option("--mode", line.mode, "http: clients can leave between requests (anything else than HTTP/1.1 passes untouched and stays); raw: they stay where they were placed")
       ->check(CLI::IsMember({"http", "raw"}))->capture_default_str();
   app.add_flag("--proxy-protocol", s.proxy_protocol, "tell the server who its clients are (PROXY protocol version 2)");
-  app.add_option("--policy", s.policy, "where new clients go when they are accepted here: none (the group's policy has placed them), random, round-robin, least-connections")
-      ->check(CLI::IsMember({"none", "random", "round-robin", "least-connections"}))->capture_default_str();
+  app.add_option("--policy", s.policy, "where new clients go when they are accepted here; none: as the group file says")
+      ->check(CLI::IsMember({"none", "random", "round-robin", "least-connections", "weighted", "hash-client", "hash-bytes"}))->capture_default_str();
   app.add_option("--workers", s.workers, "threads (default: the processors this process may use)")->type_name("N")->check(CLI::Range(1, 256));
   app.add_option("--max-connections", s.max_connections, "clients at once; more wait unaccepted (default: what the limit on descriptors allows)")->type_name("N");
   app.add_option("--max-header", s.max_head, "bytes of a request's or an answer's head that are followed; beyond, the connection passes untouched and stays")

@@ -461,7 +461,7 @@ void Relay::depart() {
   if (!go_anywhere()) finish();   // the process ends, nobody takes it, and between requests HTTP lets a server close
 }
 
-// One node after the other: which of them has a server for this port is not known here, but they say so at once.
+// One node after the other, of those that serve this port: what they cannot take they refuse at once.
 bool Relay::go_anywhere() {
   const auto& others = worker_.other_nodes();
   if (others_tried_ == 0) first_other_ = worker_.next_other();

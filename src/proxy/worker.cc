@@ -56,9 +56,7 @@ Status Worker::start() {
   auto framework = gecko::Framework::open(settings_.group, options);
   if (!framework) return framework.error();
   framework_ = std::move(*framework);
-  if (settings_.policy == "random") framework_.set_policy(std::make_shared<gecko::Random>());
-  if (settings_.policy == "round-robin") framework_.set_policy(std::make_shared<gecko::RoundRobin>());
-  if (settings_.policy == "least-connections") framework_.set_policy(std::make_shared<gecko::LeastConnections>());
+  if (auto ok = framework_.set_builtin_policy(settings_.policy); !ok) return ok.error();
   if (auto joined = framework_.join(); !joined) return joined.error();
   const auto ports = framework_.ports();
   uint16_t port = settings_.port;
@@ -189,7 +187,7 @@ const std::vector<std::string>& Worker::other_nodes() {
   if (now_ < others_until_) return others_;
   others_until_ = now_ + std::chrono::milliseconds(100);
   others_.clear();
-  if (const auto members = framework_.members())
+  if (const auto members = framework_.members_on(server_.port()))
     for (const auto& member : *members)
       if (member.up && !member.self && member.applications != 0) others_.push_back(member.name);
   return others_;

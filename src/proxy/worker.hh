@@ -50,7 +50,7 @@ class Worker {
   static constexpr size_t kScratch = 64 << 10;
   void is_leaving(Relay& relay) { leaving_.push_back(&relay); }
   void bury(Relay& relay) { dead_.push_back(&relay); }   // it is over; destroyed when the loop's turn has ended
-  const std::vector<std::string>& other_nodes();         // that are up and have an application; at most 100 ms old
+  const std::vector<std::string>& other_nodes();         // that are up and have an application for this port; at most 100 ms old
   size_t next_other() { return next_other_++; }          // where to begin with them, in turn
   void server_failed(int err);                           // says so, now and then
   static uint64_t client_key(Relay* relay) { return reinterpret_cast<uint64_t>(relay); }

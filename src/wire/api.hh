@@ -6,7 +6,7 @@
 
 namespace gecko::wire {
 
-inline constexpr uint16_t kApiVersion = 1;
+inline constexpr uint16_t kApiVersion = 2;           // 2: placement
 inline constexpr uint16_t kApiVersionMin = 1;
 inline constexpr size_t kMaxJson = 16u << 20;
 
@@ -44,6 +44,7 @@ enum class ApiType : uint16_t {
   admin_reply = 60,
   members = 61,
   evict = 62,           // this connection cannot move and its node is to be empty: shut it down, its client comes again and finds another node
+  placement = 63,       // how the group's policy places connections; before every `members` (version 2)
 };
 
 struct ApiHello { uint16_t version = kApiVersion, version_min = kApiVersionMin; std::string program;
@@ -97,6 +98,12 @@ struct Admin { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wir
 struct AdminReply { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wire::limited<kMaxJson>(json)) };
 struct Member { std::string name; Address address; bool up = false, self = false, contact = false; uint32_t connections = 0; uint16_t applications = 0;
   GECKO_FIELDS(wire::limited<kMaxName>(name), address, up, self, contact, connections, applications) };
+// What `members` has no room for, in its order. ports: what the node has applications for; only if `reports`, otherwise it may be any (a node
+// of an older version).
+struct MemberPlacement { uint32_t weight = 1; bool reports = false; std::vector<uint16_t> ports; GECKO_FIELDS(weight, reports, wire::limited<64>(ports)) };
+// policy: as in the group file. at_syn: it has placed new clients before an application sees them.
+struct Placement { std::string policy; bool at_syn = false; uint32_t first_bytes = 0, first_bytes_timeout_ms = 0; std::vector<MemberPlacement> members;
+  GECKO_FIELDS(wire::limited<32>(policy), at_syn, first_bytes, first_bytes_timeout_ms, wire::limited<64>(members)) };
 struct Members { std::vector<Member> members; GECKO_FIELDS(wire::limited<64>(members)) };
 
 }  // namespace gecko::wire

@@ -22,6 +22,7 @@ enum class IpcType : uint16_t {
   socket = 8,        // -> socket_is (+fd)
   contact = 9,       // take or give up the group address on the segment, re-program steering -> done
   syn_slots = 10,    // where new connections go. No answer
+  near = 14,         // which nodes are near a network's clients. No answer
   reload_keys = 11,  // copy the key directories again -> done
   ahead = 12,        // received bytes of a connection that is going to be restored -> ahead_kept
   adopt = 13,        // +fd: a connection that a former geckod has frozen; from now on thaw and retire know it by this token -> adopted
@@ -51,6 +52,10 @@ struct IpcStatus { uint64_t token = 0; uint16_t code = 0; std::string message; G
 struct IpcListen { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(token, group, port, backlog) };
 struct IpcSocket { uint64_t token = 0; uint16_t group = 0; GECKO_FIELDS(token, group) };
 struct IpcContact { uint64_t token = 0; uint16_t group = 0; uint16_t contact = 0; bool self = false; GECKO_FIELDS(token, group, contact, self) };
-struct IpcSynSlots { uint16_t group = 0; std::vector<uint16_t> slots; GECKO_FIELDS(group, wire::limited<256>(slots)) };
+// Nodes by their steering numbers. mode: GECKO_SLOTS_*.
+struct IpcServing { uint16_t port = 0; std::vector<uint16_t> nodes; GECKO_FIELDS(port, wire::limited<64>(nodes)) };
+struct IpcSynSlots { uint16_t group = 0; uint16_t mode = 0; std::vector<uint16_t> slots; std::vector<IpcServing> serving;
+  GECKO_FIELDS(group, mode, wire::limited<4096>(slots), wire::limited<64>(serving)) };
+struct IpcNear { uint16_t group = 0; Address network; std::vector<uint16_t> nodes; GECKO_FIELDS(group, network, wire::limited<64>(nodes)) };
 
 }  // namespace gecko::wire

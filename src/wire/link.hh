@@ -7,8 +7,8 @@
 namespace gecko::wire {
 
 // A node speaks its own version and the one before.
-inline constexpr uint16_t kLinkVersion = 2;          // 2: ahead, ahead_taken
-inline constexpr uint16_t kLinkVersionMin = 1;
+inline constexpr uint16_t kLinkVersion = 3;          // 3: serves, paths
+inline constexpr uint16_t kLinkVersionMin = 2;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
@@ -20,6 +20,8 @@ enum class LinkType : uint16_t {
   // session
   hello = 1,            // both, first
   ping = 2, pong = 3,   // liveness and load
+  serves = 4,           // for which ports the sender has applications: after hello and when it changes (version 3)
+  paths = 5,            // how far clients' networks are from the sender, measured on its connections: new and changed ones (version 3)
   // handoff of one connection (docs/protocol/handoff.md); D donor, A acceptor
   prepare = 10,         // D->A  may I give you this one? (nothing has happened yet)
   ready = 11,           // A->D  yes; a place is reserved
@@ -30,9 +32,9 @@ enum class LinkType : uint16_t {
   active = 16,          // A->D  it lives here now
   abort = 17,           // D->A  forget it (before commit only)
   unknown = 18,         // A->D  answer to commit: it never came to life here and never will
-  ahead = 19,           // D->A  between ready and state: unread bytes, while the connection still lives (version 2)
-  ahead_taken = 20,     // A->D  so many of them are here (version 2)
-  gone = 21,            // A->D  answer to commit: it may have lived here, in a former life of this node, and does not any more (version 2)
+  ahead = 19,           // D->A  between ready and state: unread bytes, while the connection still lives
+  ahead_taken = 20,     // A->D  so many of them are here
+  gone = 21,            // A->D  answer to commit: it may have lived here, in a former life of this node, and does not any more
   // who owns which flow
   hints = 30,           // flows and their owners (to a new contact; on a change)
   closed = 31,          // owner -> contact and former owners
@@ -71,6 +73,11 @@ struct Ping {                       // also the pong
   bool draining = false;
   GECKO_FIELDS(sequence, connections, applications, draining)
 };
+
+struct Serves { std::vector<uint16_t> ports; GECKO_FIELDS(wire::limited<64>(ports)) };
+inline constexpr size_t kMaxPaths = 1024;        // per message
+struct Path { Address network; uint32_t rtt_us = 0; GECKO_FIELDS(network, rtt_us) };   // IPv4 /24, IPv6 /48; the smallest round trip
+struct Paths { std::vector<Path> paths; GECKO_FIELDS(wire::limited<kMaxPaths>(paths)) };
 
 struct Prepare {
   uint64_t xid = 0;                 // unique per donor incarnation

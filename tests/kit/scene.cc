@@ -48,6 +48,9 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab.nodes = options.nodes;
   lab.ipv4 = options.ipv4;
   lab.mbit = options.mbit;
+  lab.policy = options.policy;
+  lab.weights = options.weights;
+  lab.rebalance = options.rebalance;
   lab.ports = {kStreamPort, kEchoPort};
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) lab.owner = owner;
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));

@@ -1,6 +1,6 @@
 // A lab with gecko-echo and gecko-stream running on every node: where benches, storms, the demo and system tests play.
 //
-// The group's first port is gecko-stream's, its second gecko-echo's. The policy is "none": connections move only when asked to.
+// The group's first port is gecko-stream's, its second gecko-echo's. Unless another policy is asked for, connections move only when asked to.
 // Everything is gone when the scene is, and lab journals allow a later clean-up whatever happens.
 #pragma once
 
@@ -20,6 +20,9 @@ struct SceneOptions {
   int nodes = 3;
   uint32_t mbit = 0;  // rate of every router port; 0: unshaped
   int client_addresses = 1;
+  std::string policy = "none";
+  std::vector<uint32_t> weights = {};
+  bool rebalance = false;
 };
 
 class Scene {

@@ -217,7 +217,7 @@ TEST_P(SteeringNet, InjectedPacketsGoHomeToo) {
 }
 
 TEST_P(SteeringNet, SynSpread) {
-  configure_all([](GroupSteering& g) { g.syn_slots = {0, 1, 2}, g.syn_round_robin = true; });
+  configure_all([](GroupSteering& g) { g.syn_slots = {0, 1, 2}, g.syn_mode = GECKO_SLOTS_ROUND_ROBIN; });
   std::vector<Fd> listeners, clients;
   for (const Node& n : nodes_) listeners.push_back(must(listen_on(n.ns, service())));
   constexpr int kConnections = 30;

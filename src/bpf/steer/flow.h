@@ -1,6 +1,7 @@
 /* What to do with a packet for a group: the flow table, the SYN policy, and what nobody knows. Decides only; action.h does. */
 #pragma once
 
+#include "steer/policy.h"
 #include "steer/socket.h"
 
 enum action {
@@ -91,18 +92,6 @@ static __always_inline struct gecko_group *find_group(const struct packet *p)
 	return bpf_map_lookup_elem(&gecko_groups, &key);
 }
 
-static __always_inline __u32 choose_node(const struct gecko_group *group)
-{
-	__u32 index = group->index, i;
-	struct gecko_slots *slots = bpf_map_lookup_elem(&gecko_slots, &index);
-
-	if (!slots || !slots->count)
-		return group->self;
-	i = slots->mode == GECKO_SLOTS_ROUND_ROBIN ? __sync_fetch_and_add(&slots->next, 1) : bpf_get_prandom_u32();
-	i %= slots->count;
-	return slots->node[i & (GECKO_SYN_SLOTS - 1)];
-}
-
 static const struct decision kPass = { .action = ACTION_PASS, .reason = GECKO_C_PASSED };
 
 /* Linux gives up a half-open connection after 63 s (5 repetitions of the SYN-ACK). Older: the next SYN is a new connection. */
@@ -144,7 +133,7 @@ static __always_inline struct decision decide_syn(struct __sk_buff *skb, const s
 	/* A SYN that was kept here leaves no entry; its retransmission must not start a second connection elsewhere. */
 	if (kernel_knows(skb, p))
 		return d;
-	node = choose_node(group);
+	node = choose_node(group, p);
 	if (node == group->self || !node_of(node))
 		return d;
 	recent.node = node;

@@ -60,6 +60,14 @@ struct {
 } gecko_slots SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_NEARS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_near_key);
+	__type(value, struct gecko_near);
+} gecko_nears SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, GECKO_MAX_NODES);
 	__type(key, __u32);

@@ -1,0 +1,181 @@
+// Where real connections end up by each policy: expected and seen shares, printed (docs/measurements.md quotes them).
+#include <cmath>
+#include <map>
+
+#include "base/client_hash.hh"
+#include "core/placement_hash.hh"
+#include "core/policy.hh"
+#include "fault_scene.hh"
+
+namespace gecko::system_test {
+namespace {
+
+using Shares = std::map<std::string, size_t>;
+
+class Placement : public FaultTest {
+ protected:
+  void SetUp() override {}
+  void make(const std::string& policy, std::vector<uint32_t> weights = {}, int addresses = 1, bool rebalance = false) {
+    kit::SceneOptions options;
+    options.name = "plc";
+    options.policy = policy;
+    options.weights = std::move(weights);
+    options.client_addresses = addresses;
+    options.rebalance = rebalance;
+    ASSERT_NO_FATAL_FAILURE(set_up(options));
+  }
+  kit::PingClient& client(const Address& from = {}) {
+    kit::PingOptions options;
+    options.server = scene().echo();
+    options.from = from;
+    options.pause = 200ms;
+    return swarm_->add<kit::PingClient>(options);
+  }
+  void clients(size_t count) {
+    for (size_t i = 0; i < count; ++i) (void)client();
+    connected();
+  }
+  std::map<Endpoint, std::string> owners() {
+    std::map<Endpoint, std::string> out;
+    for (const auto& node : scene().nodes()) {
+      const auto rows = ask().ask(node, {{"op", "connections"}});
+      if (!rows) continue;
+      for (const auto& row : (*rows)["connections"])
+        if (const auto endpoint = Endpoint::parse(row.value("client", ""))) out[*endpoint] = node;
+    }
+    return out;
+  }
+  Shares shares() {
+    Shares out;
+    for (const auto& node : scene().nodes()) out[node] = 0;
+    for (const auto& [endpoint, node] : owners()) ++out[node];
+    return out;
+  }
+  static void print(const char* policy, const Shares& expected, const Shares& seen) {
+    std::printf("placement %-18s", policy);
+    for (const auto& [node, n] : expected) std::printf("  %s: expected %zu, seen %zu", node.c_str(), n, seen.at(node));
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+  uint64_t moves() {
+    uint64_t all = 0;
+    for (const auto& node : scene().nodes()) all += status(node)["groups"][0]["handoffs"].value("out_ok", uint64_t{0});
+    return all;
+  }
+};
+
+TEST_F(Placement, RoundRobinIsExact) {
+  ASSERT_NO_FATAL_FAILURE(make("round-robin"));
+  clients(300);
+  const Shares expected{{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen = shares();
+  print("round-robin", expected, seen);
+  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(moves(), 0u) << "placed at the SYN, yet something was moved";
+}
+
+TEST_F(Placement, WeightsAreExact) {
+  ASSERT_NO_FATAL_FAILURE(make("weighted", {3, 1, 2}));
+  clients(300);
+  const Shares expected{{"n1", 150}, {"n2", 50}, {"n3", 100}}, seen = shares();
+  print("weighted 3:1:2", expected, seen);
+  EXPECT_EQ(seen, expected);
+  EXPECT_EQ(moves(), 0u);
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n1"}, {"action", "start"}}));   // what it has is spread by weight, too
+  ASSERT_TRUE(eventually([&] { return shares()["n1"] == 0; }));
+  const Shares after{{"n1", 0}, {"n2", 100}, {"n3", 200}};
+  print("weighted, n1 drained", after, shares());
+  EXPECT_EQ(shares(), after);
+}
+
+TEST_F(Placement, RandomAndLeastConnectionsAreEven) {
+  ASSERT_NO_FATAL_FAILURE(make("random"));
+  clients(600);
+  auto seen = shares();
+  print("random", {{"n1", 200}, {"n2", 200}, {"n3", 200}}, seen);
+  for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 200, 58) << node;   // five sigma
+  TearDown();
+
+  ASSERT_NO_FATAL_FAILURE(make("least-connections"));
+  for (int wave = 0; wave < 6; ++wave) clients(50);
+  seen = shares();
+  print("least-connections", {{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen);
+  for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 100, 35) << node;
+}
+
+TEST_F(Placement, AClientHasItsNodeOnEveryContact) {
+  constexpr int kAddresses = 100, kEach = 3;
+  ASSERT_NO_FATAL_FAILURE(make("hash-client", {}, kAddresses));
+  std::vector<core::Load> loads;
+  for (core::NodeIndex i = 0; i < 3; ++i)
+    loads.push_back({.node = i, .up = true, .applications = 1, .name_hash = core::hash_of("n" + std::to_string(i + 1))});
+  const auto expected_of = [&](const Address& address) {
+    core::PolicyState state;
+    return "n" + std::to_string(*core::choose(core::PolicyKind::hash_client, loads, state, {}, client_hash(address)) + 1);
+  };
+  const auto wave = [&](const char* what, int each) {
+    std::map<Endpoint, std::string> before = owners();
+    for (const auto& address : scene().clients())
+      for (int i = 0; i < each; ++i) (void)client(address);
+    connected();
+    Shares expected, seen;
+    for (const auto& node : scene().nodes()) expected[node] = seen[node] = 0;
+    for (const auto& [endpoint, node] : owners()) {
+      if (before.contains(endpoint)) continue;
+      ++expected[expected_of(endpoint.address)];
+      ++seen[node];
+      EXPECT_EQ(node, expected_of(endpoint.address)) << endpoint.str();
+    }
+    print(what, expected, seen);
+  };
+  wave("hash-client", kEach);
+  ASSERT_TRUE(ask().ask("n1", {{"op", "contact"}, {"node", "n2"}}));
+  ASSERT_TRUE(eventually([&] { return status("n2")["groups"][0].value("contact", "") == "n2" && status("n3")["groups"][0].value("contact", "") == "n2"; }));
+  wave("hash-client via n2", 1);
+  EXPECT_EQ(moves(), 0u);
+  // Only the clients of the node that leaves change theirs; those it has go where their next ones would.
+  size_t changed = 0;
+  std::map<Address, std::string> before;
+  for (const auto& address : scene().clients()) before[address] = expected_of(address);
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n3"}, {"action", "start"}}));
+  loads[2].draining = true;
+  ASSERT_TRUE(eventually([&] { return shares()["n3"] == 0; }));
+  wave("hash-client, n3 out", 1);
+  for (const auto& address : scene().clients()) changed += before[address] != expected_of(address);
+  for (const auto& [endpoint, node] : owners()) EXPECT_EQ(node, expected_of(endpoint.address)) << "moved elsewhere than its hash says";
+  std::printf("hash-client: n3 leaves, %zu of %d clients change their node (1/3 is %d)\n", changed, kAddresses, kAddresses / 3);
+  EXPECT_NEAR(double(changed), kAddresses / 3.0, 20);
+}
+
+TEST_F(Placement, OnlyNodesThatServeThePort) {
+  ASSERT_NO_FATAL_FAILURE(make("round-robin"));
+  kill_process(process_named(lab(), "n2", "gecko-echo"));   // gecko-stream still serves the other port there
+  ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0]["nodes"][1].value("applications", 9) == 1; }));
+  clients(100);
+  const auto seen = shares();
+  print("n2 serves another", {{"n1", 50}, {"n2", 0}, {"n3", 50}}, seen);
+  EXPECT_EQ(seen, (Shares{{"n1", 50}, {"n2", 0}, {"n3", 50}}));
+  // Neither a drain nor a handoff without a target goes there.
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n3"}, {"action", "start"}}));
+  ASSERT_TRUE(eventually([&] { return shares()["n3"] == 0; }));
+  EXPECT_EQ(shares(), (Shares{{"n1", 100}, {"n2", 0}, {"n3", 0}}));
+  EXPECT_EQ(status("n3")["groups"][0]["handoffs"].value("out_failed", 99), 0) << "somebody was asked who does not serve it";
+}
+
+TEST_F(Placement, LocalityMeasuresAndInOneRoomSpreadsByLoad) {
+  ASSERT_NO_FATAL_FAILURE(make("locality"));
+  clients(60);
+  ASSERT_TRUE(eventually([&] {   // one network, measured by all, told to all
+    for (const auto& node : scene().nodes()) {
+      const auto networks = status(node)["groups"][0].value("measured_networks", nlohmann::json::array());
+      if (networks.size() != 1 || networks[0].value("near", nlohmann::json::array()).size() != 3) return false;
+    }
+    return true;
+  })) << status("n1")["groups"][0].dump();
+  for (int wave = 0; wave < 4; ++wave) clients(60);
+  const auto seen = shares();
+  print("locality, one room", {{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen);
+  for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 100, 40) << node;
+}
+
+}  // namespace
+}  // namespace gecko::system_test
