@@ -57,6 +57,14 @@ class Placement : public FaultTest {
     std::printf("\n");
     std::fflush(stdout);
   }
+  // The contact counts what the others have told it, five times a second.
+  void loads_known(size_t total) {
+    EXPECT_TRUE(eventually([&] {
+      size_t known = 0;
+      for (const auto& node : status("n1")["groups"][0]["nodes"]) known += node.value("connections", size_t{0});
+      return known == total;
+    }));
+  }
   uint64_t moves() {
     uint64_t all = 0;
     for (const auto& node : scene().nodes()) all += status(node)["groups"][0]["handoffs"].value("out_ok", uint64_t{0});
@@ -96,7 +104,10 @@ TEST_F(Placement, RandomAndLeastConnectionsAreEven) {
   TearDown();
 
   ASSERT_NO_FATAL_FAILURE(make("least-connections"));
-  for (int wave = 0; wave < 6; ++wave) clients(50);
+  for (size_t wave = 1; wave <= 6; ++wave) {
+    clients(50);
+    loads_known(50 * wave);
+  }
   seen = shares();
   print("least-connections", {{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen);
   for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 100, 35) << node;
@@ -171,7 +182,10 @@ TEST_F(Placement, LocalityMeasuresAndInOneRoomSpreadsByLoad) {
     }
     return true;
   })) << status("n1")["groups"][0].dump();
-  for (int wave = 0; wave < 4; ++wave) clients(60);
+  for (size_t wave = 1; wave <= 8; ++wave) {
+    clients(30);
+    loads_known(60 + 30 * wave);
+  }
   const auto seen = shares();
   print("locality, one room", {{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen);
   for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 100, 40) << node;
