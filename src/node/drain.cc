@@ -309,19 +309,25 @@ void Drain::on_evict() {
 // ---------------------------------------------------------------- balance
 
 std::vector<Drain::Shift> Drain::plan_balance() const {
-  struct Node { uint16_t node; int64_t surplus; };
+  struct Node { uint16_t node; int64_t surplus, weight; };
   std::vector<Node> nodes;
-  int64_t total = 0;
+  int64_t total = 0, weights = 0;
   for (const auto& load : group_.loads())
     if (load.eligible()) {
-      nodes.push_back({load.node, load.connections});
+      nodes.push_back({load.node, load.connections, group_.policy_ == core::PolicyKind::weighted ? load.weight : 1});
       total += load.connections;
+      weights += nodes.back().weight;
     }
   if (nodes.size() < 2) return {};
-  // The remainder stays where most is: no connection moves only to be one of "one more".
+  // The remainder stays where most is (for its weight): no connection moves only to be one of "one more".
+  std::sort(nodes.begin(), nodes.end(), [](const Node& a, const Node& b) {
+    const int64_t left = a.surplus * b.weight, right = b.surplus * a.weight;
+    return left != right ? left > right : a.node < b.node;
+  });
+  int64_t remainder = total;
+  for (const auto& node : nodes) remainder -= total * node.weight / weights;
+  for (auto& node : nodes) node.surplus -= total * node.weight / weights + (remainder-- > 0 ? 1 : 0);
   std::sort(nodes.begin(), nodes.end(), [](const Node& a, const Node& b) { return a.surplus != b.surplus ? a.surplus > b.surplus : a.node < b.node; });
-  const auto count = static_cast<int64_t>(nodes.size());
-  for (int64_t i = 0; i < count; ++i) nodes[static_cast<size_t>(i)].surplus -= total / count + (i < total % count ? 1 : 0);
   std::vector<Shift> plan;
   for (size_t from = 0, to = nodes.size(); from < nodes.size() && nodes[from].surplus > 0;) {
     while (to > 0 && nodes[to - 1].surplus >= 0) --to;
@@ -335,6 +341,22 @@ std::vector<Drain::Shift> Drain::plan_balance() const {
   return plan;
 }
 
+std::vector<Drain::Shift> Drain::plan_for(const std::vector<uint16_t>& joined) const {
+  switch (group_.policy_) {
+    // What the first bytes or the distance have decided, numbers must not undo.
+    case core::PolicyKind::hash_bytes:
+    case core::PolicyKind::locality: return {};
+    case core::PolicyKind::hash_client: {   // everybody knows which of its clients belong there (on_shed)
+      std::vector<Shift> plan;
+      for (const uint16_t to : joined)
+        for (const auto& load : group_.loads())
+          if (load.up && load.connections > 0 && load.node != to) plan.push_back({load.node, to, load.connections});
+      return plan;
+    }
+    default: return plan_balance();
+  }
+}
+
 void Drain::balance(const std::vector<Shift>& plan) {
   for (const Shift& s : plan) {
     const wire::Shed shed{s.to, s.connections};
@@ -344,14 +366,24 @@ void Drain::balance(const std::vector<Shift>& plan) {
 }
 
 void Drain::on_shed(const wire::Shed& m) {
-  if (m.target >= group_.peers_.size() || m.target == group_.self() || emptying_) return;
-  if (shedding_) return;   // one at a time: the next balance sees what this one has done
-  shedding_.emplace();
-  shedding_->target = m.target;
-  shedding_->left = m.connections;
+  if (m.target >= group_.peers_.size() || m.target == group_.self() || emptying_ || sheds_.size() >= group_.peers_.size()) return;
+  sheds_.push_back(m);
+  if (!shedding_) begin_shedding();
+}
+
+void Drain::begin_shedding() {
   const Time now = group_.daemon_.loop().now();
-  for (const auto& [id, c] : group_.connections())
-    if (c.movable && !c.moving) shedding_->mover.add(id, now);
+  const bool by_hash = group_.policy_ == core::PolicyKind::hash_client;
+  while (!shedding_ && !sheds_.empty()) {
+    const wire::Shed m = sheds_.front();
+    sheds_.pop_front();
+    shedding_.emplace();
+    shedding_->target = m.target;
+    shedding_->left = m.connections;
+    for (const auto& [id, c] : group_.connections())
+      if (c.movable && !c.moving && (!by_hash || group_.choose_for(c.flow, {}) == m.target)) shedding_->mover.add(id, now);
+    if (shedding_->mover.left() == 0) shedding_.reset();
+  }
   arm();
 }
 
@@ -368,7 +400,10 @@ void Drain::pump_shedding() {
     });
     if (!started) shedding_->mover.remove(*id);
   }
-  if (shedding_ && shedding_->mover.on_their_way() == 0 && (shedding_->left == 0 || shedding_->mover.left() == 0)) shedding_.reset();
+  if (shedding_ && shedding_->mover.on_their_way() == 0 && (shedding_->left == 0 || shedding_->mover.left() == 0)) {
+    shedding_.reset();
+    begin_shedding();
+  }
   group_.run_actions();
 }
 

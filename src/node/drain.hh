@@ -6,6 +6,7 @@
 // what an application adopts later moves, too. No thread; runs on geckod's loop.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <set>
@@ -35,6 +36,8 @@ class Drain {
   Status look(uint16_t node, ReportDone done);      // `done` exactly once, within kAnswerWithin
   Status evict(uint16_t node);                      // what cannot move: its applications shut it down
   std::vector<Shift> plan_balance() const;          // how to even out what the nodes have, by the last word from each
+  // The same after these nodes have joined, as far as the group's policy leaves a choice.
+  std::vector<Shift> plan_for(const std::vector<uint16_t>& joined) const;
   void balance(const std::vector<Shift>& plan);
 
   // What happens on this node.
@@ -72,6 +75,7 @@ class Drain {
   void adopted(const wire::DrainWish& wish, uint16_t but);
   void begin();
   void pump();
+  void begin_shedding();
   void pump_shedding();
   void arm();
   bool empty() const;
@@ -84,6 +88,7 @@ class Drain {
   core::DrainWishes wishes_;
   std::optional<Emptying> emptying_;
   std::optional<Shedding> shedding_;
+  std::deque<wire::Shed> sheds_;                    // after that, one target after the other
   net::Loop::TimerId timer_ = 0;
   bool pumping_ = false;
   std::map<uint64_t, Question> questions_;

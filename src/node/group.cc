@@ -36,7 +36,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
                  return it == connections_.end() ? uint64_t{0} : it->second.epoch;
                },
                daemon.started(), daemon.incarnation(), [this](const ConnId& id, uint64_t epoch) { return daemon_.journal().may_have_lived(id, epoch); }),
-      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}, {}}, nearness_(config.nodes.size()), choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
+      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}, {}}, rebalance_(config.nodes.size()), nearness_(config.nodes.size()), choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
     peers_[i].index = i;
     name_hash_.push_back(core::hash_of(config.nodes[i].name));
@@ -56,6 +56,7 @@ void Group::start() {
   daemon_.loop().at(daemon_.loop().now() + kSettle, [this] {
     settled_ = true;
     elect();
+    rebalance();   // who is here now has not joined
   });
   elect();
 }
@@ -330,6 +331,7 @@ void Group::membership_changed() {
     peer.send(LinkType::ping, ping);
   }
   program_new_connections();
+  rebalance();
 }
 
 }  // namespace gecko::node

@@ -16,6 +16,7 @@
 #include "core/handoff.hh"
 #include "core/nearness.hh"
 #include "core/policy.hh"
+#include "core/rebalance.hh"
 #include "node/api_session.hh"
 #include "node/drain.hh"
 #include "node/handoff_journal.hh"
@@ -219,6 +220,7 @@ class Group {
   void tell_served(Peer& peer);
   void on_serves(Peer& peer, wire::Serves& m);
   void program_new_connections();
+  void rebalance();
   // group_paths.cc
   void measure_later(const ConnId& id);
   void measure_at(Time when);
@@ -320,6 +322,8 @@ class Group {
   const core::PolicyKind policy_;
   std::vector<uint64_t> name_hash_;               // of the nodes
   core::PolicyState policy_state_;
+  core::Rebalance rebalance_;
+  net::Loop::TimerId rebalance_timer_ = 0;
   core::Nearness nearness_;
   std::deque<std::pair<Time, ConnId>> to_measure_;   // when, and whom
   bool measuring_ = false;

@@ -122,6 +122,24 @@ void Group::program_new_connections() {
   daemon_.privileged().syn_slots(std::move(command));
 }
 
+// rebalance = "on-join": every node watches, the contact acts. A node that has just started waits until it sees the others.
+void Group::rebalance() {
+  if (config_.rebalance == config::Rebalance::off || !settled_) return;
+  auto& loop = daemon_.loop();
+  rebalance_.see(loads(), loop.now());
+  const auto joined = rebalance_.take_joined(loop.now());
+  if (!joined.empty() && is_contact()) drain_.balance(drain_.plan_for(joined));
+  loop.cancel(rebalance_timer_);
+  rebalance_timer_ = 0;
+  if (rebalance_.next_due() == Time::max()) return;
+  const std::weak_ptr<bool> alive = alive_;
+  rebalance_timer_ = loop.at(rebalance_.next_due(), [this, alive] {
+    if (alive.expired()) return;
+    rebalance_timer_ = 0;
+    rebalance();
+  });
+}
+
 // ---------------------------------------------------------------- handoffs without a named target
 
 // An application lets the group choose: a target that fails is followed by another, while the connection waits where it is.

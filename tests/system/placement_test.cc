@@ -172,6 +172,47 @@ TEST_F(Placement, OnlyNodesThatServeThePort) {
   EXPECT_EQ(status("n3")["groups"][0]["handoffs"].value("out_failed", 99), 0) << "somebody was asked who does not serve it";
 }
 
+TEST_F(Placement, LiveConnectionsGoToANodeThatHasJoinedAndStayed) {
+  ASSERT_NO_FATAL_FAILURE(make("weighted", {1, 1, 2}, 1, true));
+  const auto drain = [&](const char* action) { ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n3"}, {"action", action}})); };
+  drain("start");
+  clients(100);
+  EXPECT_EQ(shares(), (Shares{{"n1", 50}, {"n2", 50}, {"n3", 0}}));
+  // It comes and goes: nothing moves.
+  for (int i = 0; i < 5; ++i) {
+    drain("stop");
+    drain("start");
+  }
+  EXPECT_EQ(moves(), 0u);
+  drain("stop");
+  EXPECT_EQ(shares()["n3"], 0u) << "at once is too soon";
+  // Five joins before this one: 5 s, doubled five times, is more than a test can wait; another node has a clean record.
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n2"}, {"action", "start"}}));
+  ASSERT_TRUE(eventually([&] { return shares()["n2"] == 0; }));
+  const auto before = shares();
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n2"}, {"action", "stop"}}));
+  const Time joined = monotonic_now();
+  const Shares expected{{"n1", 25}, {"n2", 25}, {"n3", 50}};
+  EXPECT_TRUE(eventually([&] { return shares() == expected; }, 15s));
+  EXPECT_GE(monotonic_now() - joined, 4s) << "a node has to stay first";
+  print("weighted, n2 joins", expected, shares());
+  std::printf("rebalance: n2 had 0, n1 %zu, n3 %zu; even %.1f s after the join\n", before.at("n1"), before.at("n3"),
+              std::chrono::duration<double>(monotonic_now() - joined).count());
+}
+
+TEST_F(Placement, HashedClientsGoHomeWhenTheirNodeIsBack) {
+  ASSERT_NO_FATAL_FAILURE(make("hash-client", {}, 60, true));
+  for (const auto& address : scene().clients()) (void)client(address);
+  connected();
+  const auto before = owners();
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n2"}, {"action", "start"}}));
+  ASSERT_TRUE(eventually([&] { return shares()["n2"] == 0; }));
+  EXPECT_NE(owners(), before);
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n2"}, {"action", "stop"}}));
+  EXPECT_TRUE(eventually([&] { return owners() == before; }, 15s));
+  EXPECT_EQ(moves(), 2 * shares()["n2"]) << "somebody else's clients moved";
+}
+
 TEST_F(Placement, LocalityMeasuresAndInOneRoomSpreadsByLoad) {
   ASSERT_NO_FATAL_FAILURE(make("locality"));
   clients(60);
