@@ -16,12 +16,12 @@ def eventually(done, at_most=10.0):
 
 
 class Lab:
-    def __init__(self, bin_directory, nodes=3):
+    def __init__(self, bin_directory, nodes=3, options=()):
         self.bin, self.name, self.programs = bin_directory, "proxy-%d" % os.getpid(), {}
         self.nodes = ["n%d" % (i + 1) for i in range(nodes)]
         self.directory = "/run/gecko/lab/" + self.name
         ports = [x for p in (WEB, REDIS, SSH, ODD) for x in ("--port", str(p))]
-        subprocess.run([self.bin + "/gecko", "lab", "--name", self.name, "up", "--nodes", str(nodes)] + ports, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([self.bin + "/gecko", "lab", "--name", self.name, "up", "--nodes", str(nodes)] + ports + list(options), check=True, stdout=subprocess.DEVNULL)
         self.group = "2001:db8:1::80"
         self.home = open("/proc/self/ns/net")
         with open("/run/netns/gecko-%s-client" % self.name) as namespace:
