@@ -61,7 +61,8 @@ class Placement : public FaultTest {
   void loads_known(size_t total) {
     EXPECT_TRUE(eventually([&] {
       size_t known = 0;
-      for (const auto& node : status("n1")["groups"][0]["nodes"]) known += node.value("connections", size_t{0});
+      const auto seen = status("n1");
+      for (const auto& node : seen["groups"][0]["nodes"]) known += node.value("connections", size_t{0});
       return known == total;
     }));
   }
