@@ -141,7 +141,8 @@ std::vector<Candidate> Session::candidates_locked(uint16_t port) const {
 }
 
 // What the policy says; empty: stay.
-std::string Session::choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self, const std::shared_ptr<PolicyHolder>& policy) {
+std::string Session::choose(const ConnectionPtr& connection, const std::vector<std::string>& failed, bool with_self,
+                            const std::shared_ptr<PolicyHolder>& policy) {
   std::vector<Candidate> nodes;
   bool placed = false;
   {

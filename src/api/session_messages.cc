@@ -127,7 +127,8 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
     case ApiType::placement: {
       GECKO_TRY(auto m, wire::decode<wire::Placement>(frame.body));
       const std::lock_guard lock(m_);
-      const bool same = placement_ && placement_->policy == m.policy && placement_->first_bytes == m.first_bytes && placement_->first_bytes_timeout_ms == m.first_bytes_timeout_ms;
+      const bool same = placement_ && placement_->policy == m.policy && placement_->first_bytes == m.first_bytes &&
+                        placement_->first_bytes_timeout_ms == m.first_bytes_timeout_ms;
       placement_ = std::move(m);
       if (same) return {};
       group_policy_.reset();
