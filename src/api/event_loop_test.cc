@@ -95,6 +95,29 @@ TEST_F(EventLoop, AMoveTakesTheRegistrationAwayAndWakesTheLoop) {
   EXPECT_EQ(read_some(*there), "ready");
 }
 
+// A long state fills the room for one read while the next connections' descriptors wait behind it: each goes to its own.
+TEST_F(EventLoop, DescriptorsBehindALongStateStayWithTheirConnections) {
+  std::vector<std::unique_ptr<Client>> clients;
+  for (const size_t blob : {size_t{150'000}, size_t{10}, size_t{10}, size_t{10}}) {
+    clients.push_back(std::make_unique<Client>(other.port()));
+    auto there = accept_from(other, 4);
+    ASSERT_TRUE(there) << there.error().message;
+    n2.handoffs = FakeGeckod::Handoffs::hold;
+    ASSERT_TRUE(there->handoff_in_background("n1"));
+    Fd socket;
+    const auto message = n2.expect_message<wire::AppHandoff>(ApiType::handoff, &socket);
+    const Flow flow{*Endpoint::parse("[::1]:" + std::to_string(server.port())), *Endpoint::parse(clients.back()->name())};
+    n1.arrive(message.id, 2, flow, "n2", wire::Bytes(blob, 7), socket.get());
+    n2.tell(ApiType::outcome, wire::AppOutcome{message.request, message.id, 0, "", "n1", true});
+  }
+  for (auto& client : clients) {
+    auto here = accept_from(server, 3);
+    ASSERT_TRUE(here) << here.error().message;
+    client->send("mine");
+    EXPECT_EQ(read_some(*here), "mine");
+  }
+}
+
 TEST_F(EventLoop, AConnectionThatComesBackIsRegisteredAgain) {
   for (const uint32_t mode : {0u, static_cast<uint32_t>(EPOLLET)}) {
     Client client(server.port());

@@ -274,14 +274,16 @@ TEST_F(Restart, ArrivalsWithoutADescriptorWait) {
     clients.push_back(std::make_unique<Client>(Endpoint::from_sockaddr(at)->port));
     ends.emplace_back(accept(listener.get(), nullptr, nullptr));
   }
-  const Flow flow{*Endpoint::parse("[::1]:" + std::to_string(server.port())), *Endpoint::parse("[::1]:9")};
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
   const int lowest_free = fcntl(0, F_DUPFD_CLOEXEC, 0);
   ::close(lowest_free);
   const rlimit low{static_cast<rlim_t>(lowest_free) + 2, before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
-  for (int i = 0; i < kCount; ++i) n1.arrive(ConnId::random(), 2, flow, "n2", {}, ends[static_cast<size_t>(i)].get());
+  for (size_t i = 0; i < kCount; ++i) {
+    const Flow flow{*Endpoint::parse("[::1]:" + std::to_string(server.port())), *Endpoint::parse(clients[i]->name())};
+    n1.arrive(ConnId::random(), 2, flow, "n2", {}, ends[i].get());
+  }
   std::vector<Socket> here;
   while (auto s = server.accept(Timeout(300))) here.push_back(std::move(*s));
   EXPECT_LT(here.size(), static_cast<size_t>(kCount));

@@ -14,6 +14,16 @@ Error from_wire(uint16_t code, const std::string& message) {
   return make_error(known ? static_cast<Errc>(code) : Errc::internal, message.empty() ? "geckod gave no reason" : message);
 }
 
+// Descriptors and messages take separate ways through the kernel. One client's bytes must never be taken for another's.
+Status is_connection_of(int fd, const Endpoint& client) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) != 0) return {};   // ended already
+  GECKO_TRY(const Endpoint actual, Endpoint::from_sockaddr(peer));
+  if (actual == client) return {};
+  return make_error(Errc::invalid, "the connection of " + client.str() + " came with the descriptor of " + actual.str());
+}
+
 }  // namespace
 
 void Session::handle(const wire::FrameView& frame, std::vector<Fd>& fds) {
@@ -143,6 +153,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
     case ApiType::arrive: {
       GECKO_TRY(auto m, wire::decode<wire::Arrive>(frame.body));
       GECKO_TRY(Fd fd, take_fd());
+      GECKO_CHECK(is_connection_of(fd.get(), m.flow.peer));
       on_arrive(std::move(m), std::move(fd));
       return {};
     }

@@ -148,9 +148,17 @@ Result<bool> Transport::receive(const Handler& handler) {
   }
   crowded_ = (message.msg_flags & MSG_CTRUNC) != 0;
   if (crowded_) return false;
-  const ssize_t taken = recv(socket_.get(), room.data(), static_cast<size_t>(n), MSG_DONTWAIT);
+  // A look that fills all the room goes on to the next descriptors in the queue, although it has taken no byte that they came with. Whether
+  // these bytes brought any the kernel tells by complaining that there is no room for them.
+  iov.iov_len = static_cast<size_t>(n);
+  message = {};
+  message.msg_iov = &iov;
+  message.msg_iovlen = 1;
+  const ssize_t taken = recvmsg(socket_.get(), &message, MSG_DONTWAIT);
   if (taken != n) return make_error(Errc::internal, "geckod's socket gave " + std::to_string(taken) + " of " + std::to_string(n) + " bytes that were there");
-  std::move(came.begin(), came.end(), std::back_inserter(in_fds_));
+  const bool brought = (message.msg_flags & MSG_CTRUNC) != 0;
+  if (brought && came.empty()) return make_error(Errc::internal, "geckod's socket gave descriptors that were not there");
+  if (brought) std::move(came.begin(), came.end(), std::back_inserter(in_fds_));
   parser_.filled(static_cast<size_t>(n));
   for (;;) {
     wire::FrameView frame;
