@@ -1,4 +1,6 @@
 // Where real connections end up by each policy: expected and seen shares, printed (docs/measurements.md quotes them).
+#include <sys/socket.h>
+
 #include <cmath>
 #include <map>
 
@@ -171,6 +173,39 @@ TEST_F(Placement, OnlyNodesThatServeThePort) {
   ASSERT_TRUE(eventually([&] { return shares()["n3"] == 0; }));
   EXPECT_EQ(shares(), (Shares{{"n1", 100}, {"n2", 0}, {"n3", 0}}));
   EXPECT_EQ(status("n3")["groups"][0]["handoffs"].value("out_failed", 99), 0) << "somebody was asked who does not serve it";
+}
+
+TEST_F(Placement, AHandoffWithoutATargetTriesAnotherNodeWhenOneRefuses) {
+  ASSERT_NO_FATAL_FAILURE(make("none"));
+  kill_process(process_named(lab(), "n2", "gecko-echo"));
+  restart_application("n2", "none", 24);   // room for a few
+  ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0]["nodes"][1].value("applications", 0) == 2; }));
+  constexpr size_t kClients = 40;
+  std::vector<Fd> sockets;
+  const auto opened = lab().inside("client", [&]() -> Status {
+    for (size_t i = 0; i < kClients; ++i) {
+      sockaddr_storage to{};
+      const socklen_t size = scene().echo().to_sockaddr(to);
+      Fd fd(::socket(to.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0));
+      const timeval limit{5, 0};
+      (void)::setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+      if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&to), size) != 0) return os_error("connect");
+      sockets.push_back(std::move(fd));
+    }
+    return {};
+  });
+  ASSERT_TRUE(opened) << opened.error().message;
+  const auto echoes = [](const Fd& fd, char byte) {
+    char back = 0;
+    return ::send(fd.get(), &byte, 1, MSG_NOSIGNAL) == 1 && ::recv(fd.get(), &back, 1, 0) == 1 && back == byte;
+  };
+  for (const auto& fd : sockets) EXPECT_TRUE(echoes(fd, 'H'));   // gecko-echo lets go of it, to whom geckod likes
+  EXPECT_TRUE(eventually([&] { return shares()["n1"] == 0; })) << shares()["n1"] << " stayed";
+  for (const auto& fd : sockets) EXPECT_TRUE(echoes(fd, 'x'));
+  const auto handoffs = status("n1")["groups"][0]["handoffs"];
+  EXPECT_EQ(handoffs["out_ok"], kClients);
+  EXPECT_GT(handoffs["out_failed"], 0) << "INVALID: nobody refused";
+  std::printf("without a target: %zu moved, n2 %zu, n3 %zu; %d refusals on the way\n", kClients, shares()["n2"], shares()["n3"], handoffs["out_failed"].get<int>());
 }
 
 TEST_F(Placement, LiveConnectionsGoToANodeThatHasJoinedAndStayed) {
