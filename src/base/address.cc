@@ -153,7 +153,7 @@ size_t hash_bytes(const void* data, size_t size) {
     h ^= h >> 32;
   }
   uint64_t rest = 0;
-  std::memcpy(&rest, p, size);
+  if (size != 0) std::memcpy(&rest, p, size);   // p may be null then
   h = (h ^ rest) * kOdd;
   return h ^ (h >> 29);
 }
