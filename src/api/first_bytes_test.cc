@@ -134,6 +134,16 @@ TEST_F(FirstBytes, ManySilentClientsAndOneThatSpeaks) {
   for (size_t i = 0; i < silent.size(); ++i) EXPECT_TRUE(server.accept(Timeout(5000))) << i;
 }
 
+TEST_F(FirstBytes, AreNotWaitedForWhenTheApplicationLeaves) {
+  auto policy = std::make_shared<ByName>();
+  policy->most = 30s;
+  one.set_policy(policy);
+  Client silent(server.port());
+  EXPECT_EQ(server.accept(Timeout(50)).error().code, Errc::timeout);
+  ASSERT_TRUE(one.leave());
+  EXPECT_TRUE(server.accept(Timeout(5000)));
+}
+
 TEST_F(FirstBytes, OfARequestHaveTheirNode) {
   ASSERT_TRUE(one.set_builtin_policy("hash-bytes"));
   std::map<std::string, std::string> node_of;

@@ -248,6 +248,10 @@ Status Session::leave() {
   GECKO_TRY(const auto answer, ask(wire::ApiType::leave, wire::Leave{}, monotonic_now() + kAnswerTime));
   const std::lock_guard lock(m_);
   left_ = true;
+  // Whom a policy was waiting for is decided about now: the application is about to send everybody on.
+  const Time now = monotonic_now();
+  for (auto& [fd, silent] : silent_) silences_.arm(silent.deadline, now, fd);
+  if (!silent_.empty()) arm_timer();
   return {};
 }
 
