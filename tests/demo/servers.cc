@@ -44,6 +44,8 @@ class Performance {
   ~Performance() {  // whoever reads from them waits for their end
     for (auto* process : {&wrk_, &curl_})
       if (process->pid() > 0) process->signal(SIGKILL);
+    servers_.clear();
+    if (made_run_sshd_) (void)::rmdir("/run/sshd");
   }
 
   Result<ServersAct> run() {
@@ -120,7 +122,7 @@ class Performance {
     GECKO_TRY(lab_, lab::Lab::up(options, interrupted_));
     operator_.emplace(*lab_);
     std::error_code error;
-    std::filesystem::create_directories("/run/sshd", error);  // where sshd drops its privileges to
+    made_run_sshd_ = std::filesystem::create_directories("/run/sshd", error);  // where sshd drops its privileges to
     GECKO_TRY(const auto key, lab::run({"ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", file("key")}, {}));
     if (key.code != 0) return make_error(Errc::internal, "ssh-keygen: " + key.err);
     write_files();
@@ -317,6 +319,7 @@ class Performance {
   std::unique_ptr<lab::Lab> lab_;
   std::optional<kit::Operator> operator_;
   std::string content_;
+  bool made_run_sshd_ = false;
   std::vector<lab::Process> servers_;
   lab::Process wrk_, curl_;
   std::string wrk_out_, curl_out_;
