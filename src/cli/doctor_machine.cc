@@ -20,6 +20,7 @@ using Level = Finding::Level;
 // An outer IPv6 header around each packet that is forwarded to another node.
 constexpr uint32_t kEncapsulation = 40;
 constexpr uint32_t kSmallestIpv6Mtu = 1280;  // RFC 8200 section 5
+constexpr uint32_t kLargestPacket = 65536;   // beyond begins BIG TCP: such a packet has no room in its length field for a header around it
 
 void check_root(Findings& findings) {
   if (geteuid() == 0) findings.push_back({"rights", Level::ok, "running as root", "", ""});
@@ -129,6 +130,10 @@ void check_group(Findings& findings, const config::GroupConfig& group, const std
     findings.push_back({"mtu", Level::ok, prefix + interface->name + " has an MTU of " + std::to_string(interface->mtu) + ", clients' packets may have " +
                                               std::to_string(interface->mtu - kEncapsulation), "", ""});
   }
+  if (interface && interface->gro_max > kLargestPacket)
+    findings.push_back({"big-tcp", Level::warning, prefix + interface->name + " puts packets of up to " + std::to_string(interface->gro_max) + " bytes together (BIG TCP)",
+                        "larger ones than " + std::to_string(kLargestPacket) + " cannot be forwarded to another node: they are dropped and sent again",
+                        "ip link set " + interface->name + " gro_max_size 65536 gro_ipv4_max_size 65536"});
   const std::string directory = !keys.empty() ? keys : !group.keys.empty() ? group.keys : "/etc/gecko/keys/" + group.name;
   const auto certificate = config::key_show(directory + "/node.crt");
   if (!certificate && certificate.error().code == Errc::permission) {

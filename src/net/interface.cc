@@ -20,6 +20,8 @@ namespace {
 
 // The kernel answers within the call; this only keeps a broken one from hanging the daemon.
 constexpr timeval kPatience{2, 0};
+// Newer than Debian 12's if_link.h has them all (Linux 5.19 and 6.3).
+constexpr uint16_t kGroMaxSize = 58, kGroIpv4MaxSize = 64;
 // How long the route of a new address may take; it comes at once or within milliseconds.
 constexpr auto kRoutePatience = std::chrono::seconds(1);
 // Larger than any answer of the kernel (it fills at most 32 KiB per read).
@@ -150,6 +152,7 @@ Result<std::vector<Interface>> Rtnetlink::interfaces() {
     for_each_attribute(answer, sizeof info, [&](const Attribute& a) {
       if (a.type == IFLA_IFNAME && a.size > 0) one.name.assign(reinterpret_cast<const char*>(a.data), strnlen(reinterpret_cast<const char*>(a.data), a.size));
       else if (a.type == IFLA_MTU) one.mtu = a.u32();
+      else if (a.type == kGroMaxSize || a.type == kGroIpv4MaxSize) one.gro_max = std::max(one.gro_max, a.u32());
       else if (a.type == IFLA_TXQLEN) one.queue_length = a.u32();
       else if (a.type == IFLA_ADDRESS && a.size == one.mac.size() && info.ifi_type == ARPHRD_ETHER) {
         one.ethernet = true;

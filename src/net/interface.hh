@@ -19,6 +19,7 @@ struct Interface {
   int index = 0;
   std::string name;
   uint32_t mtu = 0;
+  uint32_t gro_max = 0;       // bytes of a packet put together from received ones, the larger of both families; 0: the kernel does not say
   uint32_t queue_length = 0;  // packets
   bool up = false, loopback = false;
   bool ethernet = false;      // has a MAC address; announcements are possible
