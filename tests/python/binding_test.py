@@ -85,6 +85,8 @@ class Framework(OnNodes):
         by_name = {m.name: m for m in framework.members()}
         self.assertEqual(sorted(by_name), ["n1", "n2"])
         self.assertTrue(by_name["n1"].is_self and by_name["n1"].up and not by_name["n2"].is_self)
+        self.assertEqual(by_name["n1"].weight, 1)
+        self.assertEqual(sorted(m.name for m in framework.members(port=80)), ["n1", "n2"])
         framework.set_contact("n2")
         framework.leave()
 
@@ -166,8 +168,10 @@ class Streams(OnNodes):
         self.addCleanup(self.here.close)
 
     def test_reads_and_writes(self) -> None:
+        self.assertIsNone(self.here.peek())
         self.client.sendall(b"abcdef")
-        self.assertEqual(self.here.read(3), b"abc")
+        self.here.wait()
+        self.assertEqual((self.here.peek(2), self.here.peek(), self.here.read(3)), (b"ab", b"abcdef", b"abc"))
         room = bytearray(10)
         self.assertEqual(self.here.recv_into(memoryview(room)[2:]), 3)
         self.assertEqual(bytes(room), b"\0\0def\0\0\0\0\0")
@@ -488,6 +492,74 @@ class Policies(OnNodes):
         with connect(self.s1.port), self.s1.accept(timeout=PATIENCE):
             self.assertEqual(len(asked), 1)
 
+    def test_looks_at_first_bytes(self) -> None:
+        heads: list[bytes] = []
+
+        class ByName(gecko.Policy):
+            when = gecko.When.FIRST_BYTES
+            first_bytes = 100
+            patience = 0.2
+
+            def enough(self, head: bytes) -> bool:
+                heads.append(head)
+                return b"\n" in head
+
+            def select_target(self, client: gecko.Client, members: Sequence[gecko.Member]) -> str | None:
+                heads.append(client.head)
+                return client.head.split()[1].decode() if b"\n" in client.head else None
+
+        self.f1.set_policy(ByName())
+        accepted: list[gecko.Socket] = []
+        thread = threading.Thread(target=lambda: accepted.extend(self.s1))
+        thread.start()
+        with connect(self.s1.port) as client, connect(self.s1.port) as silent:
+            client.sendall(b"HELLO ")
+            self.assertTrue(eventually(lambda: b"HELLO " in heads))
+            client.sendall(b"n3\nand more")
+            with self.s3.accept(timeout=PATIENCE) as there:
+                self.assertEqual(there.read(), b"HELLO n3\nand more")
+            self.assertTrue(eventually(lambda: len(accepted) == 1))
+            self.assertEqual(accepted[0].peer, "[::1]:%d" % silent.getsockname()[1])
+        accepted[0].close()
+        self.s1.close()
+        thread.join(PATIENCE)
+        self.assertIn(b"HELLO n3\nand more", heads)
+
+    def test_hashes(self) -> None:
+        for kind in (gecko.HashClient, gecko.HashBytes):
+            class Derived(kind):  # type: ignore[valid-type, misc]
+                def select_target(self, client: gecko.Client, members: Sequence[gecko.Member]) -> str | None:
+                    found: str | None = super().select_target(client, members)
+                    chosen.append(found)
+                    return found
+
+            chosen: list[str | None] = []
+            self.f1.set_policy(Derived())
+            stop = threading.Event()
+
+            def drop(server: gecko.ServerSocket) -> None:
+                while not stop.is_set():
+                    try:
+                        server.accept(timeout=0.05)  # and close it
+                    except gecko.Timeout:
+                        pass
+
+            threads = [threading.Thread(target=drop, args=(server,)) for _, server in self.all]
+            for thread in threads:
+                thread.start()
+            for _ in range(6):
+                with connect(self.s1.port) as client:
+                    client.sendall(b"GET /the/same HTTP/1.1\r\n\r\n")
+                    client.setblocking(True)
+                    try:
+                        self.assertEqual(client.recv(1), b"")
+                    except ConnectionResetError:
+                        pass  # its bytes had not been read
+            stop.set()
+            for thread in threads:
+                thread.join(PATIENCE)
+            self.assertEqual((len(chosen), len(set(chosen))), (6, 1), kind)
+
     def test_failures_are_reported_to_it(self) -> None:
         failed: list[tuple[str, gecko.GeckoError]] = []
 
@@ -547,6 +619,10 @@ class Policies(OnNodes):
         self.assertEqual(counts, [2, 2, 2])
         with self.assertRaises(TypeError):
             gecko.Policy()  # type: ignore[abstract]
+        weighted = gecko.Weighted()
+        heavy = [gecko.Member("a", "::1", True, True, True, 0, 1, weight=3), gecko.Member("b", "::1", True, False, False, 0, 1, weight=1)]
+        names = [weighted.select_target(gecko.Client("", "", "", ""), heavy) for _ in range(40)]
+        self.assertEqual((names.count("a"), names.count("b")), (30, 10))
         for kind in (gecko.Random, gecko.LeastConnections):
             members = [gecko.Member("a", "::1", True, True, True, 3, 1), gecko.Member("b", "::1", True, False, False, 1, 1)]
             chosen = {kind().select_target(gecko.Client("", "", "", ""), members) for _ in range(50)}

@@ -25,12 +25,13 @@ from .errors import (Again, Busy, Closed, Code, Denied, Exists, GeckoError, Inte
                      Unavailable, Unsupported, VersionMismatch)
 from .framework import Framework
 from .members import Client, Member, Outcome
-from .policy import LeastConnections, Policy, Random, RoundRobin, When
+from .policy import HashBytes, HashClient, LeastConnections, Policy, Random, RoundRobin, Weighted, When
 
 __version__ = _gecko.version()
-__all__ = ["Again", "Busy", "Client", "Closed", "Code", "Denied", "Exists", "Framework", "GeckoError", "Internal", "Invalid", "LeastConnections",
+__all__ = ["Again", "Busy", "Client", "Closed", "Code", "Denied", "Exists", "Framework", "GeckoError", "HashBytes", "HashClient", "Internal", "Invalid", "LeastConnections",
            "LimitReached", "Member", "Moved", "NotFound", "Outcome", "Policy", "Random", "Refused", "RoundRobin", "ServerSocket", "Socket", "Timeout",
-           "Unavailable", "Unsupported", "VersionMismatch", "When"]
+           "Unavailable", "Unsupported", "VersionMismatch", "Weighted",
+           "When"]
 
 # From here on no thread of the library enters the interpreter, which is about to go.
 _atexit.register(_gecko.shut)

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from . import _gecko
 from .members import Outcome
-from .policy import Policy, When, builtin_name
+from .policy import Policy, builtin_name, flags_of
 
 _Self = TypeVar("_Self", bound="Framework")
 
@@ -34,12 +34,11 @@ class Framework(_gecko.Framework):
         """Where connections go; None: they stay. The built-in policies themselves (not what is derived from them) run without Python."""
         if policy is not None and not isinstance(policy, Policy):
             raise TypeError(f"a gecko.Policy is needed, not {policy!r}")
-        when_asked = policy is not None and policy.when is When.ASKED
-        name = builtin_name(policy) if policy is not None else None
+        name = builtin_name(policy)
         if name is not None:
-            self.use_builtin_policy(name, when_asked)
+            self.use_builtin_policy(name, flags_of(policy))
         else:
-            self.use_policy(policy, when_asked)
+            self.use_policy(policy, flags_of(policy), policy.first_bytes if policy else 0, round(policy.patience * 1000) if policy else 0)
 
     def handoff_client(self, client: str, target: str | None = None) -> list[Outcome]:
         """Moves all connections of a client (an endpoint, or an address for all its ports), wherever they are."""

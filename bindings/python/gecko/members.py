@@ -15,6 +15,7 @@ class Member(NamedTuple):
     is_contact: bool     #: new clients reach it
     connections: int     #: owned by that node in this group; for policies plus what was sent there since its last report
     applications: int    #: joined there; 0: it cannot take a connection
+    weight: int = 1      #: of new connections, from the group file
 
 
 class Client(NamedTuple):
@@ -23,6 +24,7 @@ class Client(NamedTuple):
     local: str
     id: str              #: as Socket.id
     origin: str          #: the node it came from; '' for a new client
+    head: bytes = b""    #: what it has said so far, for policies with When.FIRST_BYTES
 
 
 class Outcome(NamedTuple):

@@ -73,14 +73,16 @@ static PyObject *framework_fileno(Framework *self, PyObject *unused) {
   return PyLong_FromLong(gecko_framework_fd(self->lease.object));
 }
 
-static PyObject *framework_members(Framework *self, PyObject *unused) {
-  (void)unused;
+static PyObject *framework_members(Framework *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"port", NULL};
+  unsigned short port = 0;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|H:members", names, &port)) return NULL;
   gecko_framework *framework = enter(self);
   if (framework == NULL) return NULL;
   struct gecko_member all[MAX_MEMBERS];
   int count;
   Py_BEGIN_ALLOW_THREADS
-  count = gecko_framework_members(framework, all, MAX_MEMBERS);
+  count = port == 0 ? gecko_framework_members(framework, all, MAX_MEMBERS) : gecko_framework_members_on(framework, port, all, MAX_MEMBERS);
   Py_END_ALLOW_THREADS
   leave(self);
   if (count < 0) return raise_code(count);
@@ -177,8 +179,9 @@ static PyObject *framework_listen(Framework *self, PyObject *args, PyObject *kwa
 
 static PyObject *framework_use_policy(Framework *self, PyObject *args) {
   PyObject *policy;
-  int when_asked, rc;
-  if (!PyArg_ParseTuple(args, "Op:use_policy", &policy, &when_asked)) return NULL;
+  PolicyOptions options;
+  int rc;
+  if (!PyArg_ParseTuple(args, "OIII:use_policy", &policy, &options.flags, &options.first_bytes, &options.patience_ms)) return NULL;
   gecko_framework *framework = enter(self);
   if (framework == NULL) return NULL;
   if (policy == Py_None) {
@@ -186,18 +189,19 @@ static PyObject *framework_use_policy(Framework *self, PyObject *args) {
     rc = gecko_framework_set_builtin_policy(framework, NULL, 0);
     Py_END_ALLOW_THREADS
   } else {
-    rc = policy_set(framework, policy, when_asked ? GECKO_POLICY_WHEN_ASKED : 0);
+    rc = policy_set(framework, policy, &options);
   }
   return result(self, rc);
 }
 static PyObject *framework_use_builtin_policy(Framework *self, PyObject *args) {
   const char *name;
-  int when_asked, rc;
-  if (!PyArg_ParseTuple(args, "sp:use_builtin_policy", &name, &when_asked)) return NULL;
+  unsigned flags;
+  int rc;
+  if (!PyArg_ParseTuple(args, "sI:use_builtin_policy", &name, &flags)) return NULL;
   gecko_framework *framework = enter(self);
   if (framework == NULL) return NULL;
   Py_BEGIN_ALLOW_THREADS
-  rc = gecko_framework_set_builtin_policy(framework, name, when_asked ? GECKO_POLICY_WHEN_ASKED : 0);
+  rc = gecko_framework_set_builtin_policy(framework, name, flags);
   Py_END_ALLOW_THREADS
   return result(self, rc);
 }
@@ -252,7 +256,8 @@ static PyMethodDef methods[] = {
     {"dispatch", (PyCFunction)framework_dispatch, METH_NOARGS, "dispatch($self, /)\n--\n\nWith event_loop: handles what geckod has said, when "
      "fileno() is readable."},
     {"fileno", (PyCFunction)framework_fileno, METH_NOARGS, "fileno($self, /)\n--\n\nReadable: dispatch(). -1 once closed."},
-    {"members", (PyCFunction)framework_members, METH_NOARGS, "members($self, /)\n--\n\nThe nodes of the group: a list of Member."},
+    {"members", (PyCFunction)(void (*)(void))framework_members, METH_VARARGS | METH_KEYWORDS,
+     "members($self, port=0)\n--\n\nThe nodes of the group: a list of Member. With a port of the group, applications counts those that serve it."},
     {"set_contact", (PyCFunction)framework_set_contact, METH_VARARGS, "set_contact($self, node, /)\n--\n\nMakes a node the contact: the one that "
      "new clients reach."},
     {"move_client", (PyCFunction)framework_move_client, METH_VARARGS, NULL},

@@ -70,6 +70,10 @@ void framework_leave(PyObject *framework);
 /* --- policy.c */
 PyObject *policy_set_types(PyObject *module, PyObject *args);      /* the classes Member and Client */
 PyObject *member_from(const struct gecko_member *member);
-int policy_set(gecko_framework *framework, PyObject *policy, unsigned flags);  /* a code; exceptions: none */
+typedef struct {
+  unsigned flags;
+  unsigned first_bytes, patience_ms; /* with GECKO_POLICY_WHEN_FIRST_BYTES */
+} PolicyOptions;
+int policy_set(gecko_framework *framework, PyObject *policy, const PolicyOptions *options);  /* a code; exceptions: none */
 
 #endif

@@ -196,6 +196,8 @@ static PyMethodDef methods[] = {
      "read($self, size=65536)\n--\n\nWaits for bytes: at least one, at most `size`; b'' at the end of the stream.\n\n"
      "While it waits, and at no other time, the connection may leave (unless on_yield() says otherwise).\n"
      "Raises Moved, Closed (reset by the client, or closed by another thread), Timeout."},
+    {"peek", (PyCFunction)(void (*)(void))socket_peek, METH_VARARGS | METH_KEYWORDS,
+     "peek($self, size=65536)\n--\n\nWhat read() would give, left where it is; None: nothing is there. Never waits."},
     {"recv_into", (PyCFunction)socket_recv_into, METH_O, "recv_into($self, buffer, /)\n--\n\nAs read(), into a writable buffer. How many bytes; 0 "
      "at the end of the stream."},
     {"write", (PyCFunction)socket_write, METH_O,

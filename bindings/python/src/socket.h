@@ -24,6 +24,7 @@ void socket_rests_no_more(Socket *self);
 
 /* Methods: socket_io.c */
 PyObject *socket_read(Socket *self, PyObject *args, PyObject *kwargs);
+PyObject *socket_peek(Socket *self, PyObject *args, PyObject *kwargs);
 PyObject *socket_recv_into(Socket *self, PyObject *buffer);
 PyObject *socket_read_now(Socket *self, PyObject *args);
 PyObject *socket_rest_no_more(Socket *self, PyObject *unused);

@@ -78,6 +78,23 @@ PyObject *socket_read(Socket *self, PyObject *args, PyObject *kwargs) {
   return result;
 }
 
+PyObject *socket_peek(Socket *self, PyObject *args, PyObject *kwargs) {
+  static char *names[] = {"size", NULL};
+  Py_ssize_t size;
+  if (!size_from(args, kwargs, "|n:peek", names, &size)) return NULL;
+  gecko_socket *socket = socket_enter(self);
+  if (socket == NULL) return NULL;
+  char to[SMALL];
+  ssize_t n;
+  Py_BEGIN_ALLOW_THREADS
+  n = gecko_socket_peek(socket, to, size < SMALL ? (size_t)size : SMALL);
+  Py_END_ALLOW_THREADS
+  socket_leave(self);
+  if (n >= 0) return bytes_of(to, n);
+  if (n == GECKO_AGAIN) Py_RETURN_NONE;
+  return raise_code((int)n);
+}
+
 PyObject *socket_recv_into(Socket *self, PyObject *buffer) {
   Py_buffer view;
   if (PyObject_GetBuffer(buffer, &view, PyBUF_WRITABLE) != 0) return NULL;

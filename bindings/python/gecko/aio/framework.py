@@ -50,9 +50,9 @@ class Framework:
         """No new connections; those that are here go on and can still move."""
         await in_thread(self.raw.leave)
 
-    async def members(self) -> list[Member]:
-        """The nodes of the group."""
-        return await in_thread(self.raw.members)
+    async def members(self, port: int = 0) -> list[Member]:
+        """The nodes of the group. With a port of the group, applications counts those that serve it."""
+        return await in_thread(self.raw.members, port)
 
     async def set_contact(self, node: str) -> None:
         """Makes a node the contact: the one that new clients reach."""
