@@ -53,7 +53,7 @@ Result<CostResult> measure_cost(kit::Scene& scene, size_t connections, int hops)
   const auto cpu = [&](const std::string& node) { return kit::cpu_time(scene.processes(node)); };
   for (int hop = 0; hop < hops; ++hop) {
     const auto at = static_cast<size_t>(std::find(nodes.begin(), nodes.end(), owner) - nodes.begin());
-    const std::string target = nodes[(at + 1) % nodes.size()];
+    const std::string& target = nodes[(at + 1) % nodes.size()];
     std::vector<Duration> before, after;
     for (const auto& node : nodes) {
       GECKO_TRY(const auto t, cpu(node));

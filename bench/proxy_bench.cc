@@ -27,7 +27,7 @@ namespace {
 using namespace gecko;
 using kit::number;
 
-constexpr uint16_t kGroupPort = 8080, kNginx = 8000, kHaproxyTcp = 8101, kHaproxyHttp = 8102;
+constexpr uint16_t kNginx = 8000, kHaproxyTcp = 8101, kHaproxyHttp = 8102;
 const std::vector<std::string> kWays = {"none", "haproxy_tcp", "haproxy_http", "gecko"};
 
 struct Arguments {
@@ -99,18 +99,25 @@ Result<std::unique_ptr<Bench>> Bench::up(const Arguments& arguments, bool front_
   std::string tcp, http;
   for (const auto& node : servers) {
     std::string temp;
-    for (const char* what : {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"}) temp += std::string(what) + "_temp_path " + file(node) + "/tmp-" + what + ";\n";
+    for (const char* what : {"client_body", "proxy", "fastcgi", "uwsgi", "scgi"})
+      temp += std::string(what) + "_temp_path " + file(node) + "/tmp-" + what + ";\n";
     std::filesystem::create_directories(file(node));
-    std::ofstream(file(node) + "/nginx.conf") << "daemon off;\nworker_processes 1;\nerror_log stderr crit;\npid " << file(node) << "/nginx.pid;\nevents { worker_connections 4000; }\nhttp {\naccess_log off;\n"
-                                              << temp << "sendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\nroot " << file("www") << ";\nserver { listen [::]:" << kNginx << " ipv6only=off; }\n}\n";
+    std::ofstream(file(node) + "/nginx.conf") << "daemon off;\nworker_processes 1;\nerror_log stderr crit;\npid " << file(node)
+                                              << "/nginx.pid;\nevents { worker_connections 4000; }\nhttp {\naccess_log off;\n"
+                                              << temp << "sendfile on;\ntcp_nopush on;\nkeepalive_requests 1000000000;\nroot " << file("www")
+                                              << ";\nserver { listen [::]:" << kNginx << " ipv6only=off; }\n}\n";
     GECKO_CHECK(bench->start(node, "nginx", {"nginx", "-c", file(node) + "/nginx.conf"}));
-    GECKO_CHECK(bench->start(node, "geckoproxy", {(std::filesystem::read_symlink("/proc/self/exe").parent_path() / "geckoproxy").string(), "-g", bench->lab_->group_file(), "-a", std::to_string(kNginx)}));
+    GECKO_CHECK(bench->start(node, "geckoproxy",
+                             {(std::filesystem::read_symlink("/proc/self/exe").parent_path() / "geckoproxy").string(), "-g",
+                              bench->lab_->group_file(), "-a", std::to_string(kNginx)}));
     const std::string line = "  server " + node + " " + (front_end ? bench->at(node, kNginx).str() : "127.0.0.1:" + std::to_string(kNginx)) + "\n";
     tcp += line;
     http += line;
   }
   std::ofstream(file("haproxy.cfg")) << "global\n  maxconn 4000\ndefaults\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
-                                     << "listen tcp\n  mode tcp\n  bind :::" << kHaproxyTcp << "\n" << tcp << "listen http\n  mode http\n  bind :::" << kHaproxyHttp << "\n" << http;
+                                     << "listen tcp\n  mode tcp\n  bind :::" << kHaproxyTcp << "\n"
+                                     << tcp << "listen http\n  mode http\n  bind :::" << kHaproxyHttp << "\n"
+                                     << http;
   GECKO_CHECK(bench->start("n1", "haproxy", {"haproxy", "-db", "-f", file("haproxy.cfg")}));
   kit::Operator op(*bench->lab_);
   for (const Time end = monotonic_now() + std::chrono::seconds(15);;) {   // n1 has no application in the front end's shape
@@ -136,7 +143,10 @@ double microseconds(const std::string& text) {
 }
 
 Result<Sample> Bench::measure(const std::string& way, int kilobytes) {
-  const Endpoint to = way == "gecko" ? lab_->group() : way == "haproxy_tcp" ? at("n1", kHaproxyTcp) : way == "haproxy_http" ? at("n1", kHaproxyHttp) : at(front_end_ ? "n2" : "n1", kNginx);
+  const Endpoint to = way == "gecko"          ? lab_->group()
+                      : way == "haproxy_tcp"  ? at("n1", kHaproxyTcp)
+                      : way == "haproxy_http" ? at("n1", kHaproxyHttp)
+                                              : at(front_end_ ? "n2" : "n1", kNginx);
   GECKO_TRY(const auto there, lab::open_namespace(lab_->find("client")->network_namespace));
   lab::SpawnOptions options;
   options.net_namespace = there.get();
@@ -182,26 +192,33 @@ Status run(const Arguments& arguments) {
         }
       }
     }
-    kit::Table table({bench->what() + ": KB", "none /s", "haproxy tcp", "haproxy http", "gecko", "gecko/haproxy", "cpu us haproxy tcp", "http", "gecko", "p50 us none", "haproxy", "gecko", "p99 us none", "haproxy", "gecko"});
+    kit::Table table({bench->what() + ": KB", "none /s", "haproxy tcp", "haproxy http", "gecko", "gecko/haproxy", "cpu us haproxy tcp", "http",
+                      "gecko", "p50 us none", "haproxy", "gecko", "p99 us none", "haproxy", "gecko"});
     for (const int kb : arguments.kilobytes) {
       const auto of = [&](const std::string& way) -> Row& { return rows[{kb, way}]; };
       const std::string best = of("haproxy_tcp").rate.median() >= of("haproxy_http").rate.median() ? "haproxy_tcp" : "haproxy_http";
       const double ratio = of("gecko").rate.median() / of(best).rate.median();
       const auto put = [&](const char* key, const std::string& way) {
-        json[key][bench->what()][std::to_string(kb << 10)] = {{"requests_per_s", of(way).rate.median()}, {"mb_per_s", of(way).rate.median() * kb * 1024 / 1e6},
-                                                              {"cpu_us", of(way).cpu.median()}, {"p50_us", of(way).p50.median()}, {"p99_us", of(way).p99.median()}};
+        json[key][bench->what()][std::to_string(kb << 10)] = {{"requests_per_s", of(way).rate.median()},
+                                                              {"mb_per_s", of(way).rate.median() * kb * 1024 / 1e6},
+                                                              {"cpu_us", of(way).cpu.median()},
+                                                              {"p50_us", of(way).p50.median()},
+                                                              {"p99_us", of(way).p99.median()}};
       };
       for (const auto& way : kWays) put(way.c_str(), way);
       put("haproxy", best);
       json["gecko"][bench->what()][std::to_string(kb << 10)]["ratio_to_haproxy"] = ratio;
-      table.row({std::to_string(kb), number(of("none").rate.median()), number(of("haproxy_tcp").rate.median()), number(of("haproxy_http").rate.median()), number(of("gecko").rate.median()),
-                 number(ratio), number(of("haproxy_tcp").cpu.median()), number(of("haproxy_http").cpu.median()), number(of("gecko").cpu.median()), number(of("none").p50.median()), number(of(best).p50.median()), number(of("gecko").p50.median()), number(of("none").p99.median()), number(of(best).p99.median()),
+      table.row({std::to_string(kb), number(of("none").rate.median()), number(of("haproxy_tcp").rate.median()),
+                 number(of("haproxy_http").rate.median()), number(of("gecko").rate.median()), number(ratio), number(of("haproxy_tcp").cpu.median()),
+                 number(of("haproxy_http").cpu.median()), number(of("gecko").cpu.median()), number(of("none").p50.median()),
+                 number(of(best).p50.median()), number(of("gecko").p50.median()), number(of("none").p99.median()), number(of(best).p99.median()),
                  number(of("gecko").p99.median())});
     }
     std::printf("%s\n", table.str().c_str());
     std::fflush(stdout);
   }
-  std::printf("proxy: requests per second by wrk, medians of %d rounds of %.0f s, %d connections; 'haproxy' is the better of its two modes\n", arguments.rounds, arguments.seconds, arguments.connections);
+  std::printf("proxy: requests per second by wrk, medians of %d rounds of %.0f s, %d connections; 'haproxy' is the better of its two modes\n",
+              arguments.rounds, arguments.seconds, arguments.connections);
   if (!arguments.json_file.empty()) {
     std::ofstream out(arguments.json_file);
     out << json.dump(2) << "\n";

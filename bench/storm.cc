@@ -99,7 +99,7 @@ void mover(const kit::Scene& scene, uint64_t seed, Shared& shared) {
   std::mt19937_64 random(seed);
   const auto nodes = scene.nodes();
   while (!shared.stop) {
-    const std::string via = nodes[random() % nodes.size()], to = nodes[random() % nodes.size()];
+    const std::string &via = nodes[random() % nodes.size()], &to = nodes[random() % nodes.size()];
     std::string client;
     const bool whole_client = random() % 20 == 0;
     if (whole_client) {
@@ -224,7 +224,8 @@ Result<StormResult> storm(kit::Scene& scene, const StormOptions& options) {
     result.faults.push_back("of " + std::to_string(c.connections) + " connections only " + std::to_string(c.finished) + " ended as they should");
   if (result.client_resets > 0) result.faults.push_back("the client's kernel counts " + std::to_string(result.client_resets) + " resets");
   if (result.left_behind > 0)
-    result.faults.push_back(std::to_string(result.left_behind) + " connections are still known to nodes after all have ended; the first: " + left_behind.front());
+    result.faults.push_back(std::to_string(result.left_behind) +
+                            " connections are still known to nodes after all have ended; the first: " + left_behind.front());
   if (result.without_progress > 0) result.faults.push_back(std::to_string(result.without_progress) + " connections moved no byte during the storm");
   if (result.handoffs < options.handoffs)
     result.invalid.push_back("only " + std::to_string(result.handoffs) + " of " + std::to_string(options.handoffs) + " handoffs happened in time");

@@ -367,7 +367,8 @@ class FakeGeckod {
       known = open_.contains(id);
     }
     if (!known) {
-      reply(r.client, ApiType::outcome, wire::AppOutcome{request, id, static_cast<uint16_t>(Errc::not_found), "this application has no connection " + id.str(), wanted, true});
+      reply(r.client, ApiType::outcome,
+            wire::AppOutcome{request, id, static_cast<uint16_t>(Errc::not_found), "this application has no connection " + id.str(), wanted, true});
       return;
     }
     if (handoffs == Handoffs::hold) return;

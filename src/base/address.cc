@@ -120,10 +120,12 @@ ConnId ConnId::random() {
 Result<ConnId> ConnId::parse(std::string_view hex) {
   ConnId id;
   const auto digit = [](char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; };
-  if (hex.size() != 32) return make_error(Errc::invalid, "'" + std::string(hex) + "' is not a connection id: 32 hex digits, as 'gecko connections' prints them");
+  if (hex.size() != 32)
+    return make_error(Errc::invalid, "'" + std::string(hex) + "' is not a connection id: 32 hex digits, as 'gecko connections' prints them");
   for (size_t i = 0; i < 16; ++i) {
     const int high = digit(hex[2 * i]), low = digit(hex[2 * i + 1]);
-    if (high < 0 || low < 0) return make_error(Errc::invalid, "'" + std::string(hex) + "' is not a connection id: 32 hex digits, as 'gecko connections' prints them");
+    if (high < 0 || low < 0)
+      return make_error(Errc::invalid, "'" + std::string(hex) + "' is not a connection id: 32 hex digits, as 'gecko connections' prints them");
     id.bytes[i] = static_cast<uint8_t>(high * 16 + low);
   }
   return id;

@@ -335,8 +335,9 @@ TEST(FlowTable, NeedsNothingButItsDescriptors) {
     FlowTable& table = s->flows();
     const Flow flow = kV4.flow();
     size_t listed = 0;
-    const bool ok = table.set(flow, GECKO_FLOW_MINE, 0, 3) && table.set(flow, GECKO_FLOW_HOLD, 1, 4) && table.get(flow) && (**table.get(flow)).epoch == 4 &&
-                    table.for_each([&](const Flow&, const gecko_flow&) { ++listed; }) && listed == 1 && table.put(flow, gecko_flow{}) && table.erase(flow) && s->counters();
+    const bool ok = table.set(flow, GECKO_FLOW_MINE, 0, 3) && table.set(flow, GECKO_FLOW_HOLD, 1, 4) && table.get(flow) &&
+                    (**table.get(flow)).epoch == 4 && table.for_each([&](const Flow&, const gecko_flow&) { ++listed; }) && listed == 1 &&
+                    table.put(flow, gecko_flow{}) && table.erase(flow) && s->counters();
     _exit(ok ? 0 : 1);
   }
   int status = 0;

@@ -37,7 +37,12 @@ class SteerMutation : public Bench {
   }
 
   Bytes segment(const Flow& f) {
-    Tcp t{static_cast<uint8_t>(pick(4) == 0 ? random_() : pick(2) == 0 ? kAck : kSyn), static_cast<uint32_t>(random_()), {}, bytes(pick(3) == 0 ? pick(1600) : pick(60))};
+    Tcp t{static_cast<uint8_t>(pick(4) == 0   ? random_()
+                               : pick(2) == 0 ? kAck
+                                              : kSyn),
+          static_cast<uint32_t>(random_()),
+          {},
+          bytes(pick(3) == 0 ? pick(1600) : pick(60))};
     if (pick(2) == 0) t.options = pick(2) == 0 ? Bytes{2, 4, 0x05, 0xb4} : bytes(4 * pick(11));
     return tcp_segment(f.peer, f.local, t);
   }
@@ -59,7 +64,10 @@ class SteerMutation : public Bench {
 
   Bytes craft() {
     const Flow f = random_flow();
-    Ip h{.from = f.peer.address, .to = f.local.address, .hops = static_cast<uint8_t>(pick(10) == 0 ? pick(3) : 64), .traffic_class = static_cast<uint8_t>(random_())};
+    Ip h{.from = f.peer.address,
+         .to = f.local.address,
+         .hops = static_cast<uint8_t>(pick(10) == 0 ? pick(3) : 64),
+         .traffic_class = static_cast<uint8_t>(random_())};
     if (pick(6) == 0) h.v4_id = static_cast<uint16_t>(pick(8)), h.v4_fragment = static_cast<uint16_t>(random_());
     Bytes payload;
     switch (pick(5)) {
@@ -215,7 +223,8 @@ TEST_P(SteerMutation, Invariants) {
   EXPECT_GT(dropped, all / 200);
   EXPECT_GT(decapsulated, all / 200);
   EXPECT_GT(foreign, all / 50);
-  std::printf("           %zu packets: forwarded %zu, passed %zu, held %zu, dropped %zu, decapsulated %zu, not ours %zu\n", all, forwarded_n, passed, held, dropped, decapsulated, foreign);
+  std::printf("           %zu packets: forwarded %zu, passed %zu, held %zu, dropped %zu, decapsulated %zu, not ours %zu\n", all, forwarded_n, passed,
+              held, dropped, decapsulated, foreign);
 }
 
 }  // namespace

@@ -210,7 +210,10 @@ TEST_P(SteerSyn, AFullTableKeepsNobodyOut) {
   Status full;
   for (uint32_t i = 0; full && i < GECKO_MAX_FLOWS + 10; ++i) {
     filler.peer.address = Address::from_v4(0x0a000000 + i);
-    full = flows().put(filler, gecko_flow{.epoch = 0, .last_seen_ns = 0, .last_passed_ns = 0, .packets = 0, .max_end_seq = 0, .node = 1, .state = GECKO_FLOW_FORWARD, .flags = 0});
+    full = flows().put(
+        filler,
+        gecko_flow{
+            .epoch = 0, .last_seen_ns = 0, .last_passed_ns = 0, .packets = 0, .max_end_seq = 0, .node = 1, .state = GECKO_FLOW_FORWARD, .flags = 0});
   }
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::limit) << full.error().message;
@@ -244,7 +247,8 @@ TEST_P(SteerSyn, AFloodDisplacesOnlyItself) {
 TEST_P(SteerSyn, WhatTheKernelKnowsIsNotHeld) {
   // A listener and a connection on the group's address, in this process.
   const Address& address = family().group;
-  const std::string add = std::string("ip ") + (address.is_v4() ? "-4" : "-6") + " addr add " + address.str() + (address.is_v4() ? "/32" : "/128 nodad") + " dev lo";
+  const std::string add =
+      std::string("ip ") + (address.is_v4() ? "-4" : "-6") + " addr add " + address.str() + (address.is_v4() ? "/32" : "/128 nodad") + " dev lo";
   ASSERT_EQ(std::system(add.c_str()), 0);
   Fd listener(socket(address.family(), SOCK_STREAM, 0)), client(socket(address.family(), SOCK_STREAM, 0));
   sockaddr_storage to{};
@@ -305,7 +309,8 @@ TEST_P(SteerSyn, ClampFindsTheOptionAnywhere) {
   append(late, kMss1460), append(late_clamped, {2, 4, 0x05, 0x78});
   EXPECT_EQ(clamped(late, late_clamped), 1u);
   // Broken ones are left alone.
-  for (const Bytes& bad : {Bytes{2, 3, 0x05, 0xb4}, Bytes{2, 4, 0x05}, Bytes{8, 0, 2, 4, 0x05, 0xb4}, Bytes{8, 1, 2, 4, 5, 0xb4}, Bytes{0, 2, 4, 0x05, 0xb4}, Bytes{8, 60, 2, 4, 9, 9}, Bytes(40, 1), Bytes{1, 1, 1, 2}})
+  for (const Bytes& bad : {Bytes{2, 3, 0x05, 0xb4}, Bytes{2, 4, 0x05}, Bytes{8, 0, 2, 4, 0x05, 0xb4}, Bytes{8, 1, 2, 4, 5, 0xb4},
+                           Bytes{0, 2, 4, 0x05, 0xb4}, Bytes{8, 60, 2, 4, 9, 9}, Bytes(40, 1), Bytes{1, 1, 1, 2}})
     EXPECT_EQ(clamped(bad, bad), 0u) << testing::PrintToString(bad);
 }
 

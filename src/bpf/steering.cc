@@ -40,9 +40,11 @@ Error load_error(int err, const LibbpfLog& log) {
   const std::string needs = "Gecko's steering needs Linux >= 6.1 with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT, CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS "
                             "(this is " + kernel_release() + ")";
   if (err == EPERM || err == EACCES)
-    return make_error(Errc::permission, "load steering programs: not permitted; the privileged process needs CAP_BPF and CAP_NET_ADMIN (or root). " + needs + "; kernel said: " + log.tail(600));
+    return make_error(Errc::permission, "load steering programs: not permitted; the privileged process needs CAP_BPF and CAP_NET_ADMIN (or root). " +
+                                            needs + "; kernel said: " + log.tail(600));
   if (err == ENOSYS) return make_error(Errc::unsupported, "load steering programs: this kernel has no bpf(). " + needs);
-  if (err == ENOMEM || err == E2BIG) return make_error(Errc::limit, "load steering programs: " + std::string(std::strerror(err)) + "; kernel said: " + log.tail());
+  if (err == ENOMEM || err == E2BIG)
+    return make_error(Errc::limit, "load steering programs: " + std::string(std::strerror(err)) + "; kernel said: " + log.tail());
   return make_error(Errc::unsupported, "load steering programs: " + std::string(std::strerror(err)) + ". " + needs + "; kernel said: " + log.tail());
 }
 
@@ -78,7 +80,8 @@ void set_serving(const GroupSteering& g, uint16_t port, gecko_group& group) {
 Status validate(const GroupSteering& g) {
   const std::string name = "steering of group " + g.address.str() + ": ";
   if (g.address.is_unspecified()) return make_error(Errc::invalid, name + "it has no address");
-  if (g.index >= GECKO_MAX_GROUPS) return make_error(Errc::limit, name + "index " + std::to_string(g.index) + " of at most " + std::to_string(GECKO_MAX_GROUPS - 1));
+  if (g.index >= GECKO_MAX_GROUPS)
+    return make_error(Errc::limit, name + "index " + std::to_string(g.index) + " of at most " + std::to_string(GECKO_MAX_GROUPS - 1));
   if (g.syn_slots.size() > GECKO_SYN_SLOTS) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_SYN_SLOTS) + " slots");
   if (g.outbound_nodes.size() > GECKO_MAX_NODES) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_MAX_NODES) + " outbound slices");
   if (g.outbound_first + g.outbound_each * g.outbound_nodes.size() > 65536)
@@ -134,8 +137,9 @@ Status Steering::Impl::find_parts() {
     const bpf_program* found = bpf_object__find_program_by_name(object.get(), name);
     return found != nullptr && (fd = bpf_program__fd(found)) >= 0;
   };
-  GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) && map("gecko_nears", nears) &&
-               map("gecko_nodes", nodes) && map("gecko_underlays", underlays) && map("gecko_config", config) && map("gecko_counts", counters));
+  GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) &&
+               map("gecko_nears", nears) && map("gecko_nodes", nodes) && map("gecko_underlays", underlays) && map("gecko_config", config) &&
+               map("gecko_counts", counters));
   GECKO_ASSERT(program("gecko_ingress", ingress) && program("gecko_egress", egress) && program("gecko_hold", hold) && program("gecko_probe", probe) &&
                program("gecko_set", set));
   return {};
@@ -394,7 +398,8 @@ Status Steering::Impl::refresh_underlay(uint16_t node) {
 Status Steering::set_node(uint16_t index, const Address& underlay) {
   if (index >= GECKO_MAX_NODES) return make_error(Errc::limit, "node index " + std::to_string(index) + " is not below " + std::to_string(GECKO_MAX_NODES));
   if (underlay.is_v4())
-    return make_error(Errc::invalid, "node address " + underlay.str() + " is IPv4; packets between nodes are encapsulated in IPv6, give the node an IPv6 address");
+    return make_error(Errc::invalid,
+                      "node address " + underlay.str() + " is IPv4; packets between nodes are encapsulated in IPv6, give the node an IPv6 address");
   Impl& impl = *impl_;
   const Address before = std::exchange(impl.node_address[index], underlay);
   GECKO_CHECK(impl.write_node(index));

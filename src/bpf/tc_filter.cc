@@ -22,7 +22,9 @@ std::string place(int ifindex, std::string_view what) {
   return std::string(what) + " on interface " + (if_indextoname(static_cast<unsigned>(ifindex), name) ? name : std::to_string(ifindex).c_str());
 }
 
-std::string place(int ifindex, Hook hook, std::string_view what) { return place(ifindex, std::string(what) + (hook == Hook::ingress ? " ingress" : " egress")); }
+std::string place(int ifindex, Hook hook, std::string_view what) {
+  return place(ifindex, std::string(what) + (hook == Hook::ingress ? " ingress" : " egress"));
+}
 
 bpf_tc_hook to_hook(int ifindex, Hook hook) {
   bpf_tc_hook h{};
@@ -101,8 +103,9 @@ Result<std::optional<uint32_t>> our_program(int ifindex, Hook at) {
     return os_error(place(ifindex, at, "query filter"), -error);
   }
   if (error != 0 || !is_ours(opts.prog_id))
-    return make_error(Errc::exists, place(ifindex, at, "attach") + ": priority " + std::to_string(kTcPriority) + " handle 0x67 holds a filter that is not Gecko's; "
-                      "remove it ('tc filter show dev ... ' lists it)");
+    return make_error(Errc::exists, place(ifindex, at, "attach") + ": priority " + std::to_string(kTcPriority) +
+                                        " handle 0x67 holds a filter that is not Gecko's; "
+                                        "remove it ('tc filter show dev ... ' lists it)");
   return std::optional(opts.prog_id);
 }
 

@@ -36,7 +36,8 @@ struct Family {
   Address group, client, router, other;
   Flow flow(uint16_t client_port = 40000, uint16_t port = 80) const { return {{group, port}, {client, client_port}}; }
 };
-inline const Family kV6{*Address::parse("2001:db8:f::80"), *Address::parse("2001:db8:c::1"), *Address::parse("2001:db8:c::ff"), *Address::parse("2001:db8:f::81")};
+inline const Family kV6{*Address::parse("2001:db8:f::80"), *Address::parse("2001:db8:c::1"), *Address::parse("2001:db8:c::ff"),
+                        *Address::parse("2001:db8:f::81")};
 inline const Family kV4{*Address::parse("192.0.2.80"), *Address::parse("198.51.100.1"), *Address::parse("198.51.100.254"), *Address::parse("192.0.2.81")};
 
 class Bench : public testing::TestWithParam<bool> {  // true: IPv4

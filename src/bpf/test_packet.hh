@@ -133,7 +133,8 @@ inline bool checksums_hold(const Bytes& p) {
     if (fold(sum_words(p.data(), header)) != 0) return false;
     if (p[9] != IPPROTO_TCP || get16(p, 6) & 0x3fff) return true;
     const Bytes segment(p.begin() + static_cast<long>(header), p.begin() + static_cast<long>(get16(p, 2)));
-    Address from = Address::from_v4(ntohl(*reinterpret_cast<const uint32_t*>(&p[12]))), to = Address::from_v4(ntohl(*reinterpret_cast<const uint32_t*>(&p[16])));
+    Address from = Address::from_v4(ntohl(*reinterpret_cast<const uint32_t*>(&p[12]))),
+            to = Address::from_v4(ntohl(*reinterpret_cast<const uint32_t*>(&p[16])));
     return transport_checksum(from, to, IPPROTO_TCP, segment) == 0;
   }
   if (p.size() < 40 || p[6] != IPPROTO_TCP) return true;

@@ -12,7 +12,12 @@ Exit check(const Context& context, const std::vector<std::string>& files) {
   for (const auto& file : files) {
     const auto group = config::load_group(file);
     if (group) {
-      rows.push_back({{"file", file}, {"ok", true}, {"group", group->name}, {"nodes", group->nodes.size()}, {"digest", config::digest(*group)}, {"error", nullptr}});
+      rows.push_back({{"file", file},
+                      {"ok", true},
+                      {"group", group->name},
+                      {"nodes", group->nodes.size()},
+                      {"digest", config::digest(*group)},
+                      {"error", nullptr}});
       if (!context.json)
         std::printf("%s: ok: group %s at %s, %zu nodes, digest %.16s\n", printable(file).c_str(), group->name.c_str(), group->address.str().c_str(),
                     group->nodes.size(), config::digest(*group).c_str());

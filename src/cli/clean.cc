@@ -34,7 +34,8 @@ std::vector<Object> read_journal(const std::string& path) {
     const size_t space = line.find(' ');
     if (space == std::string::npos) continue;
     Object object{line.substr(0, space), line.substr(space + 1)};
-    if (std::none_of(objects.begin(), objects.end(), [&](const Object& o) { return o.kind == object.kind && o.name == object.name; })) objects.push_back(std::move(object));
+    if (std::none_of(objects.begin(), objects.end(), [&](const Object& o) { return o.kind == object.kind && o.name == object.name; }))
+      objects.push_back(std::move(object));
   }
   return objects;
 }
@@ -83,12 +84,15 @@ std::vector<Object> half_made_labs() {
 Exit clean(const Context& context, const CleanArguments& args) {
   const std::string runtime = !args.runtime_dir.empty() ? args.runtime_dir : context.socket.substr(0, context.socket.rfind('/'));
   const std::string socket = runtime + "/geckod.sock", journal = runtime + "/kernel.journal";
-  if (geteuid() != 0 && !args.dry_run) return context.fail(make_error(Errc::permission, "removing things from the kernel needs root; use sudo, or --dry-run to look"));
+  if (geteuid() != 0 && !args.dry_run)
+    return context.fail(make_error(Errc::permission, "removing things from the kernel needs root; use sudo, or --dry-run to look"));
   const auto running = net::AdminClient::connect(socket, "gecko clean", std::chrono::seconds(1));
   // Whatever else than "nobody listens" means that somebody is there, if only stopped.
   const bool alive = running || (running.error().code != Errc::unavailable && running.error().code != Errc::not_found);
   if (alive && !args.force && !args.dry_run)
-    return context.fail(make_error(Errc::refused, "geckod runs (" + socket + "): its connections would lose their steering. Stop it first, or use --force"), Exit::unsafe);
+    return context.fail(
+        make_error(Errc::refused, "geckod runs (" + socket + "): its connections would lose their steering. Stop it first, or use --force"),
+        Exit::unsafe);
 
   auto objects = read_journal(journal);
   std::reverse(objects.begin(), objects.end());  // last made, first removed; and of a sysctl's old values the oldest wins
@@ -103,7 +107,11 @@ Exit clean(const Context& context, const CleanArguments& args) {
       exit = exit_for(done.error().code) == Exit::permission ? Exit::permission : Exit::error;
     }
     if (!context.json) {
-      std::printf("%s %s %s\n", args.dry_run ? "would remove" : done ? "removed" : "could not remove", printable(object.kind).c_str(), printable(object.name).c_str());
+      std::printf("%s %s %s\n",
+                  args.dry_run ? "would remove"
+                  : done       ? "removed"
+                               : "could not remove",
+                  printable(object.kind).c_str(), printable(object.name).c_str());
       if (!done) print_error(object.kind + " " + object.name + ": " + done.error().message);
     }
     rows.push_back(std::move(row));

@@ -64,7 +64,9 @@ void print_fish(const std::vector<Place>& places) {
   std::printf("\n        set place \"$place $word\"\n    end\n  end\n  test \"$place\" = \"$argv\"\nend\n");
   for (const auto& place : places)
     for (const auto& word : place.words) {
-      if (word.option) std::printf("complete -c gecko -n '__gecko_at %s' -l %s%s -d '%s'\n", place.path.c_str(), word.text.c_str() + 2, word.takes_value ? " -r" : "", word.help.c_str());
+      if (word.option)
+        std::printf("complete -c gecko -n '__gecko_at %s' -l %s%s -d '%s'\n", place.path.c_str(), word.text.c_str() + 2,
+                    word.takes_value ? " -r" : "", word.help.c_str());
       else std::printf("complete -c gecko -n '__gecko_at %s' -f -a %s -d '%s'\n", place.path.c_str(), word.text.c_str(), word.help.c_str());
     }
 }

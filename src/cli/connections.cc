@@ -25,7 +25,8 @@ void add_connections(CLI::App& app, Context& context) {
         }
         if (rows.size() == 1) std::printf("no connections here; 'gecko status' shows where they are\n");
         else print_table(rows);
-        if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0) std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
+        if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0)
+          std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
         return Exit::ok;
       });
     };

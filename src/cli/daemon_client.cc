@@ -32,7 +32,8 @@ Result<Json> ask_geckod(const Context& context, const Json& request, Exit& exit,
   const auto reply = client->ask(request.dump(-1, ' ', false, Json::error_handler_t::replace), deadline - monotonic_now());
   if (!reply) return refuse(reply.error(), exit_of_channel(reply.error().code));
   auto json = Json::parse(*reply, nullptr, false);
-  if (!json.is_object()) return refuse(make_error(Errc::invalid, "geckod's answer is no JSON object; is it of another version? (gecko version)"), Exit::unknown);
+  if (!json.is_object())
+    return refuse(make_error(Errc::invalid, "geckod's answer is no JSON object; is it of another version? (gecko version)"), Exit::unknown);
   if (text_of(json, "schema") == "gecko.error/1") {
     const Errc code = code_named(text_of(json, "code"));
     return refuse(make_error(code, text_of(json, "message")), exit_for(code));
@@ -49,7 +50,9 @@ Exit answer(const Context& context, Json request, const std::function<Exit(const
   try {
     return show(*reply, !context.json);
   } catch (const Json::exception& e) {
-    return context.fail(make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"), Exit::unknown);
+    return context.fail(
+        make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"),
+        Exit::unknown);
   }
 }
 

@@ -35,7 +35,8 @@ void check_geckod(Findings& findings, const Context& context) {
   Exit exit = Exit::ok;
   const auto status = ask_geckod(context, {{"op", "status"}}, exit);
   if (!status) {
-    findings.push_back({"geckod", Level::failure, status.error().message, "this machine is no node now", exit == Exit::not_running ? "systemctl start geckod; journalctl -u geckod says why it is down" : "journalctl -u geckod"});
+    findings.push_back({"geckod", Level::failure, status.error().message, "this machine is no node now",
+                        exit == Exit::not_running ? "systemctl start geckod; journalctl -u geckod says why it is down" : "journalctl -u geckod"});
     return;
   }
   const auto at = status->find("verdict");
@@ -87,7 +88,8 @@ Exit doctor(const Context& context, const DoctorArguments& args) {
   const auto any = [&](Level level) { return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.level == level; }); };
   if (context.json) {
     Json rows = Json::array();
-    for (const auto& f : findings) rows.push_back({{"check", f.check}, {"level", std::string(to_string(f.level))}, {"what", f.what}, {"why", f.why}, {"fix", f.fix}});
+    for (const auto& f : findings)
+      rows.push_back({{"check", f.check}, {"level", std::string(to_string(f.level))}, {"what", f.what}, {"why", f.why}, {"fix", f.fix}});
     context.print({{"schema", "gecko.doctor/1"}, {"ok", !any(Level::failure)}, {"findings", std::move(rows)}});
   } else {
     print_findings(findings, args.all);

@@ -69,7 +69,8 @@ Status try_unprivileged_map() {
 
 void add_trial(Findings& findings, const std::string& check, const Status& tried, const std::string& good, const std::string& why, const std::string& fix) {
   if (tried) findings.push_back({check, Level::ok, good, "", ""});
-  else if (tried.error().code == Errc::permission && geteuid() != 0) findings.push_back({check, Level::skipped, "not tried: " + tried.error().message, "", "sudo gecko doctor"});
+  else if (tried.error().code == Errc::permission && geteuid() != 0)
+    findings.push_back({check, Level::skipped, "not tried: " + tried.error().message, "", "sudo gecko doctor"});
   else findings.push_back({check, Level::failure, tried.error().message, why, fix});
 }
 
@@ -79,14 +80,19 @@ void check_kernel(Findings& findings) {
   utsname name{};
   uname(&name);
   const std::string kernel = std::string("Linux ") + name.release;
-  add_trial(findings, "tcp-repair", in_private_network(try_repair), kernel + " moves TCP connections (TCP_REPAIR)", "connections cannot be taken out of or put into this kernel",
+  add_trial(findings, "tcp-repair", in_private_network(try_repair), kernel + " moves TCP connections (TCP_REPAIR)",
+            "connections cannot be taken out of or put into this kernel",
             "boot a kernel with CONFIG_CHECKPOINT_RESTORE=y (Debian's have it): grep CHECKPOINT_RESTORE /boot/config-$(uname -r)");
   add_trial(findings, "tun", in_private_network(try_tun), "TUN devices can be made", "packets of a connection in motion cannot be held",
             "modprobe tun; in a container also: give it /dev/net/tun");
-  add_trial(findings, "steering", geteuid() == 0 ? in_private_network(try_steering) : Status(make_error(Errc::permission, "loading programs needs root")),
-            "the steering programs load and attach", "packets cannot be steered to the node that owns their connection", "see the message; kernels from 5.19 on with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS are known to work");
-  add_trial(findings, "unprivileged-map", geteuid() == 0 ? in_private_network(try_unprivileged_map) : Status(make_error(Errc::permission, "it takes root to load the table")),
-            "the flow table can be written without privileges", "geckod's unprivileged half cannot switch connections", "boot a kernel of version 5.19 or newer");
+  add_trial(findings, "steering",
+            geteuid() == 0 ? in_private_network(try_steering) : Status(make_error(Errc::permission, "loading programs needs root")),
+            "the steering programs load and attach", "packets cannot be steered to the node that owns their connection",
+            "see the message; kernels from 5.19 on with CONFIG_NET_CLS_BPF and CONFIG_NET_SCH_INGRESS are known to work");
+  add_trial(findings, "unprivileged-map",
+            geteuid() == 0 ? in_private_network(try_unprivileged_map) : Status(make_error(Errc::permission, "it takes root to load the table")),
+            "the flow table can be written without privileges", "geckod's unprivileged half cannot switch connections",
+            "boot a kernel of version 5.19 or newer");
 }
 
 }  // namespace gecko::cli

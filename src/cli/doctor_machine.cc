@@ -31,13 +31,15 @@ void check_ipv6(Findings& findings) {
   for (const char* path : {"net/ipv6/conf/all/disable_ipv6", "net/ipv6/conf/lo/disable_ipv6"}) {
     const auto value = net::read_sysctl(path);
     if (!value) {
-      findings.push_back({"ipv6", Level::failure, "this kernel runs without IPv6 (no /proc/sys/net/ipv6)", "nodes reach each other by IPv6", "remove ipv6.disable=1 from the kernel's command line"});
+      findings.push_back({"ipv6", Level::failure, "this kernel runs without IPv6 (no /proc/sys/net/ipv6)", "nodes reach each other by IPv6",
+                          "remove ipv6.disable=1 from the kernel's command line"});
       return;
     }
     if (*value != "0") {
       std::string key = path;
       std::replace(key.begin(), key.end(), '/', '.');
-      findings.push_back({"ipv6", Level::failure, key + " is " + *value, "nodes reach each other by IPv6, and lo carries the group address", "sysctl -w " + key + "=0, and the same in /etc/sysctl.d"});
+      findings.push_back({"ipv6", Level::failure, key + " is " + *value, "nodes reach each other by IPv6, and lo carries the group address",
+                          "sysctl -w " + key + "=0, and the same in /etc/sysctl.d"});
       return;
     }
   }
@@ -53,8 +55,10 @@ void check_descriptors(Findings& findings, const std::vector<config::GroupConfig
   if (limit.rlim_max >= wanted) {
     findings.push_back({"descriptors", Level::ok, "up to " + std::to_string(limit.rlim_max) + " descriptors per process", "", ""});
   } else {
-    findings.push_back({"descriptors", Level::warning, "a process may have " + std::to_string(limit.rlim_max) + " descriptors, max_connections wants " + std::to_string(wanted),
-                        "each connection in motion is one: a drain of a full node would come in several steps", "systemctl edit geckod: [Service] LimitNOFILE=" + std::to_string(wanted)});
+    findings.push_back({"descriptors", Level::warning,
+                        "a process may have " + std::to_string(limit.rlim_max) + " descriptors, max_connections wants " + std::to_string(wanted),
+                        "each connection in motion is one: a drain of a full node would come in several steps",
+                        "systemctl edit geckod: [Service] LimitNOFILE=" + std::to_string(wanted)});
   }
 }
 
@@ -62,9 +66,11 @@ void check_clock(Findings& findings) {
   timex state{};
   const int result = adjtimex(&state);
   if (time(nullptr) < 1'700'000'000)
-    findings.push_back({"clock", Level::failure, "this machine's date lies years back", "certificates of the other nodes look not yet valid", "timedatectl set-ntp true"});
+    findings.push_back({"clock", Level::failure, "this machine's date lies years back", "certificates of the other nodes look not yet valid",
+                        "timedatectl set-ntp true"});
   else if (result == TIME_ERROR || (state.status & STA_UNSYNC) != 0)
-    findings.push_back({"clock", Level::note, "the clock is not kept by NTP (or this is a container that cannot tell)", "certificates have dates; nothing else depends on it", "timedatectl set-ntp true"});
+    findings.push_back({"clock", Level::note, "the clock is not kept by NTP (or this is a container that cannot tell)",
+                        "certificates have dates; nothing else depends on it", "timedatectl set-ntp true"});
   else findings.push_back({"clock", Level::ok, "the clock is synchronised", "", ""});
 }
 
@@ -93,7 +99,8 @@ void check_reverse_path(Findings& findings, const std::vector<config::GroupConfi
   const auto all = net::read_sysctl("net/ipv4/conf/all/rp_filter");
   if (all && *all == "1")
     findings.push_back({"rp-filter", ipv4 ? Level::failure : Level::note, "net.ipv4.conf.all.rp_filter is 1 (strict)",
-                        "with an IPv4 group, packets that come by way of another node are dropped silently", "sysctl -w net.ipv4.conf.all.rp_filter=2, and the same in /etc/sysctl.d"});
+                        "with an IPv4 group, packets that come by way of another node are dropped silently",
+                        "sysctl -w net.ipv4.conf.all.rp_filter=2, and the same in /etc/sysctl.d"});
   else findings.push_back({"rp-filter", Level::ok, "no strict reverse path filter", "", ""});
 }
 
@@ -117,32 +124,39 @@ void check_group(Findings& findings, const config::GroupConfig& group, const std
   const std::string prefix = "group " + group.name + ": ";
   const config::Node* self = group.find(node);
   if (self == nullptr) {
-    findings.push_back({"node-name", Level::failure, prefix + "no [[node]] is named '" + node + "'", "geckod would not start", "name this machine as in " + group.file + ", or use --node (for geckod too)"});
+    findings.push_back({"node-name", Level::failure, prefix + "no [[node]] is named '" + node + "'", "geckod would not start",
+                        "name this machine as in " + group.file + ", or use --node (for geckod too)"});
     return;
   }
   const auto interface = interface_of(group, *self);
   if (!interface) {
-    findings.push_back({"interface", Level::failure, prefix + interface.error().message, "geckod would not start", "ip address add " + self->address.str() + "/64 dev INTERFACE, or name another under [group] interface"});
+    findings.push_back({"interface", Level::failure, prefix + interface.error().message, "geckod would not start",
+                        "ip address add " + self->address.str() + "/64 dev INTERFACE, or name another under [group] interface"});
   } else if (interface->mtu < kSmallestIpv6Mtu + kEncapsulation) {
     findings.push_back({"mtu", Level::failure, prefix + interface->name + " has an MTU of " + std::to_string(interface->mtu),
-                        "a forwarded packet has " + std::to_string(kEncapsulation) + " bytes around it, and IPv6 needs 1280 inside", "ip link set " + interface->name + " mtu 1500"});
+                        "a forwarded packet has " + std::to_string(kEncapsulation) + " bytes around it, and IPv6 needs 1280 inside",
+                        "ip link set " + interface->name + " mtu 1500"});
   } else {
     findings.push_back({"mtu", Level::ok, prefix + interface->name + " has an MTU of " + std::to_string(interface->mtu) + ", clients' packets may have " +
                                               std::to_string(interface->mtu - kEncapsulation), "", ""});
   }
   if (interface && interface->gro_max > kLargestPacket)
-    findings.push_back({"big-tcp", Level::warning, prefix + interface->name + " puts packets of up to " + std::to_string(interface->gro_max) + " bytes together (BIG TCP)",
-                        "larger ones than " + std::to_string(kLargestPacket) + " cannot be forwarded to another node: they are dropped and sent again",
-                        "ip link set " + interface->name + " gro_max_size 65536 gro_ipv4_max_size 65536"});
+    findings.push_back(
+        {"big-tcp", Level::warning,
+         prefix + interface->name + " puts packets of up to " + std::to_string(interface->gro_max) + " bytes together (BIG TCP)",
+         "larger ones than " + std::to_string(kLargestPacket) + " cannot be forwarded to another node: they are dropped and sent again",
+         "ip link set " + interface->name + " gro_max_size 65536 gro_ipv4_max_size 65536"});
   const std::string directory = !keys.empty() ? keys : !group.keys.empty() ? group.keys : "/etc/gecko/keys/" + group.name;
   const auto certificate = config::key_show(directory + "/node.crt");
   if (!certificate && certificate.error().code == Errc::permission) {
     findings.push_back({"keys", Level::skipped, prefix + certificate.error().message, "", "sudo gecko doctor"});
   } else if (!certificate) {
-    findings.push_back({"keys", Level::failure, prefix + certificate.error().message, "other nodes would not let this one in", "gecko key sign " + node + " on the machine with the CA, then copy the result to " + directory});
+    findings.push_back({"keys", Level::failure, prefix + certificate.error().message, "other nodes would not let this one in",
+                        "gecko key sign " + node + " on the machine with the CA, then copy the result to " + directory});
   } else if (certificate->group != group.name || certificate->node != node) {
-    findings.push_back({"keys", Level::failure, prefix + directory + " holds the key of node '" + certificate->node + "' of group '" + certificate->group + "'",
-                        "other nodes would not let this one in", "gecko key sign " + node + " on the machine with the CA, then copy the result to " + directory});
+    findings.push_back(
+        {"keys", Level::failure, prefix + directory + " holds the key of node '" + certificate->node + "' of group '" + certificate->group + "'",
+         "other nodes would not let this one in", "gecko key sign " + node + " on the machine with the CA, then copy the result to " + directory});
   } else {
     char soon[32];
     const time_t in_30_days = time(nullptr) + 30 * 86400;
@@ -150,7 +164,8 @@ void check_group(Findings& findings, const config::GroupConfig& group, const std
     gmtime_r(&in_30_days, &parts);
     strftime(soon, sizeof soon, "%Y-%m-%dT%H:%M:%SZ", &parts);  // ISO 8601 UTC compares as text
     if (certificate->not_after < soon)
-      findings.push_back({"keys", Level::warning, prefix + "this node's certificate ends " + certificate->not_after, "no new link to other nodes from then on", "gecko key rotate " + node + " on the machine with the CA"});
+      findings.push_back({"keys", Level::warning, prefix + "this node's certificate ends " + certificate->not_after,
+                          "no new link to other nodes from then on", "gecko key rotate " + node + " on the machine with the CA"});
     else findings.push_back({"keys", Level::ok, prefix + "certificate of " + node + " valid until " + certificate->not_after, "", ""});
   }
 }

@@ -32,7 +32,8 @@ void print_stays(const Json& report, FILE* to) {
   std::vector<Row> rows = {{"CLIENT", "AGE", "STAYS BECAUSE"}};
   for (const auto& s : stays) {
     if (rows.size() > kShown) break;
-    rows.push_back({s.at("client").get<std::string>(), Cell(std::to_string(s.at("age_s").get<uint64_t>()) + " s", Tone::plain, true), s.at("why").get<std::string>()});
+    rows.push_back({s.at("client").get<std::string>(), Cell(std::to_string(s.at("age_s").get<uint64_t>()) + " s", Tone::plain, true),
+                    s.at("why").get<std::string>()});
   }
   if (rows.size() > 1) print_table(rows, to);
   if (count(report, "stayed") > rows.size() - 1) std::fprintf(to, "and %lu more\n", static_cast<unsigned long>(count(report, "stayed") - (rows.size() - 1)));
@@ -88,7 +89,8 @@ Exit show_not_done(const Context& context, const DrainArguments& args, const Jso
   }
   std::fprintf(stderr, "gecko: %s: %s still has %s; the drain goes on\n", why, node.c_str(), plural(count(report, "connections"), "connection").c_str());
   print_stays(report, stderr);
-  std::fprintf(stderr, "gecko: 'gecko drain %s --wait' follows it, 'gecko drain %s --close' ends what stays, 'gecko undrain %s' stops it\n", node.c_str(), node.c_str(), node.c_str());
+  std::fprintf(stderr, "gecko: 'gecko drain %s --wait' follows it, 'gecko drain %s --close' ends what stays, 'gecko undrain %s' stops it\n",
+               node.c_str(), node.c_str(), node.c_str());
   return Exit::deadline;
 }
 
@@ -121,7 +123,8 @@ Exit follow(const Context& context, const DrainArguments& args, Json report) {
     std::this_thread::sleep_for(kPoll);
     if (interrupted != 0) {
       end_progress();
-      std::fprintf(stderr, "gecko: the drain goes on; 'gecko drain %s --wait' follows it, 'gecko undrain %s' stops it\n", printable(args.node).c_str(), printable(args.node).c_str());
+      std::fprintf(stderr, "gecko: the drain goes on; 'gecko drain %s --wait' follows it, 'gecko undrain %s' stops it\n",
+                   printable(args.node).c_str(), printable(args.node).c_str());
       return static_cast<Exit>(128 + SIGINT);
     }
     auto next = ask_geckod(context, request(context, args, "look"), exit);
@@ -158,7 +161,9 @@ Exit run(const Context& context, const DrainArguments& args) {
     }
     return Exit::ok;
   } catch (const Json::exception& e) {
-    return context.fail(make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"), Exit::unknown);
+    return context.fail(
+        make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"),
+        Exit::unknown);
   }
 }
 
@@ -186,7 +191,9 @@ void add_undrain(CLI::App& app, Context& context) {
   command->callback([&context, node] {
     context.run = [&context, node] {
       return answer(context, {{"op", "drain"}, {"node", *node}, {"action", "stop"}}, [&](const Json& reply, bool print) {
-        if (print) std::printf("%s serves again; 'gecko balance' gives it its share of the live connections\n", printable(reply.at("node").get<std::string>()).c_str());
+        if (print)
+          std::printf("%s serves again; 'gecko balance' gives it its share of the live connections\n",
+                      printable(reply.at("node").get<std::string>()).c_str());
         return Exit::ok;
       });
     };

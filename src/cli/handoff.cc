@@ -50,7 +50,9 @@ Exit run(const Context& context, const HandoffArguments& args) {
   const std::string client = address_only(args.client);
   if (!Address::parse(client)) {
     if (const auto endpoint = Endpoint::parse(client); !endpoint)
-      return context.fail(make_error(Errc::invalid, "'" + printable(args.client) + "' is neither an address nor ADDRESS:PORT; write for example 2001:db8::7 or [2001:db8::7]:51234"));
+      return context.fail(make_error(
+          Errc::invalid,
+          "'" + printable(args.client) + "' is neither an address nor ADDRESS:PORT; write for example 2001:db8::7 or [2001:db8::7]:51234"));
   }
   std::optional<Progress> progress("handing off to " + printable(args.to));
   return answer(context, {{"op", "handoff"}, {"client", client}, {"to", args.to}}, [&](const Json& reply, bool print) {
@@ -69,7 +71,9 @@ Exit run(const Context& context, const HandoffArguments& args) {
       std::printf("%llu more results are not listed; in all %llu moved, %llu stayed\n", static_cast<unsigned long long>(omitted),
                   static_cast<unsigned long long>(reply.value("moved", uint64_t{0})), static_cast<unsigned long long>(reply.value("failed", uint64_t{0})));
     failed = std::max<size_t>(failed, reply.value("failed", uint64_t{0}));
-    if (results.empty()) std::fprintf(stderr, "gecko: client %s has no connection in the group; 'gecko connections' on each node lists them\n", printable(client).c_str());
+    if (results.empty())
+      std::fprintf(stderr, "gecko: client %s has no connection in the group; 'gecko connections' on each node lists them\n",
+                   printable(client).c_str());
     return results.empty() || failed > 0 ? Exit::error : Exit::ok;
   }, std::chrono::seconds(args.deadline_s));
 }
@@ -81,7 +85,9 @@ void add_handoff(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("handoff", "move a client's connections to another node; the client notices nothing");
   command->add_option("--client", args->client, "all its connections, or the one from that port")->required()->type_name("ADDR[:PORT]");
   command->add_option("--to", args->to, "a node of the group")->required()->type_name("NODE");
-  command->add_option("--deadline", args->deadline_s, "how long to wait for the result; the handoff itself goes on")->type_name("SECONDS")->check(CLI::Range(1, 3600));
+  command->add_option("--deadline", args->deadline_s, "how long to wait for the result; the handoff itself goes on")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(1, 3600));
   command->callback([&context, args] { context.run = [&context, args] { return run(context, *args); }; });
 }
 

@@ -22,8 +22,8 @@ Json describe(const config::Certificate& c) {
 }
 
 void print_certificate(const config::Certificate& c) {
-  std::printf("%s of group %s\n  serial      %s\n  fingerprint %s\n  valid until %s\n", c.node.empty() ? "CA" : ("node " + c.node).c_str(), c.group.c_str(), c.serial.c_str(),
-              c.fingerprint.c_str(), c.not_after.c_str());
+  std::printf("%s of group %s\n  serial      %s\n  fingerprint %s\n  valid until %s\n", c.node.empty() ? "CA" : ("node " + c.node).c_str(),
+              c.group.c_str(), c.serial.c_str(), c.fingerprint.c_str(), c.not_after.c_str());
 }
 
 // --ca, else that of --group, else the only one on this machine.
@@ -56,7 +56,9 @@ Exit init(const Context& context, const KeyArguments& args) {
     context.print({{"schema", "gecko.key/1"}, {"directory", ca}, {"certificate", describe(*made)}});
   } else {
     print_certificate(*made);
-    std::printf("Made %s. Keep it on one machine, and a copy offline: who has ca.key can add nodes.\nNext, for each node: gecko key sign NODE --ca %s\n", ca.c_str(), ca.c_str());
+    std::printf(
+        "Made %s. Keep it on one machine, and a copy offline: who has ca.key can add nodes.\nNext, for each node: gecko key sign NODE --ca %s\n",
+        ca.c_str(), ca.c_str());
   }
   return Exit::ok;
 }
@@ -71,7 +73,8 @@ Exit sign(const Context& context, const KeyArguments& args, bool rotate) {
   }
   const auto old = config::key_show(out + "/node.crt");
   if (rotate && !old)
-    return context.fail(make_error(Errc::not_found, out + " holds no certificate of " + printable(args.name) + " to replace (" + old.error().message + "); 'gecko key sign' makes the first"));
+    return context.fail(make_error(Errc::not_found, out + " holds no certificate of " + printable(args.name) + " to replace (" + old.error().message +
+                                                        "); 'gecko key sign' makes the first"));
   const auto made = config::key_sign(*ca, args.name, out);
   if (!made) return context.fail(made.error());
   if (context.json) {
@@ -97,7 +100,10 @@ Exit revoke(const Context& context, const KeyArguments& args) {
     return Exit::ok;
   }
   for (const auto& serial : *serials) std::printf("revoked %s\n", serial.c_str());
-  std::printf("Next: copy %s/revoked.txt into the key directory of every node, and 'systemctl reload geckod' there: its links to the revoked go down at once.\n", ca->c_str());
+  std::printf(
+      "Next: copy %s/revoked.txt into the key directory of every node, and 'systemctl reload geckod' there: its links to the revoked go down at "
+      "once.\n",
+      ca->c_str());
   return Exit::ok;
 }
 
@@ -109,7 +115,9 @@ Exit show(const Context& context, const KeyArguments& args) {
     if (std::filesystem::is_directory(path)) file += std::filesystem::exists(path + "/node.crt") ? "/node.crt" : "/ca.crt";
     const auto certificate = config::key_show(file);
     if (!certificate) {
-      exit = context.fail(certificate.error(), certificate.error().code == Errc::not_found ? Exit::no_input : certificate.error().code == Errc::invalid ? Exit::data : exit_for(certificate.error().code));
+      exit = context.fail(certificate.error(), certificate.error().code == Errc::not_found ? Exit::no_input
+                                               : certificate.error().code == Errc::invalid ? Exit::data
+                                                                                           : exit_for(certificate.error().code));
       return exit;
     }
     rows.push_back(describe(*certificate));
@@ -132,7 +140,9 @@ void add_key(CLI::App& app, Context& context) {
     return command;
   };
   const auto with_ca = [&](CLI::App* command) { command->add_option("--ca", args->ca, "the CA's directory; default /etc/gecko/ca/GROUP")->type_name("DIR"); };
-  const auto with_out = [&](CLI::App* command) { command->add_option("--out", args->out, "the node's directory to make; default nodes/NODE in the CA's")->type_name("DIR"); };
+  const auto with_out = [&](CLI::App* command) {
+    command->add_option("--out", args->out, "the node's directory to make; default nodes/NODE in the CA's")->type_name("DIR");
+  };
 
   CLI::App* c = add("init", "make the CA of a group, once, on one machine", [&context, args] { return init(context, *args); });
   c->add_option("group", args->name, "its name")->required()->type_name("");

@@ -179,8 +179,11 @@ void add_lab(CLI::App& app, Context& context) {
   u->add_flag("--ipv4", args->up.ipv4, "the group address is IPv4");
   u->add_option("--mbit", args->up.mbit, "rate of every link, in Mbit/s; 0 leaves them unshaped")->type_name("N")->check(CLI::Range(0, 1'000'000));
   u->add_option("--port", args->up.ports, "port of the group; may be repeated")->type_name("P")->allow_extra_args(false);
-  u->add_option("--policy", args->up.policy, "who gets new connections")->check(CLI::IsMember(std::vector<std::string>(std::begin(config::kPolicies), std::end(config::kPolicies))));
-  u->add_option("--weight", args->up.weights, "weight of n1, of n2 if repeated, ...: for the policies weighted, hash-client, hash-bytes")->type_name("N")->allow_extra_args(false);
+  u->add_option("--policy", args->up.policy, "who gets new connections")
+      ->check(CLI::IsMember(std::vector<std::string>(std::begin(config::kPolicies), std::end(config::kPolicies))));
+  u->add_option("--weight", args->up.weights, "weight of n1, of n2 if repeated, ...: for the policies weighted, hash-client, hash-bytes")
+      ->type_name("N")
+      ->allow_extra_args(false);
   u->add_flag("--rebalance", args->up.rebalance, "move live connections to nodes that join");
   u->add_option_function<std::string>("--return", [args](const std::string& path) { args->return_home = path == "home"; }, "which way answers take")
       ->check(CLI::IsMember({"direct", "home"}));

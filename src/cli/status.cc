@@ -31,7 +31,8 @@ void print_group(const Json& group) {
               printable(group.at("address").get<std::string>()).c_str(), ports.c_str(),
               contact.is_string() ? printable(contact.get<std::string>()).c_str() : "none", group.at("contact_term").get<unsigned long>(),
               printable(group.at("policy").get<std::string>()).c_str(), printable(group.at("return").get<std::string>()).c_str());
-  std::printf("here: %s, %s; handed off %lu (%lu failed), received %lu (%lu failed), %s held\n", plural(group.at("connections").get<uint64_t>(), "connection").c_str(),
+  std::printf("here: %s, %s; handed off %lu (%lu failed), received %lu (%lu failed), %s held\n",
+              plural(group.at("connections").get<uint64_t>(), "connection").c_str(),
               plural(group.at("applications").get<uint64_t>(), "application").c_str(), moved.at("out_ok").get<unsigned long>(),
               moved.at("out_failed").get<unsigned long>(), moved.at("in_ok").get<unsigned long>(), moved.at("in_failed").get<unsigned long>(),
               plural(group.at("held_packets").get<uint64_t>(), "packet").c_str());
@@ -41,7 +42,8 @@ void print_group(const Json& group) {
     const bool self = state == "self", known = self || state == "ok";
     const Cell count = known ? Cell(node.at("connections").get<uint64_t>()) : Cell("-", Tone::plain, true);
     const Cell applications = known ? Cell(node.at("applications").get<uint64_t>()) : Cell("-", Tone::plain, true);
-    const Cell shown = node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
+    const Cell shown =
+        node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
     rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), shown, self ? std::string("-") : age(node.at("age_ms")),
                     count, applications, node.value("version", ""), Cell(config, tone_of(config))});
   }

@@ -137,7 +137,8 @@ class GroupReader {
     if (const auto policy = section.word("policy", policies)) group_.policy = policies[*policy];
     // With "none" an application's own policy may go by them.
     if (weighed_ && group_.policy != "none" && group_.policy != "weighted" && group_.policy != "hash-client" && group_.policy != "hash-bytes")
-      errors_.add(*weighed_, "'weight' has no effect with policy \"" + group_.policy + "\"; set policy = \"weighted\" (or hash-client, hash-bytes), or leave the weights out");
+      errors_.add(*weighed_, "'weight' has no effect with policy \"" + group_.policy +
+                                 "\"; set policy = \"weighted\" (or hash-client, hash-bytes), or leave the weights out");
     if (const auto bytes = section.integer("first_bytes", 1, kMostFirstBytes)) group_.first_bytes = static_cast<uint32_t>(bytes->value);
     if (const auto patience = section.duration_ms("first_bytes_timeout", 1, 60'000)) group_.first_bytes_timeout_ms = patience->value;
     if (const auto when = section.word("rebalance", {"off", "on-join"})) group_.rebalance = static_cast<Rebalance>(*when);

@@ -150,10 +150,23 @@ TEST(GroupConfig, DigestCoversWhatMustAgree) {
   };
   const std::string base = digest_of(full);
   EXPECT_EQ(base.size(), 64u);
-  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
-           {"\"web\"", "\"wob\""}, {"f::80", "f::81"}, {"443", "444"}, {"[\"n1\", \"n3\"]", "[\"n3\", \"n1\"]"}, {"hash-bytes", "weighted"}, {"= 2048", "= 2049"}, {"300ms", "301ms"}, {"on-join", "off"}, {"weight = 3", "weight = 4"},
-           {"\"fast\"", "\"replicated\""}, {"sticky", "clear"}, {"\"home\"", "\"direct\""}, {"f::1\"", "f::2\""}, {"39999", "39998"}, {"7471", "7472"},
-           {"a::2", "a::4"}, {"name = \"n2\"", "name = \"n4\""}})
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{"\"web\"", "\"wob\""},
+                                                                                 {"f::80", "f::81"},
+                                                                                 {"443", "444"},
+                                                                                 {"[\"n1\", \"n3\"]", "[\"n3\", \"n1\"]"},
+                                                                                 {"hash-bytes", "weighted"},
+                                                                                 {"= 2048", "= 2049"},
+                                                                                 {"300ms", "301ms"},
+                                                                                 {"on-join", "off"},
+                                                                                 {"weight = 3", "weight = 4"},
+                                                                                 {"\"fast\"", "\"replicated\""},
+                                                                                 {"sticky", "clear"},
+                                                                                 {"\"home\"", "\"direct\""},
+                                                                                 {"f::1\"", "f::2\""},
+                                                                                 {"39999", "39998"},
+                                                                                 {"7471", "7472"},
+                                                                                 {"a::2", "a::4"},
+                                                                                 {"name = \"n2\"", "name = \"n4\""}})
     EXPECT_NE(with(from, to), base) << from;
   // What may differ from node to node, or means the same.
   for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{

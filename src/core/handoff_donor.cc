@@ -42,7 +42,8 @@ Result<uint64_t> Donor::start(Move move, Time now) {
 }
 
 void Donor::resume(uint64_t xid, Move move, Time now) {
-  if (move.epoch == 0 || move.epoch > UINT64_MAX - 2 || moving_.contains(move.id) || donations_.contains(xid)) return;   // read from a file: not believed blindly
+  if (move.epoch == 0 || move.epoch > UINT64_MAX - 2 || moving_.contains(move.id) || donations_.contains(xid))
+    return;  // read from a file: not believed blindly
   moving_.emplace(move.id, xid);
   by_target_[move.target].insert(xid);
   Donation& donation = donations_[xid];

@@ -27,10 +27,12 @@ std::optional<std::string_view> request_key(std::string_view first_bytes) {
   // METHOD SP target SP HTTP/1.x: the target is enough, the line need not be complete.
   const size_t space = line.find(' ');
   const std::string_view method = line.substr(0, space);
-  if (space != std::string_view::npos && !method.empty() && std::all_of(method.begin(), method.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; })) {
+  if (space != std::string_view::npos && !method.empty() &&
+      std::all_of(method.begin(), method.end(), [](char c) { return (c >= 'A' && c <= 'Z') || c == '-'; })) {
     const std::string_view rest = line.substr(space + 1);
     const size_t after = rest.find(' ');
-    if (after != std::string_view::npos && std::string_view("HTTP/1.").starts_with(rest.substr(after + 1, 7))) return rest.substr(0, std::min(after, rest.find('?')));
+    if (after != std::string_view::npos && std::string_view("HTTP/1.").starts_with(rest.substr(after + 1, 7)))
+      return rest.substr(0, std::min(after, rest.find('?')));
   }
   if (end == std::string_view::npos) return std::nullopt;
   if (line.ends_with('\r')) line.remove_suffix(1);

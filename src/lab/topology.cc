@@ -48,7 +48,8 @@ Status check_options(const LabOptions& options) {
   if (options.weights.size() > static_cast<size_t>(options.nodes))
     return make_error(Errc::invalid, std::to_string(options.weights.size()) + " weights for " + std::to_string(options.nodes) + " nodes");
   for (const uint32_t weight : options.weights)
-    if (weight < 1 || weight > config::kMaxWeight) return make_error(Errc::invalid, "weight " + std::to_string(weight) + ": a weight is 1 to " + std::to_string(config::kMaxWeight));
+    if (weight < 1 || weight > config::kMaxWeight)
+      return make_error(Errc::invalid, "weight " + std::to_string(weight) + ": a weight is 1 to " + std::to_string(config::kMaxWeight));
   if (options.owner.find_first_of(" \n") != std::string::npos) return make_error(Errc::invalid, "an owner is one word");
   return {};
 }

@@ -251,7 +251,8 @@ void Channel::read_some() {
     if (!deliver(in)) return;
     if (auto counted = account_descriptors(); !counted) return die(counted.error());
     if (in->parser.buffered() > max_partial_)
-      return die(make_error(Errc::limit, "an unfinished frame has " + std::to_string(in->parser.buffered()) + " bytes, the limit is " + std::to_string(max_partial_)));
+      return die(make_error(
+          Errc::limit, "an unfinished frame has " + std::to_string(in->parser.buffered()) + " bytes, the limit is " + std::to_string(max_partial_)));
     if (received == Received::last && in->fds.empty() && !peer_gone_) return;
   }
 }

@@ -102,7 +102,8 @@ Error alert_problem(const PeerCheck& check, int alert, bool handshaking) {
       check.context ? "our certificate (node '" + check.context->node() + "' of group '" + check.context->group() + "')" : "our certificate";
   const auto refused = [](std::string text) { return make_error(Errc::refused, std::move(text)); };
   switch (alert) {
-    case SSL_AD_BAD_CERTIFICATE: return refused("refuses " + ours + ": another group or node was expected there, or it is not valid yet by its clock; its log says which");
+    case SSL_AD_BAD_CERTIFICATE:
+      return refused("refuses " + ours + ": another group or node was expected there, or it is not valid yet by its clock; its log says which");
     case SSL_AD_CERTIFICATE_REVOKED: return refused("refuses " + ours + ": it is revoked; sign a new one with 'gecko key sign'");
     case SSL_AD_CERTIFICATE_EXPIRED:
       return refused("refuses " + ours + ": it has expired by its clock; sign a new one with 'gecko key sign', compare the clocks");

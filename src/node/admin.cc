@@ -80,8 +80,11 @@ void status(Daemon& daemon, const Reply& reply) {
     Json nodes = Json::array();
     for (const auto& peer : group->peers()) {
       nodes.push_back(node_row(*group, peer, now));
-      if (!peer.up()) reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " is not connected" + (peer.last_error.empty() ? "" : ": " + peer.last_error));
-      else if (peer.config_digest != group->digest()) reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " has another group file");
+      if (!peer.up())
+        reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " is not connected" +
+                          (peer.last_error.empty() ? "" : ": " + peer.last_error));
+      else if (peer.config_digest != group->digest())
+        reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " has another group file");
     }
     const bool contact = group->contact() < config.nodes.size();
     if (!contact) reasons.push_back("group " + config.name + ": no contact yet");
@@ -193,9 +196,22 @@ Json drain_json(const Group& group, uint16_t node, const wire::DrainReport& r) {
     (has ? confirmed : missing).push_back(nodes[peer.index].name);
   }
   for (const auto& s : r.stays) stays.push_back({{"client", s.client.str()}, {"age_s", s.age_s}, {"why", s.why}});
-  return {{"schema", "gecko.drain/1"}, {"group", group.config().name}, {"node", nodes[node].name}, {"draining", group.drain().draining(node)}, {"done", r.done},
-          {"connections", r.connections}, {"movable", r.movable}, {"moving", r.moving}, {"moved", r.moved}, {"stayed", r.stayed}, {"unaccepted", r.unaccepted},
-          {"held_packets", r.held_packets}, {"seconds", static_cast<double>(r.since_ms) / 1000.0}, {"confirmed", confirmed}, {"not_confirmed", missing}, {"stays", stays}};
+  return {{"schema", "gecko.drain/1"},
+          {"group", group.config().name},
+          {"node", nodes[node].name},
+          {"draining", group.drain().draining(node)},
+          {"done", r.done},
+          {"connections", r.connections},
+          {"movable", r.movable},
+          {"moving", r.moving},
+          {"moved", r.moved},
+          {"stayed", r.stayed},
+          {"unaccepted", r.unaccepted},
+          {"held_packets", r.held_packets},
+          {"seconds", static_cast<double>(r.since_ms) / 1000.0},
+          {"confirmed", confirmed},
+          {"not_confirmed", missing},
+          {"stays", stays}};
 }
 
 // {"op":"drain","node":N,"action":"start"|"stop"|"look"|"evict","force":bool}: carries it out, then says how far the drain is.
@@ -282,7 +298,9 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   if (op == "drain") return drain(daemon, who, request, reply);
   if (op == "balance") return balance(daemon, who, request, reply);
   if (op == "kernel") return kernel(daemon, reply);
-  fail(reply, make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) + "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, drain, balance, kernel"));
+  fail(reply,
+       make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) +
+                                     "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, drain, balance, kernel"));
 }
 
 }  // namespace gecko::node

@@ -77,7 +77,8 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       request = m.request;
       GECKO_TRY(auto* group, daemon_.find_group(m.group));
       GECKO_CHECK(daemon_.may_serve(who_, group->config()));
-      if (group_ != nullptr && group_ != group) return make_error(Errc::busy, "this program has joined group '" + group_->config().name + "' already; use one connection per group");
+      if (group_ != nullptr && group_ != group)
+        return make_error(Errc::busy, "this program has joined group '" + group_->config().name + "' already; use one connection per group");
       leaving_ = false;
       if (group_ == nullptr) {
         group_ = group;
@@ -86,7 +87,8 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       } else {
         group->membership_changed();   // it serves again after leave
       }
-      send(ApiType::joined, wire::Joined{request, group->config().name, daemon_.options().node, group->config().address, group->config().ports, group->is_contact()});
+      send(ApiType::joined,
+           wire::Joined{request, group->config().name, daemon_.options().node, group->config().address, group->config().ports, group->is_contact()});
       return {};
     }
     case ApiType::leave: {
@@ -120,7 +122,8 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_CHECK(joined_group());
       const auto& ports = group_->config().ports;
       if (std::find(ports.begin(), ports.end(), m.port) == ports.end())
-        return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name + "'; add it to 'ports' in " + group_->config().file);
+        return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name +
+                                             "'; add it to 'ports' in " + group_->config().file);
       ports_.insert(m.port);
       group_->membership_changed();
       return {};
@@ -182,7 +185,9 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       const std::weak_ptr<bool> alive = alive_;
       return group_->handoff_client(m.client, m.target, [this, alive, m](std::vector<wire::ClientOutcome> outcomes) {
         if (alive.expired()) return;
-        wire::in_parts(std::move(outcomes), [&](std::vector<wire::ClientOutcome> part) { send(ApiType::client_result, wire::ClientResult{m.request, std::move(part)}); });
+        wire::in_parts(std::move(outcomes), [&](std::vector<wire::ClientOutcome> part) {
+          send(ApiType::client_result, wire::ClientResult{m.request, std::move(part)});
+        });
       });
     }
     case ApiType::set_contact: {

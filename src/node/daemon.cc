@@ -31,7 +31,8 @@ uint16_t encap_mtu(const Options& options) {
   auto rtnetlink = net::Rtnetlink::open();
   if (!rtnetlink) return smallest;
   for (const auto& group : options.groups) {
-    if (const auto interface = rtnetlink->holder(group.find(options.node)->address)) smallest = std::min<uint16_t>(smallest, static_cast<uint16_t>(interface->mtu - kEncapsulation));
+    if (const auto interface = rtnetlink->holder(group.find(options.node)->address))
+      smallest = std::min<uint16_t>(smallest, static_cast<uint16_t>(interface->mtu - kEncapsulation));
   }
   return smallest;
 }
@@ -55,8 +56,15 @@ bool is_listed(const std::vector<std::string>& users, uint32_t uid) {
 }  // namespace
 
 Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal)
-    : options_(options), loop_(loop), journal_(journal), numbers_(options.groups), incarnation_(random_incarnation()), started_(monotonic_now()),
-      flows_(std::move(descriptors.flow_map), std::move(descriptors.flow_setter)), counter_map_(std::move(descriptors.counter_map)), api_listener_(std::move(descriptors.api_listener)),
+    : options_(options),
+      loop_(loop),
+      journal_(journal),
+      numbers_(options.groups),
+      incarnation_(random_incarnation()),
+      started_(monotonic_now()),
+      flows_(std::move(descriptors.flow_map), std::move(descriptors.flow_setter)),
+      counter_map_(std::move(descriptors.counter_map)),
+      api_listener_(std::move(descriptors.api_listener)),
       privileged_(loop, std::move(descriptors.privileged),
                   [this](const Error& e) {
                     log_error("the privileged half is gone (" + e.message + "); ending. Connections of applications go on; start geckod again");
@@ -70,9 +78,10 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
                      if (group->owns_address(flow)) return group->unknown_flow(flow);
                    hold_.drop(flow);
                  },
-             .is_group = [this](const Address& address) {
-               return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
-             }}) {}
+             .is_group =
+                 [this](const Address& address) {
+                   return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
+                 }}) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups
@@ -117,7 +126,8 @@ void Daemon::accept_program() {
       (void)::send(socket.get(), words.data(), words.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       ++refusals_unlogged_;
       if (const Time now = loop_.now(); refusal_logged_ == Time{} || now - refusal_logged_ > kRefusalLog) {
-        log_warn(place.error().message + " (pid " + std::to_string(who->pid) + "; " + std::to_string(std::exchange(refusals_unlogged_, 0)) + " refused since the last such line)");
+        log_warn(place.error().message + " (pid " + std::to_string(who->pid) + "; " + std::to_string(std::exchange(refusals_unlogged_, 0)) +
+                 " refused since the last such line)");
         refusal_logged_ = now;
       }
       continue;
@@ -151,12 +161,14 @@ Result<Group*> Daemon::find_group(const std::string& name) const {
 
 Status Daemon::may_serve(const net::PeerCred& who, const config::GroupConfig& group) const {
   if (is_listed(group.serve, who.uid)) return {};
-  return make_error(Errc::permission, "user #" + std::to_string(who.uid) + " may not serve group '" + group.name + "'; add it to [rights] serve in " + group.file);
+  return make_error(Errc::permission,
+                    "user #" + std::to_string(who.uid) + " may not serve group '" + group.name + "'; add it to [rights] serve in " + group.file);
 }
 
 Status Daemon::may_administer(const net::PeerCred& who, const config::GroupConfig& group) const {
   if (is_listed(group.admin, who.uid)) return {};
-  return make_error(Errc::permission, "user #" + std::to_string(who.uid) + " may not administer group '" + group.name + "'; add it to [rights] admin in " + group.file);
+  return make_error(Errc::permission,
+                    "user #" + std::to_string(who.uid) + " may not administer group '" + group.name + "'; add it to [rights] admin in " + group.file);
 }
 
 void Daemon::handoff_in_flight() {

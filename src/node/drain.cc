@@ -27,7 +27,8 @@ bool Drain::leaves_somebody(uint16_t without) const {
 Status Drain::wish(uint16_t node, bool drain, bool force) {
   if (drain && !draining(node) && !force && !leaves_somebody(node))
     return make_error(Errc::refused, "no other node of group '" + group_.config().name + "' is up, serves and is not being drained: connections of " +
-                                         group_.config().nodes[node].name + " could go nowhere and new ones would be refused; see 'gecko status', or use --force");
+                                         group_.config().nodes[node].name +
+                                         " could go nowhere and new ones would be refused; see 'gecko status', or use --force");
   GECKO_TRY(const auto wish, wishes_.set(node, drain));
   if (wish) adopted(*wish, group_.self());
   return {};
@@ -192,7 +193,8 @@ void Drain::on_drained_ask(Peer& from, const wire::DrainedAsk& m) {
     // What the contact still believes to be there has ended without a word. Should a packet come, everybody is asked.
     std::vector<Flow> stale;
     (void)group_.daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
-      if (entry.state == GECKO_FLOW_FORWARD && entry.node == group_.number(from.index) && (entry.flags & GECKO_FLOW_F_CLOSING) == 0 && group_.owns_address(flow))
+      if (entry.state == GECKO_FLOW_FORWARD && entry.node == group_.number(from.index) && (entry.flags & GECKO_FLOW_F_CLOSING) == 0 &&
+          group_.owns_address(flow))
         stale.push_back(flow);
     });
     for (const auto& flow : stale) (void)group_.daemon_.flows().erase(flow);
@@ -224,7 +226,8 @@ wire::DrainReport Drain::report() const {
   r.held_packets = static_cast<uint32_t>(group_.daemon_.hold().packets());
   const auto stay = [&](const Connection& c, std::string why) {
     if (r.stays.size() < wire::kMaxStays)
-      r.stays.push_back({c.flow.peer, static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now - c.since).count()), why.substr(0, wire::kMaxText)});
+      r.stays.push_back({c.flow.peer, static_cast<uint32_t>(std::chrono::duration_cast<std::chrono::seconds>(now - c.since).count()),
+                         why.substr(0, wire::kMaxText)});
   };
   if (!emptying_) {   // a plan: what would not move
     for (const auto& [id, c] : group_.connections())
@@ -253,7 +256,8 @@ Status Drain::look(uint16_t node, ReportDone done) {
   Peer& peer = group_.peers_[node];
   if (!peer.up())
     return make_error(Errc::unavailable, "node " + group_.config().nodes[node].name + " is not connected to this node" +
-                                             std::string(draining(node) ? "; it is marked as drained and takes nothing when it comes back" : "") + ". See 'gecko status'");
+                                             std::string(draining(node) ? "; it is marked as drained and takes nothing when it comes back" : "") +
+                                             ". See 'gecko status'");
   const uint64_t request = next_request_++;
   Question& question = questions_[request];
   question.node = node;
@@ -292,7 +296,8 @@ Status Drain::evict(uint16_t node) {
     on_evict();
     return {};
   }
-  if (!group_.peers_[node].up()) return make_error(Errc::unavailable, "node " + group_.config().nodes[node].name + " is not connected to this node; see 'gecko status'");
+  if (!group_.peers_[node].up())
+    return make_error(Errc::unavailable, "node " + group_.config().nodes[node].name + " is not connected to this node; see 'gecko status'");
   group_.peers_[node].send(LinkType::evict, wire::Evict{0});
   return {};
 }

@@ -27,16 +27,26 @@ std::vector<core::NodeIndex> contact_order(const config::GroupConfig& group) {
 }  // namespace
 
 Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls)
-    : daemon_(daemon), index_(index), config_(config), self_(static_cast<uint16_t>(config.index_of(daemon.options().node))), digest_(config::digest(config)),
-      tls_(std::move(tls)), peers_(config.nodes.size()),
-      handoff_(self_,
-               core::HandoffLimits{.step_timeout = std::chrono::milliseconds(config.handoff_timeout_ms)},
-               [this](const ConnId& id) {
-                 const auto it = connections_.find(id);
-                 return it == connections_.end() ? uint64_t{0} : it->second.epoch;
-               },
-               daemon.started(), daemon.incarnation(), [this](const ConnId& id, uint64_t epoch) { return daemon_.journal().may_have_lived(id, epoch); }),
-      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)), policy_state_{daemon.incarnation(), {}, {}}, rebalance_(config.nodes.size()), nearness_(config.nodes.size()), choice_(self_, contact_order(config)), drain_(*this, config.nodes.size()) {
+    : daemon_(daemon),
+      index_(index),
+      config_(config),
+      self_(static_cast<uint16_t>(config.index_of(daemon.options().node))),
+      digest_(config::digest(config)),
+      tls_(std::move(tls)),
+      peers_(config.nodes.size()),
+      handoff_(
+          self_, core::HandoffLimits{.step_timeout = std::chrono::milliseconds(config.handoff_timeout_ms)},
+          [this](const ConnId& id) {
+            const auto it = connections_.find(id);
+            return it == connections_.end() ? uint64_t{0} : it->second.epoch;
+          },
+          daemon.started(), daemon.incarnation(), [this](const ConnId& id, uint64_t epoch) { return daemon_.journal().may_have_lived(id, epoch); }),
+      policy_(core::policy_named(config.policy).value_or(core::PolicyKind::none)),
+      policy_state_{daemon.incarnation(), {}, {}},
+      rebalance_(config.nodes.size()),
+      nearness_(config.nodes.size()),
+      choice_(self_, contact_order(config)),
+      drain_(*this, config.nodes.size()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
     peers_[i].index = i;
     name_hash_.push_back(core::hash_of(config.nodes[i].name));
@@ -121,7 +131,8 @@ void Group::link_down(Peer& peer, const Error& error) {
   drain_.link_down(peer.index);
   for (auto it = batches_.begin(); it != batches_.end();) {
     const auto batch = it++;
-    if (batch->second.waiting.contains(peer.index)) batch_unanswered(batch->first, peer.index, make_error(Errc::unavailable, "the link to it broke before it said what came of it"));
+    if (batch->second.waiting.contains(peer.index))
+      batch_unanswered(batch->first, peer.index, make_error(Errc::unavailable, "the link to it broke before it said what came of it"));
   }
   for (auto it = questions_.begin(); it != questions_.end();) {
     const auto question = it++;

@@ -49,7 +49,8 @@ struct Connection {
 };
 
 struct GroupCounters {
-  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0, refused_links = 0;
+  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0,
+           refused_links = 0;
 };
 
 // Donor: unread bytes that travel before the freeze (group_ahead.cc).

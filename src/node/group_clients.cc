@@ -21,7 +21,8 @@ Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, std
   return start_move(id, target, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
     if (owner != nullptr && (r.status || r.give_back || r.lost)) {
       const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText), config_.nodes[r.target].name, true, r.epoch});
+      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText),
+                                                     config_.nodes[r.target].name, true, r.epoch});
     }
     done(r.status);
   });
@@ -42,7 +43,8 @@ void Group::move_client_here(const Endpoint& client, uint16_t target, std::funct
   all->target = target;
   all->done = std::move(done);
   for (const auto& [id, connection] : connections_)
-    if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) && (target != self_ || client.port != 0))
+    if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) &&
+        (target != self_ || client.port != 0))
       all->left.emplace_back(id, connection.flow.peer);
   start_some(all);
   run_actions();
@@ -56,7 +58,8 @@ void Group::start_some(const std::shared_ptr<ClientMoves>& all) {
     all->left.pop_front();
     if (!connections_.contains(id)) continue;   // closed meanwhile
     const auto add = [all, id = id, peer = peer](const Status& status) {
-      all->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code), status ? "" : status.error().message.substr(0, wire::kMaxText)});
+      all->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code),
+                               status ? "" : status.error().message.substr(0, wire::kMaxText)});
     };
     const auto xid = move_for_operator(id, all->target, [this, add, all](const Status& status) {
       add(status);

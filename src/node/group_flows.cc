@@ -41,7 +41,8 @@ constexpr Duration kDeadAfter = std::chrono::seconds(15);
 
 Status Group::opened(ApiSession& session, const wire::Opened& m) {
   if (!belongs(config_, m.flow))
-    return make_error(Errc::invalid, m.flow.str() + " is not on the address and ports of group '" + config_.name + "'; listen through the group, or adopt only such connections");
+    return make_error(Errc::invalid, m.flow.str() + " is not on the address and ports of group '" + config_.name +
+                                         "'; listen through the group, or adopt only such connections");
   if (const auto known = connections_.find(m.id); known != connections_.end()) {
     Connection& connection = known->second;
     if ((connection.session != nullptr && connection.session != &session) || connection.flow != m.flow)
@@ -54,7 +55,8 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
     return {};
   }
   if (connections_.size() >= config_.max_connections)
-    return make_error(Errc::limit, "this node has its " + std::to_string(config_.max_connections) + " connections (limits.connections): " + m.flow.str() + " cannot be moved");
+    return make_error(Errc::limit, "this node has its " + std::to_string(config_.max_connections) +
+                                       " connections (limits.connections): " + m.flow.str() + " cannot be moved");
   const auto old = by_flow_.find(m.flow);
   if (old != by_flow_.end()) {
     const Connection& other = connections_.at(old->second);
@@ -345,7 +347,8 @@ void Group::sweep() {
   std::set<uint16_t> dead;
   if (is_contact())
     for (const auto& peer : peers_)
-      if (!peer.up() && !peer.only_geckod_ended && daemon_.loop().now() - std::max(peer.down_since, daemon_.started()) > kDeadAfter) dead.insert(number(peer.index));
+      if (!peer.up() && !peer.only_geckod_ended && daemon_.loop().now() - std::max(peer.down_since, daemon_.started()) > kDeadAfter)
+        dead.insert(number(peer.index));
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
     ++table_used_;
     if (!belongs(config_, flow)) return;

@@ -44,10 +44,12 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
   auto& connection = it->second;
   if (!connection.movable)
-    return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable" + (connection.reason.empty() ? "" : ": " + connection.reason));
+    return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable" +
+                                         (connection.reason.empty() ? "" : ": " + connection.reason));
   if (target == self_) GECKO_CHECK(can_deliver(connection.flow.local.port, 1));
   if (target != self_ && !peers_[target].up())
-    return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
+    return make_error(Errc::unavailable,
+                      "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
   const auto started = handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now());
   if (!started) return about(target, started.error());
   const uint64_t xid = *started;
@@ -84,14 +86,16 @@ std::unordered_map<ConnId, uint64_t>::iterator Group::yield_asked_of(const ApiSe
 void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
   const auto it = yield_asked_of(session, m.id);
   if (it == yields_.end()) {   // too late: the move has been given up meanwhile
-    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout), "the handoff was given up before the application answered", "", true});
+    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout),
+                                                    "the handoff was given up before the application answered", "", true});
     return;
   }
   const uint64_t xid = it->second;
   yields_.erase(it);
   if (const auto giving = giving_.find(xid); giving != giving_.end()) giving->second.fd = std::move(fd);
   if (!handoff_.yielded(xid, std::move(m.blob), daemon_.loop().now()))
-    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout), "the handoff was given up before the application answered", "", true});
+    session.send(ApiType::outcome, wire::AppOutcome{0, m.id, static_cast<uint16_t>(Errc::timeout),
+                                                    "the handoff was given up before the application answered", "", true});
   run_actions();
 }
 
@@ -265,7 +269,8 @@ void Group::freeze(uint64_t xid, int attempt) {
       return;
     }
     if (captured) at->second.segments_in = captured->segments_in;
-    if (captured && at->second.ahead && at->second.ahead->sent != 0) peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
+    if (captured && at->second.ahead && at->second.ahead->sent != 0)
+      peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
     if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now());
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();
@@ -313,7 +318,8 @@ void Group::carry_out(core::CommitMove& a) {
   it->second.fd.reset();
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
-  if (auto ok = daemon_.hold().release(a.flow, GECKO_FLOW_FORWARD, number(a.to), a.epoch); !ok) log_error("steering " + a.flow.str() + ": " + ok.error().message);
+  if (auto ok = daemon_.hold().release(a.flow, GECKO_FLOW_FORWARD, number(a.to), a.epoch); !ok)
+    log_error("steering " + a.flow.str() + ": " + ok.error().message);
   tell_contact(a.flow, a.to, a.epoch);
 }
 
@@ -362,7 +368,8 @@ void Group::carry_out(core::Check& a) {
   if (!belongs(config_, a.flow))
     status = make_error(Errc::invalid, a.flow.str() + " is not on an address and port of group '" + config_.name + "' here; compare the group files");
   else if (connections_.size() + handoff_.accepting() > config_.max_connections)
-    status = make_error(Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
+    status = make_error(
+        Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
   else if (drain_.draining(self_) && a.key.from != self_)
     status = make_error(Errc::refused, "node " + daemon_.options().node + " is being drained; 'gecko undrain " + daemon_.options().node + "' ends that");
   else
@@ -490,7 +497,8 @@ void Group::take_over_from_former_life() {
     const auto entry = daemon_.flows().get(record.flow);
     if (!entry || !*entry || (*entry)->state != GECKO_FLOW_HOLD) continue;
     const int donor = index_of(record.peer);
-    if (record.state == HandoffJournal::State::restored && donor >= 0) (void)daemon_.flows().set(record.flow, GECKO_FLOW_FORWARD, number(static_cast<uint16_t>(donor)), 0);
+    if (record.state == HandoffJournal::State::restored && donor >= 0)
+      (void)daemon_.flows().set(record.flow, GECKO_FLOW_FORWARD, number(static_cast<uint16_t>(donor)), 0);
     else (void)daemon_.flows().set(record.flow, GECKO_FLOW_KERNEL, number(self_), 0);
   }
 }

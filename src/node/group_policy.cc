@@ -162,10 +162,12 @@ void Group::hand_off_by_policy(ApiSession& session, wire::AppHandoff m, Fd fd) {
   const auto move = std::make_shared<AppMove>(
       AppMove{m.request, m.id, std::move(fd), std::move(m.blob), std::clamp<int>(m.attempts, 1, kMostAttempts), {self_}});
   const auto target = choose_for(connections_.at(m.id).flow, move->failed);
-  const Status status = target ? try_target(move, *target)
-                               : make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
+  const Status status =
+      target ? try_target(move, *target)
+             : make_error(Errc::unavailable, "no other node of group '" + config_.name + "' is up with an application to take the connection");
   if (!status)
-    session.send(ApiType::outcome, wire::AppOutcome{m.request, m.id, static_cast<uint16_t>(status.error().code), status.error().message.substr(0, wire::kMaxText), "", true, 0});
+    session.send(ApiType::outcome, wire::AppOutcome{m.request, m.id, static_cast<uint16_t>(status.error().code),
+                                                    status.error().message.substr(0, wire::kMaxText), "", true, 0});
   run_actions();
 }
 

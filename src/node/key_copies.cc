@@ -46,7 +46,9 @@ std::string key_copy(const Options& options, const config::GroupConfig& group) {
 
 Status copy_keys(const Options& options, const config::GroupConfig& group) {
   const passwd* user = ::getpwnam(options.user.c_str());
-  if (user == nullptr) return make_error(Errc::not_found, "user '" + options.user + "' does not exist; create it ('adduser --system --group " + options.user + "') or name another with --user");
+  if (user == nullptr)
+    return make_error(Errc::not_found, "user '" + options.user + "' does not exist; create it ('adduser --system --group " + options.user +
+                                           "') or name another with --user");
   const std::string from = key_source(options, group), to = key_copy(options, group);
   for (const std::string& dir : {options.runtime_dir + "/keys", to}) {
     if (::mkdir(dir.c_str(), 0700) != 0 && errno != EEXIST) return os_error("create directory " + dir);

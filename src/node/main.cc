@@ -56,7 +56,9 @@ Status prepare_runtime_dir(const std::string& dir) {
 }
 
 int run(const Options& options) {
-  if (::geteuid() != 0) return fail(make_error(Errc::permission, "geckod must be started by root: it gives up what it does not need before it reads anything from the network"));
+  if (::geteuid() != 0)
+    return fail(
+        make_error(Errc::permission, "geckod must be started by root: it gives up what it does not need before it reads anything from the network"));
   rlimit files{};
   if (::getrlimit(RLIMIT_NOFILE, &files) == 0) {
     files.rlim_cur = files.rlim_max;   // every connection being moved is a descriptor

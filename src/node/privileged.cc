@@ -300,7 +300,8 @@ void Privileged::on_listen(const wire::IpcListen& m) {
   const socklen_t length = Endpoint{group.address, m.port}.to_sockaddr(sa);
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof on);   // several applications of one node may share a port
-  if (!fd || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&sa), length) != 0 || ::listen(fd.get(), static_cast<int>(std::min<uint32_t>(m.backlog, 65535))) != 0) {
+  if (!fd || ::bind(fd.get(), reinterpret_cast<sockaddr*>(&sa), length) != 0 ||
+      ::listen(fd.get(), static_cast<int>(std::min<uint32_t>(m.backlog, 65535))) != 0) {
     const int err = errno;
     Error error = os_error("listen on " + Endpoint{group.address, m.port}.str(), err);
     if (err == EADDRINUSE) error.message += "; another program holds the port: find it with 'ss -ltnp sport = :" + std::to_string(m.port) + "'";

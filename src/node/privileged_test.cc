@@ -52,7 +52,9 @@ Pair connected(const Endpoint& where) {
   ::setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   Pair pair;
   pair.client = stream_socket();
-  if (!on(listener, where, ::bind) || ::listen(listener.get(), 8) != 0 || !on(pair.client, at(kNode, 0), ::bind) || !on(pair.client, where, ::connect)) return {};
+  if (!on(listener, where, ::bind) || ::listen(listener.get(), 8) != 0 || !on(pair.client, at(kNode, 0), ::bind) ||
+      !on(pair.client, where, ::connect))
+    return {};
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
   pair.server.reset(::accept4(listener.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
@@ -65,15 +67,19 @@ class PrivilegedHalf : public ::testing::Test {
   void SetUp() override {
     if (::geteuid() != 0) GTEST_SKIP() << "needs root";
     ASSERT_EQ(::unshare(CLONE_NEWNET), 0);   // this thread, and those it starts: the privileged half's
-    ASSERT_EQ(std::system("ip link set lo up && sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 && ip link add eth0 type veth peer name eth1 && "
-                          "ip link set eth1 up && ip link set eth0 up && ip addr add 2001:db8:1::11/64 dev eth0 nodad"), 0);
+    ASSERT_EQ(std::system("ip link set lo up && sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 && ip link add eth0 "
+                          "type veth peer name eth1 && "
+                          "ip link set eth1 up && ip link set eth0 up && ip addr add 2001:db8:1::11/64 dev eth0 nodad"),
+              0);
     char directory[] = "/tmp/gecko-privileged-XXXXXX";
     ASSERT_NE(::mkdtemp(directory), nullptr);
     options_.runtime_dir = directory;
     options_.node = "n1";
     options_.user = "nobody";
-    auto group = config::parse_group(std::string("[group]\nname = \"lab\"\naddress = \"") + kGroup + "\"\nports = [8080]\n[[node]]\nname = \"n1\"\naddress = \"" + kNode +
-                                     "\"\n[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n", "test.toml");
+    auto group = config::parse_group(std::string("[group]\nname = \"lab\"\naddress = \"") + kGroup +
+                                         "\"\nports = [8080]\n[[node]]\nname = \"n1\"\naddress = \"" + kNode +
+                                         "\"\n[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n",
+                                     "test.toml");
     ASSERT_TRUE(group) << group.error().message;
     options_.groups.push_back(std::move(*group));
     auto kernel = set_up_kernel(options_);
@@ -231,10 +237,15 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
   std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
   const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
   const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
-      {IpcType::thaw, wire::encode(wire::IpcToken{1})}, {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
-      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})}, {IpcType::activate, wire::encode(wire::IpcToken{1})},
-      {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})}, {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})}, {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}}}})}, {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
+      {IpcType::thaw, wire::encode(wire::IpcToken{1})},
+      {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
+      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})},
+      {IpcType::activate, wire::encode(wire::IpcToken{1})},
+      {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})},
+      {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})},
+      {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}}}})},
+      {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
   // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
   for (int i = 0; i < 4000 && !ended_; ++i) {
     auto [type, body] = commands[random() % (commands.size() - 1)];

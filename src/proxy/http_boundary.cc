@@ -9,7 +9,8 @@ namespace {
 
 constexpr std::array<bool, 256> make_token_table() {
   std::array<bool, 256> table{};
-  for (const char* c = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"; *c != 0; ++c) table[static_cast<unsigned char>(*c)] = true;
+  for (const char* c = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"; *c != 0; ++c)
+    table[static_cast<unsigned char>(*c)] = true;
   return table;
 }
 constexpr auto kToken = make_token_table();

@@ -52,9 +52,21 @@ void report(const Settings& settings, const Workers& workers, const char* event)
   }
   Json unmovable = Json::object();
   for (const auto& [reason, count] : all.unmovable) unmovable[reason] = count;
-  const Json line = {{"schema", "gecko.proxy/1"}, {"event", event}, {"connections", connections}, {"accepted", all.accepted}, {"arrived", all.arrived},
-                     {"moved", all.moved}, {"postponed", all.postponed}, {"move_failed", all.move_failed}, {"detours", all.detours}, {"requests", all.requests},
-                     {"bytes_in", all.bytes_in}, {"bytes_out", all.bytes_out}, {"server_failed", all.server_failed}, {"reset", all.reset}, {"waited", all.waited},
+  const Json line = {{"schema", "gecko.proxy/1"},
+                     {"event", event},
+                     {"connections", connections},
+                     {"accepted", all.accepted},
+                     {"arrived", all.arrived},
+                     {"moved", all.moved},
+                     {"postponed", all.postponed},
+                     {"move_failed", all.move_failed},
+                     {"detours", all.detours},
+                     {"requests", all.requests},
+                     {"bytes_in", all.bytes_in},
+                     {"bytes_out", all.bytes_out},
+                     {"server_failed", all.server_failed},
+                     {"reset", all.reset},
+                     {"waited", all.waited},
                      {"unmovable", unmovable}};
   if (settings.json) return print(line);
   std::string text = std::string(event) + ":";

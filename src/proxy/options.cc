@@ -11,19 +11,31 @@ void add_options(CLI::App& app, CommandLine& line) {
   app.add_option("-g,--group", s.group, "group file (or the group's name)")->type_name("FILE");
   app.add_option("-a,--application", line.server, "the server: PORT on this machine, or ADDRESS:PORT")->type_name("PORT");
   app.add_option("-p,--port", s.port, "port of the group that is for this server (default: its only one)")->type_name("PORT")->check(CLI::Range(1, 65535));
-  app.add_option("--mode", line.mode, "http: clients can leave between requests (anything else than HTTP/1.1 passes untouched and stays); raw: they stay where they were placed")
-      ->check(CLI::IsMember({"http", "raw"}))->capture_default_str();
+  app.add_option(
+         "--mode", line.mode,
+         "http: clients can leave between requests (anything else than HTTP/1.1 passes untouched and stays); raw: they stay where they were placed")
+      ->check(CLI::IsMember({"http", "raw"}))
+      ->capture_default_str();
   app.add_flag("--proxy-protocol", s.proxy_protocol, "tell the server who its clients are (PROXY protocol version 2)");
   app.add_option("--policy", s.policy, "where new clients go when they are accepted here; none: as the group file says")
       ->check(CLI::IsMember({"none", "random", "round-robin", "least-connections", "weighted", "hash-client", "hash-bytes"}))->capture_default_str();
   app.add_option("--workers", s.workers, "threads (default: the processors this process may use)")->type_name("N")->check(CLI::Range(1, 256));
-  app.add_option("--max-connections", s.max_connections, "clients at once; more wait unaccepted (default: what the limit on descriptors allows)")->type_name("N");
+  app.add_option("--max-connections", s.max_connections, "clients at once; more wait unaccepted (default: what the limit on descriptors allows)")
+      ->type_name("N");
   app.add_option("--max-header", s.max_head, "bytes of a request's or an answer's head that are followed; beyond, the connection passes untouched and stays")
       ->type_name("BYTES")->check(CLI::Range(256, 16 << 20))->capture_default_str();
-  app.add_option("--connect-timeout", line.connect_timeout_s, "seconds until a server that does not accept counts as down")->type_name("S")->check(CLI::Range(1, 600))->capture_default_str();
-  app.add_option("--grace", line.grace_s, "seconds that clients get to leave when geckoproxy is told to end")->type_name("S")->check(CLI::Range(0, 86400))->capture_default_str();
+  app.add_option("--connect-timeout", line.connect_timeout_s, "seconds until a server that does not accept counts as down")
+      ->type_name("S")
+      ->check(CLI::Range(1, 600))
+      ->capture_default_str();
+  app.add_option("--grace", line.grace_s, "seconds that clients get to leave when geckoproxy is told to end")
+      ->type_name("S")
+      ->check(CLI::Range(0, 86400))
+      ->capture_default_str();
   app.add_flag("--json", s.json, "events and the final report as JSON, one object per line on stdout");
-  app.add_option("--completion", line.completion, "print the completion script of a shell and end")->type_name("SHELL")->check(CLI::IsMember({"bash", "zsh", "fish"}));
+  app.add_option("--completion", line.completion, "print the completion script of a shell and end")
+      ->type_name("SHELL")
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}));
 }
 
 Result<Endpoint> parse_server(const std::string& text) {
@@ -69,7 +81,8 @@ std::string completion(const CLI::App& app, const std::string& shell) {
   }
   if (shell == "zsh") return "#compdef geckoproxy\n_arguments" + zsh + "\n";
   if (shell == "fish") return fish;
-  return "_geckoproxy() { mapfile -t COMPREPLY < <(compgen -W '" + words + "' -- \"${COMP_WORDS[COMP_CWORD]}\"); }\ncomplete -o default -F _geckoproxy geckoproxy\n";
+  return "_geckoproxy() { mapfile -t COMPREPLY < <(compgen -W '" + words +
+         "' -- \"${COMP_WORDS[COMP_CWORD]}\"); }\ncomplete -o default -F _geckoproxy geckoproxy\n";
 }
 
 }  // namespace gecko::proxy

@@ -20,7 +20,9 @@ inline const std::string kOk = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi";
 
 inline std::string get(const std::string& fields) { return "GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n"; }
 inline std::string post(const std::string& fields, const std::string& body) { return "POST /x HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n" + body; }
-inline std::string answer(const std::string& status, const std::string& fields, const std::string& body = "") { return "HTTP/1.1 " + status + "\r\n" + fields + "\r\n" + body; }
+inline std::string answer(const std::string& status, const std::string& fields, const std::string& body = "") {
+  return "HTTP/1.1 " + status + "\r\n" + fields + "\r\n" + body;
+}
 
 inline const std::vector<Exchange>& understood() {
   static const std::vector<Exchange> all = {
@@ -64,7 +66,11 @@ inline const std::vector<Exchange>& not_understood() {
       {"encodings", post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"), kOk, "Transfer-Encoding"},
       {"encoding twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), kOk, "Transfer-Encoding"},
       {"encoding in disguise", post("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"), kOk, "Transfer-Encoding"},
-      {"encoding with a vertical tab", post("Transfer-Encoding: \x0b" "chunked\r\n", "0\r\n\r\n"), kOk, "control"},
+      {"encoding with a vertical tab",
+       post("Transfer-Encoding: \x0b"
+            "chunked\r\n",
+            "0\r\n\r\n"),
+       kOk, "control"},
       {"identity", post("Transfer-Encoding: identity\r\n", ""), kOk, "Transfer-Encoding"},
       {"folded", "GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n c\r\n\r\n", kOk, "header line"},
       {"bare LF", "GET / HTTP/1.1\nHost: a\n\n", kOk, "LF without CR"},
@@ -95,7 +101,13 @@ inline const std::vector<Exchange>& not_understood() {
       {"NTLM", get("Authorization: NTLM TlRMTVNTUAAB\r\n"), kOk, "NTLM"},
       {"Negotiate offered", kGet, answer("401 No", "WWW-Authenticate: Negotiate\r\nContent-Length: 0\r\n"), "Negotiate"},
       {"long head", get("X: " + std::string(kMaxHead, 'x') + "\r\n"), kOk, "head of more"},
-      {"long head in lines", [] { std::string many; for (int i = 0; i < 1000; ++i) many += "X: y\r\n"; return get(many); }(), kOk, "head of more"},
+      {"long head in lines",
+       [] {
+         std::string many;
+         for (int i = 0; i < 1000; ++i) many += "X: y\r\n";
+         return get(many);
+       }(),
+       kOk, "head of more"},
       {"close asked for", get("Connection: close\r\n"), kOk, "last request"},
       {"close in a list", get("Connection: TE, Close\r\n"), kOk, "last request"},
       {"server first", "", "220 mail\r\n", "without having been asked"},
@@ -109,9 +121,11 @@ inline const std::vector<Exchange>& not_understood() {
       {"no space behind the status", kGet, "HTTP/1.1 200\r\n\r\n", "not HTTP/1.1"},
       {"no content, and some", kGet, answer("204 No Content", "Content-Length: 2\r\n", "hi"), "without content"},
       {"interim with content", kGet, answer("103 Early Hints", "Content-Length: 2\r\n", "hi") + kOk, "interim"},
-      {"WebSocket", get("Connection: Upgrade\r\nUpgrade: websocket\r\n"), answer("101 Switching Protocols", "Upgrade: websocket\r\n", "\x81\x02hi"), "WebSocket"},
+      {"WebSocket", get("Connection: Upgrade\r\nUpgrade: websocket\r\n"), answer("101 Switching Protocols", "Upgrade: websocket\r\n", "\x81\x02hi"),
+       "WebSocket"},
       {"switched unasked", kGet, answer("101 Switching Protocols", "Upgrade: x\r\n"), "upgraded"},
-      {"refused instead of continued", "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", answer("417 No", "Content-Length: 0\r\n"), "100 Continue"},
+      {"refused instead of continued", "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+       answer("417 No", "Content-Length: 0\r\n"), "100 Continue"},
   };
   return all;
 }

@@ -61,10 +61,12 @@ Status Worker::start() {
   const auto ports = framework_.ports();
   uint16_t port = settings_.port;
   if (port == 0 && ports.size() != 1)
-    return make_error(Errc::invalid, "group '" + framework_.group() + "' has " + std::to_string(ports.size()) + " ports; say with --port which one is for this server");
+    return make_error(Errc::invalid, "group '" + framework_.group() + "' has " + std::to_string(ports.size()) +
+                                         " ports; say with --port which one is for this server");
   if (port == 0) port = ports.front();
   if (std::find(ports.begin(), ports.end(), port) == ports.end())
-    return make_error(Errc::invalid, "port " + std::to_string(port) + " is not among the ports of group '" + framework_.group() + "'; add it to its group file on all nodes");
+    return make_error(Errc::invalid, "port " + std::to_string(port) + " is not among the ports of group '" + framework_.group() +
+                                         "'; add it to its group file on all nodes");
   auto server = gecko::ServerSocket::listen(framework_, port);
   if (!server) return server.error();
   server_ = std::move(*server);

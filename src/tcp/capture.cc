@@ -70,7 +70,8 @@ Result<Peek> peek_receive_queue(int fd, size_t length, uint32_t ahead, Bytes& ou
   uint8_t byte = 0;
   if (::recv(fd, &byte, 1, MSG_OOB | MSG_PEEK | MSG_DONTWAIT) == 1) return urgent();
   if (ahead > length)
-    return make_error(Errc::invalid, describe(fd) + ": " + std::to_string(ahead) + " bytes were sent ahead, but only " + std::to_string(length) + " are unread");
+    return make_error(Errc::invalid,
+                      describe(fd) + ": " + std::to_string(ahead) + " bytes were sent ahead, but only " + std::to_string(length) + " are unread");
   length -= ahead;
   out.resize(length);
   if (length == 0) return Peek::done;

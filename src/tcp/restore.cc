@@ -127,7 +127,8 @@ bool set_windows(int fd, const TcpState& s) {
 Result<Fd> restore(const TcpState& s, const RestoreOptions& options) {
   GECKO_CHECK(wire::validate(s));
   if (options.ahead.size() + s.recv_queue.size() > wire::kMaxQueueBytes)
-    return make_error(Errc::limit, "restoring TCP connection " + s.flow.str() + ": its receive queue is over the limit of " + std::to_string(wire::kMaxQueueBytes) + " bytes");
+    return make_error(Errc::limit, "restoring TCP connection " + s.flow.str() + ": its receive queue is over the limit of " +
+                                       std::to_string(wire::kMaxQueueBytes) + " bytes");
   const bool v4 = s.flow.local.address.is_v4();
   const bool v6_socket = !v4 || s.v4_mapped;
   Fd socket(::socket(v6_socket ? AF_INET6 : AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP));

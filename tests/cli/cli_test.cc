@@ -27,8 +27,10 @@ lab::Output gecko(std::vector<std::string> arguments) {
   return output ? *output : lab::Output{-1, "", ""};
 }
 
-const char* const kStatus = R"({"schema":"gecko.status/1","node":"n1","version":"0.1.0","verdict":"degraded","reasons":["group web: node n3 is not connected: \u001b[31mno route"],
-  "groups":[{"name":"web","address":"2001:db8::80","ports":[80,443],"contact":"n1","contact_term":4,"policy":"none","return":"direct","connections":12,"applications":1,
+const char* const kStatus =
+    R"({"schema":"gecko.status/1","node":"n1","version":"0.1.0","verdict":"degraded","reasons":["group web: node n3 is not connected: \u001b[31mno route"],
+  "groups":[{"name":"web","address":"2001:db8::80","ports":[80,443],"contact":"n1","contact_term":4,"policy":"none","return":"direct",
+  "connections":12,"applications":1,
   "handoffs":{"out_ok":3,"out_failed":1,"in_ok":2,"in_failed":0},"held_packets":1,"nodes":[
   {"name":"n1","address":"2001:db8:1::11","state":"self","age_ms":0,"connections":12,"applications":1,"version":"0.1.0","config":"same"},
   {"name":"n2","address":"2001:db8:1::12","state":"ok","age_ms":3,"connections":7,"applications":1,"version":"0.1.0","config":"differs"},
@@ -116,8 +118,11 @@ TEST(Daemon, AnswersThatAreNoAnswer) {
 }
 
 TEST(Daemon, ItsErrorsKeepTheirMeaning) {
-  for (const auto& [name, code] : {std::pair{"not-found", 1}, {"invalid", 64}, {"permission", 77}, {"busy", 75}, {"timeout", 124}, {"unavailable", 69}, {"new-one", 1}}) {
-    const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return std::string(R"({"schema":"gecko.error/1","code":")") + name + R"(","message":"why\n\u001b[2J"})"; });
+  for (const auto& [name, code] :
+       {std::pair{"not-found", 1}, {"invalid", 64}, {"permission", 77}, {"busy", 75}, {"timeout", 124}, {"unavailable", 69}, {"new-one", 1}}) {
+    const FakeGeckod geckod(Manner::answers, [&](const std::string&) {
+      return std::string(R"({"schema":"gecko.error/1","code":")") + name + R"(","message":"why\n\u001b[2J"})";
+    });
     const auto output = gecko({"contact", "n2", "--socket", geckod.socket()});
     EXPECT_EQ(output.code, code) << name;
     EXPECT_EQ(output.err, "gecko: why\ngecko: ?[2J\n");
@@ -127,7 +132,8 @@ TEST(Daemon, ItsErrorsKeepTheirMeaning) {
 TEST(Connections, Table) {
   const FakeGeckod geckod(Manner::answers, [](const std::string& question) {
     EXPECT_EQ(Json::parse(question), Json::parse(R"({"op":"connections","group":"web"})"));
-    return R"({"schema":"gecko.connections/1","connections":[{"id":"0123456789abcdef0123456789abcdef","group":"web","client":"[2001:db8::7]:51234","local":"[2001:db8::80]:80","node":"n1","epoch":3,"state":"live","age_s":1.25}]})";
+    return R"({"schema":"gecko.connections/1","connections":[{"id":"0123456789abcdef0123456789abcdef","group":"web",
+  "client":"[2001:db8::7]:51234","local":"[2001:db8::80]:80","node":"n1","epoch":3,"state":"live","age_s":1.25}]})";
   });
   const auto output = gecko({"connections", "--group", "web", "--socket", geckod.socket()});
   EXPECT_EQ(output.code, 0) << output.err;
@@ -155,9 +161,22 @@ TEST(Handoff, AllMovedIs0AnyFailureOrNoneIs1) {
 // What geckod says of a drain; the tests change what matters to them.
 Json drain_report(bool draining, bool done, unsigned connections, unsigned moved, Json stays) {
   const auto stayed = stays.size();
-  return {{"schema", "gecko.drain/1"}, {"group", "web"}, {"node", "n2"}, {"draining", draining}, {"done", done}, {"connections", connections},
-          {"movable", connections - stayed}, {"moving", 0}, {"moved", moved}, {"stayed", stayed}, {"unaccepted", 0}, {"held_packets", 0},
-          {"seconds", 1.5}, {"confirmed", done ? Json{"n1"} : Json::array()}, {"not_confirmed", done ? Json{"n3"} : Json::array()}, {"stays", std::move(stays)}};
+  return {{"schema", "gecko.drain/1"},
+          {"group", "web"},
+          {"node", "n2"},
+          {"draining", draining},
+          {"done", done},
+          {"connections", connections},
+          {"movable", connections - stayed},
+          {"moving", 0},
+          {"moved", moved},
+          {"stayed", stayed},
+          {"unaccepted", 0},
+          {"held_packets", 0},
+          {"seconds", 1.5},
+          {"confirmed", done ? Json{"n1"} : Json::array()},
+          {"not_confirmed", done ? Json{"n3"} : Json::array()},
+          {"stays", std::move(stays)}};
 }
 const Json kStays = {{{"client", "[2001:db8::7]:51234"}, {"age_s", 75}, {"why", "a raw stream"}},
                      {{"client", "[2001:db8::8]:2"}, {"age_s", 5}, {"why", "a WebSocket\u001b[2J"}}};
@@ -235,7 +254,8 @@ TEST(Drain, CloseEndsWhatStaysOnceNothingElseIsLeft) {
 
 TEST(Drain, RefusalsAndInterferenceHaveTheirExitCodes) {
   {
-    const FakeGeckod geckod(Manner::answers, [](const std::string&) { return R"({"schema":"gecko.error/1","code":"refused","message":"no other node; use --force"})"; });
+    const FakeGeckod geckod(
+        Manner::answers, [](const std::string&) { return R"({"schema":"gecko.error/1","code":"refused","message":"no other node; use --force"})"; });
     const auto output = gecko({"drain", "n2", "--socket", geckod.socket()});
     EXPECT_EQ(output.code, 107);
     EXPECT_EQ(output.err, "gecko: no other node; use --force\n");
@@ -261,7 +281,8 @@ TEST(Undrain, SaysHowConnectionsComeBack) {
 }
 
 TEST(Balance, SaysWhatMovesWhere) {
-  const std::string moves = R"({"schema":"gecko.balance/1","group":"web","moves":[{"from":"n1","to":"n2","connections":7},{"from":"n3","to":"n2","connections":1}]})";
+  const std::string moves =
+      R"({"schema":"gecko.balance/1","group":"web","moves":[{"from":"n1","to":"n2","connections":7},{"from":"n3","to":"n2","connections":1}]})";
   const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return moves; });
   const auto plan = gecko({"balance", "--dry-run", "--socket", geckod.socket()});
   EXPECT_EQ(Json::parse(geckod.last_question()), Json::parse(R"({"op":"balance","dry_run":true})"));
@@ -273,8 +294,15 @@ TEST(Balance, SaysWhatMovesWhere) {
 }
 
 TEST(CommandLine, BadOptionsAre64AndSayWhereToLook) {
-  for (const auto& arguments : std::vector<std::vector<std::string>>{{}, {"nonsense"}, {"status", "--nonsense"}, {"handoff", "--client", "::1"}, {"contact"}, {"key"},
-                                                                    {"handoff", "--client", "nobody", "--to", "n2"}, {"key", "init"}, {"handoff", "--client", "::1", "--to", "n2", "--deadline", "0"}}) {
+  for (const auto& arguments : std::vector<std::vector<std::string>>{{},
+                                                                     {"nonsense"},
+                                                                     {"status", "--nonsense"},
+                                                                     {"handoff", "--client", "::1"},
+                                                                     {"contact"},
+                                                                     {"key"},
+                                                                     {"handoff", "--client", "nobody", "--to", "n2"},
+                                                                     {"key", "init"},
+                                                                     {"handoff", "--client", "::1", "--to", "n2", "--deadline", "0"}}) {
     const auto output = gecko(arguments);
     EXPECT_EQ(output.code, 64) << testing::PrintToString(arguments) << output.err;
     EXPECT_EQ(output.out, "");
@@ -290,7 +318,8 @@ TEST(Completion, BashOffersWhatTheCommandLineTakes) {
   const auto script = gecko({"completion", "bash"});
   ASSERT_EQ(script.code, 0);
   const auto offers = [&](const std::string& words, int at) {
-    const auto output = lab::run({"bash", "-c", script.out + "COMP_WORDS=(" + words + "); COMP_CWORD=" + std::to_string(at) + "; _gecko; echo \"${COMPREPLY[@]}\""}, {});
+    const auto output = lab::run(
+        {"bash", "-c", script.out + "COMP_WORDS=(" + words + "); COMP_CWORD=" + std::to_string(at) + "; _gecko; echo \"${COMPREPLY[@]}\""}, {});
     EXPECT_TRUE(output);
     EXPECT_EQ(output->err, "");
     return output->out;
@@ -314,7 +343,8 @@ class Files : public testing::Test {
 };
 
 TEST_F(Files, CheckSaysWhereItIsWrong) {
-  std::ofstream(directory_ + "/good.toml") << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::1\"\n";
+  std::ofstream(directory_ + "/good.toml")
+      << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::1\"\n";
   std::ofstream(directory_ + "/bad.toml") << "[group]\nnmae = \"web\"\n";
   const auto good = gecko({"check", "-f", directory_ + "/good.toml", "--json"});
   EXPECT_EQ(good.code, 0) << good.err;
@@ -375,7 +405,8 @@ TEST(Doctor, FindingsAreCompleteAndVersioned) {
       EXPECT_NE(finding["fix"], "") << finding;
     }
   }
-  for (const char* check : {"tcp-repair", "tun", "steering", "unprivileged-map", "ipv6", "descriptors", "clock", "rp-filter", "foreign-addresses"}) EXPECT_TRUE(checks.contains(check)) << check;
+  for (const char* check : {"tcp-repair", "tun", "steering", "unprivileged-map", "ipv6", "descriptors", "clock", "rp-filter", "foreign-addresses"})
+    EXPECT_TRUE(checks.contains(check)) << check;
   EXPECT_FALSE(checks.contains("geckod"));
 }
 

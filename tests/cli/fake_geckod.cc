@@ -69,7 +69,8 @@ void FakeGeckod::talk(int connection) {
     if (frame.type == static_cast<uint16_t>(wire::ApiType::hello)) {
       if (manner_ == Manner::never_welcomes) continue;
       if (manner_ == Manner::greets_strangely) put(connection, wire::ApiType::done, wire::Done{});
-      else if (manner_ == Manner::refuses_version) put(connection, wire::ApiType::error, wire::ApiError{0, static_cast<uint16_t>(Errc::version), "too new for me"});
+      else if (manner_ == Manner::refuses_version)
+        put(connection, wire::ApiType::error, wire::ApiError{0, static_cast<uint16_t>(Errc::version), "too new for me"});
       else put(connection, wire::ApiType::welcome, wire::Welcome{1, "9.9", "n1"});
       continue;
     }

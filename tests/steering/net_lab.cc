@@ -77,8 +77,10 @@ Status NetLab::setup() {
   GECKO_CHECK(run(router(), "ip addr add 2001:db8:a::ff/64 dev eth1 nodad && ip addr add 203.0.113.254/24 dev eth1"));
   GECKO_CHECK(run(client(), "ip link add eth0 type veth peer name eth0 netns " + router() + " && ip link set eth0 up && "
                             "ip addr add 2001:db8:c::2/64 dev eth0 nodad && ip addr add 198.51.100.2/24 dev eth0"));
-  GECKO_CHECK(run(router(), "ip link set eth0 up && ip addr add 2001:db8:c::1/64 dev eth0 nodad && ip addr add 198.51.100.1/24 dev eth0 && "
-                            "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth1.send_redirects=0"));
+  GECKO_CHECK(
+      run(router(),
+          "ip link set eth0 up && ip addr add 2001:db8:c::1/64 dev eth0 nodad && ip addr add 198.51.100.1/24 dev eth0 && "
+          "sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv4.ip_forward=1 net.ipv4.conf.all.send_redirects=0 net.ipv4.conf.eth1.send_redirects=0"));
   GECKO_CHECK(run(client(), "ip route add default via 2001:db8:c::1 && ip route add default via 198.51.100.1"));
   for (int i = 0; i < kNodes; ++i) {
     const std::string n = std::to_string(i + 1);
@@ -130,7 +132,8 @@ Result<Fd> NetLab::open_hold(const std::string& ns) {
       return;
     }
     // No addresses of its own and no router solicitations; IPv4 sources are reached through another interface.
-    status = shell(std::string("ip link set ") + kHold + " addrgenmode none && ip link set " + kHold + " up && sysctl -qw net.ipv4.conf." + kHold + ".rp_filter=0");
+    status = shell(std::string("ip link set ") + kHold + " addrgenmode none && ip link set " + kHold + " up && sysctl -qw net.ipv4.conf." + kHold +
+                   ".rp_filter=0");
   });
   if (!status) return status.error();
   return fd;

@@ -163,7 +163,9 @@ Bytes read_hold(const Node& n, std::chrono::milliseconds patience = 5000ms) {
     poll(&p, 1, 5);
   }
 }
-void write_hold(const Node& n, const Bytes& packet) { ASSERT_EQ(write(n.hold.get(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size())) << strerror(errno); }
+void write_hold(const Node& n, const Bytes& packet) {
+  ASSERT_EQ(write(n.hold.get(), packet.data(), packet.size()), static_cast<ssize_t>(packet.size())) << strerror(errno);
+}
 
 constexpr uint64_t kBulk = 64 << 20;
 
@@ -399,7 +401,11 @@ TEST_P(SteeringNet, ANewDaemonTakesOverUnderLoad) {
 
 TEST_P(SteeringNet, DetachLeavesTheMachineAsItWas) {
   Node& n = n2();
-  const auto filters = [&] { return NetLab::run(n.ns, "test -z \"$(tc filter show dev eth0 ingress; tc filter show dev eth0 egress; tc qdisc show dev eth0 clsact; tc qdisc show dev gkhold clsact)\""); };
+  const auto filters = [&] {
+    return NetLab::run(n.ns,
+                       "test -z \"$(tc filter show dev eth0 ingress; tc filter show dev eth0 egress; tc qdisc show dev eth0 clsact; tc qdisc show "
+                       "dev gkhold clsact)\"");
+  };
   EXPECT_FALSE(filters());
   NetLab::in(n.ns, [&] { EXPECT_OK(n.steering->detach()); });
   EXPECT_OK(filters());
@@ -457,7 +463,8 @@ class FrameSender {
     Bytes b(mac_.begin(), mac_.end());
     b.insert(b.end(), {2, 0, 0, 0, 0, 1});
     b.insert(b.end(), rest.begin(), rest.end());
-    ASSERT_EQ(sendto(raw_.get(), b.data(), b.size(), 0, reinterpret_cast<const sockaddr*>(&to_), sizeof to_), static_cast<ssize_t>(b.size())) << strerror(errno);
+    ASSERT_EQ(sendto(raw_.get(), b.data(), b.size(), 0, reinterpret_cast<const sockaddr*>(&to_), sizeof to_), static_cast<ssize_t>(b.size()))
+        << strerror(errno);
   }
 
  private:

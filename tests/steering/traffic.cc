@@ -75,7 +75,8 @@ Result<Fd> connect_from(const std::string& ns, const Endpoint& to, uint16_t loca
 Result<Flow> flow_of(const Fd& client) {
   sockaddr_storage local{}, peer{};
   socklen_t local_size = sizeof local, peer_size = sizeof peer;
-  if (getsockname(client.get(), reinterpret_cast<sockaddr*>(&local), &local_size) != 0 || getpeername(client.get(), reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
+  if (getsockname(client.get(), reinterpret_cast<sockaddr*>(&local), &local_size) != 0 ||
+      getpeername(client.get(), reinterpret_cast<sockaddr*>(&peer), &peer_size) != 0)
     return os_error("name of a client socket");
   Flow flow;
   GECKO_TRY(flow.peer, Endpoint::from_sockaddr(local));

@@ -33,11 +33,23 @@ std::vector<Sample> samples(const Endpoint& group) {
   using T = wire::ApiType;
   const ConnId id = ConnId::random();
   const Flow flow{group, *Endpoint::parse("[2001:db8:dead::1]:4711")};
-  return {sample(T::hello, wire::ApiHello{1, 1, "garbage"}), sample(T::join, wire::Join{2, "lab"}), sample(T::leave, wire::Leave{3}), sample(T::listen, wire::Listen{4, group.port, 16}),
-          sample(T::opened, wire::Opened{id, flow, true, 1}), sample(T::closed, wire::AppClosed{id}), sample(T::handoff, wire::AppHandoff{5, id, "n2", 1, {1, 2, 3}}),
-          sample(T::stays, wire::Stays{id, "raw"}), sample(T::yielded, wire::Yielded{id, {4, 5}}), sample(T::not_yielded, wire::NotYielded{id, 5, "no"}), sample(T::handoff_client, wire::HandoffClient{6, flow.peer, "n2"}),
-          sample(T::set_contact, wire::SetContact{7, "n1"}), sample(T::socket, wire::Socket{8}), sample(T::admin, wire::Admin{9, R"({"op":"status"})"}),
-          sample(T::admin, wire::Admin{10, R"({"op":"handoff","client":"[2001:db8:dead::1]:4711","to":"n2"})"}), {T::subscribe, {}}, sample(T::listens, wire::Listens{group.port})};
+  return {sample(T::hello, wire::ApiHello{1, 1, "garbage"}),
+          sample(T::join, wire::Join{2, "lab"}),
+          sample(T::leave, wire::Leave{3}),
+          sample(T::listen, wire::Listen{4, group.port, 16}),
+          sample(T::opened, wire::Opened{id, flow, true, 1}),
+          sample(T::closed, wire::AppClosed{id}),
+          sample(T::handoff, wire::AppHandoff{5, id, "n2", 1, {1, 2, 3}}),
+          sample(T::stays, wire::Stays{id, "raw"}),
+          sample(T::yielded, wire::Yielded{id, {4, 5}}),
+          sample(T::not_yielded, wire::NotYielded{id, 5, "no"}),
+          sample(T::handoff_client, wire::HandoffClient{6, flow.peer, "n2"}),
+          sample(T::set_contact, wire::SetContact{7, "n1"}),
+          sample(T::socket, wire::Socket{8}),
+          sample(T::admin, wire::Admin{9, R"({"op":"status"})"}),
+          sample(T::admin, wire::Admin{10, R"({"op":"handoff","client":"[2001:db8:dead::1]:4711","to":"n2"})"}),
+          {T::subscribe, {}},
+          sample(T::listens, wire::Listens{group.port})};
 }
 
 class ApiGarbage : public FaultTest {
@@ -126,8 +138,11 @@ TEST_F(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   EXPECT_TRUE(progresses(client));
   EXPECT_TRUE(progresses(stream));
   for (size_t i = 0; i < 2; ++i)
-    EXPECT_TRUE(eventually([&] { return descriptors_of(halves[i]) <= before[i]; })) << before[i] << " descriptors before, " << descriptors_of(halves[i]) << " after";
-  EXPECT_TRUE(eventually([&] { return ask().ask("n1", {{"op", "connections"}})->at("connections").size() == 2; })) << "claimed connections outlive who claimed them";
+    EXPECT_TRUE(eventually([&] { return descriptors_of(halves[i]) <= before[i]; }))
+        << before[i] << " descriptors before, " << descriptors_of(halves[i]) << " after";
+  EXPECT_TRUE(eventually([&] {
+    return ask().ask("n1", {{"op", "connections"}})->at("connections").size() == 2;
+  })) << "claimed connections outlive who claimed them";
   move(local(client), "n2");
   EXPECT_TRUE(progresses(client));
   std::printf("%zu messages in %zu sessions\n", messages_, sessions_);

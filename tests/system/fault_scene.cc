@@ -184,7 +184,8 @@ std::vector<pid_t> FaultTest::geckods(const std::string& node) { return {geckod(
 void FaultTest::kill_geckod(const std::string& node) { kill_at_once(geckods(node)); }
 
 void FaultTest::start_geckod(const std::string& node) {
-  ASSERT_TRUE(eventually([&] { return geckod(lab(), node, Half::unprivileged) < 0 && geckod(lab(), node, Half::privileged) < 0; })) << "a half of the old geckod lives";
+  ASSERT_TRUE(eventually([&] { return geckod(lab(), node, Half::unprivileged) < 0 && geckod(lab(), node, Half::privileged) < 0; }))
+      << "a half of the old geckod lives";
   auto ok = const_cast<lab::Lab&>(lab()).start(node);
   ASSERT_TRUE(ok) << ok.error().message;
   ok = lab().wait_ready(8s);

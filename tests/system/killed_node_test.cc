@@ -98,8 +98,8 @@ TEST_F(FaultInMidHandoff, AcceptorsGeckodKilledLosesOnlyWhatItOwned) {
   }
   // What had been given and not yet taken to life when its new owner died is gone, and the donor counts it.
   const uint64_t lost = counter("n1", "lost");
-  std::printf("acceptor's geckod killed 4 times: %zu handoffs done, %zu refused, %zu connections ended, %llu counted as lost by the donor\n", moved_, refused_, ended,
-              static_cast<unsigned long long>(lost));
+  std::printf("acceptor's geckod killed 4 times: %zu handoffs done, %zu refused, %zu connections ended, %llu counted as lost by the donor\n", moved_,
+              refused_, ended, static_cast<unsigned long long>(lost));
   EXPECT_LE(ended, lost);
   may_be_lost = ended;
 }

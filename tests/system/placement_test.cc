@@ -205,7 +205,8 @@ TEST_F(Placement, AHandoffWithoutATargetTriesAnotherNodeWhenOneRefuses) {
   const auto handoffs = status("n1")["groups"][0]["handoffs"];
   EXPECT_EQ(handoffs["out_ok"], kClients);
   EXPECT_GT(handoffs["out_failed"], 0) << "INVALID: nobody refused";
-  std::printf("without a target: %zu moved, n2 %zu, n3 %zu; %d refusals on the way\n", kClients, shares()["n2"], shares()["n3"], handoffs["out_failed"].get<int>());
+  std::printf("without a target: %zu moved, n2 %zu, n3 %zu; %d refusals on the way\n", kClients, shares()["n2"], shares()["n3"],
+              handoffs["out_failed"].get<int>());
 }
 
 TEST_F(Placement, LiveConnectionsGoToANodeThatHasJoinedAndStayed) {

@@ -41,7 +41,8 @@ class RefusedHandoff : public FaultTest {
       const ssize_t n = ::recv(fd.get(), piece.data(), piece.size(), 0);
       if (n < 0) return "after " + std::to_string(at) + " bytes: " + std::strerror(errno);
       if (n == 0) return at == size ? "" : "the end came after " + std::to_string(at) + " of " + std::to_string(size) + " bytes";
-      if (kit::match_pattern(kit::Pattern::echo, 1, at, {piece.data(), static_cast<size_t>(n)}) != static_cast<size_t>(n)) return "a wrong byte after " + std::to_string(at);
+      if (kit::match_pattern(kit::Pattern::echo, 1, at, {piece.data(), static_cast<size_t>(n)}) != static_cast<size_t>(n))
+        return "a wrong byte after " + std::to_string(at);
       at += static_cast<size_t>(n);
     }
   }

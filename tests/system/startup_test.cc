@@ -48,7 +48,8 @@ class Startup : public ::testing::Test {
       const auto status = ask.ask("n1", {{"op", "status"}});
       if (!status || (*status)["verdict"] != "degraded") return false;
       said = (*status)["groups"][0]["nodes"][1].value("error", "");
-      return !said.empty() && said.find("refused;") == std::string::npos && said.find("goodbye") == std::string::npos && said.find("closed the link") == std::string::npos;
+      return !said.empty() && said.find("refused;") == std::string::npos && said.find("goodbye") == std::string::npos &&
+             said.find("closed the link") == std::string::npos;
     })) << said;
     return said;
   }
@@ -74,11 +75,14 @@ TEST_F(Startup, APortInUseIsNamedWithTheCommandThatFindsItsHolder) {
 
 TEST_F(Startup, AGroupFileWithErrorsIsRefusedWithLineAndColumn) {
   ASSERT_NO_FATAL_FAILURE(up(1, false));
-  const auto file = write("wrong.toml", "[group]\nname = \"lab\"\naddress = \"2001:db8:1::80\"\nports = [ 80800 ]\ncolour = \"green\"\n\n[[node]]\nname = \"n1\"\naddress = \"nowhere\"\n");
+  const auto file = write("wrong.toml",
+                          "[group]\nname = \"lab\"\naddress = \"2001:db8:1::80\"\nports = [ 80800 ]\ncolour = \"green\"\n\n[[node]]\nname = "
+                          "\"n1\"\naddress = \"nowhere\"\n");
   for (const bool check : {true, false}) {
     const auto ended = geckod_on_n1(check ? std::vector<std::string>{"--check-config", file} : std::vector<std::string>{"--node", "n1", file});
     EXPECT_EQ(ended.code, 65);
-    for (const char* place : {"wrong.toml:4:", "wrong.toml:5:", "wrong.toml:9:"}) EXPECT_NE(ended.err.find(place), std::string::npos) << place << "\n" << ended.err;
+    for (const char* place : {"wrong.toml:4:", "wrong.toml:5:", "wrong.toml:9:"})
+      EXPECT_NE(ended.err.find(place), std::string::npos) << place << "\n" << ended.err;
   }
   EXPECT_EQ(geckod_on_n1({"--check-config", lab_->group_file()}).code, 0);
 }
@@ -126,7 +130,8 @@ TEST_F(Startup, ANodeOfAnotherProtocolVersionIsKeptOutAndTheOneToUpgradeIsNamed)
     GECKO_TRY(const auto context, net::TlsContext::load("lab", "n2", lab_->directory() + "/keys/n2"));
     net::Loop loop;
     std::unique_ptr<net::TlsLink> link;
-    GECKO_TRY(const auto listener, net::TlsListener::listen(loop, {lab_->find("n2")->address, 7470}, [&](const std::string&, std::unique_ptr<net::TlsLink> accepted) {
+    GECKO_TRY(const auto listener,
+              net::TlsListener::listen(loop, {lab_->find("n2")->address, 7470}, [&](const std::string&, std::unique_ptr<net::TlsLink> accepted) {
                 link = std::move(accepted);
                 link->send(static_cast<uint16_t>(wire::LinkType::hello), wire::Hello{99, 99, "99.0", "lab", "n2", 1, "x"});
               }));

@@ -29,7 +29,8 @@ Status flood_with_acks(const Address& from, const Endpoint& to, uint32_t count) 
     put16(segment + 2, to.port);
     segment[7] = static_cast<uint8_t>(i / 64000);   // another sequence number
     segment[12] = 0x50, segment[13] = 0x10, segment[14] = 1;
-    if (::sendto(raw.get(), segment, sizeof segment, 0, reinterpret_cast<sockaddr*>(&address), size) < 0 && errno != ENOBUFS && errno != EAGAIN) return os_error("send");
+    if (::sendto(raw.get(), segment, sizeof segment, 0, reinterpret_cast<sockaddr*>(&address), size) < 0 && errno != ENOBUFS && errno != EAGAIN)
+      return os_error("send");
   }
   return {};
 }

@@ -208,7 +208,8 @@ void Node::carry_out(core::AskYield& a) {
 void Node::carry_out(core::Freeze& a) {
   const ConnNo conn = conn_no(a.id);
   world_.host(self_).hold(conn);
-  if (const auto* window = world_.checker.handoff(conn, self_, a.xid)) world_.host(self_).note_given(conn, {a.xid, owned_[conn] + 1, window->acceptor, Host::Given::frozen});
+  if (const auto* window = world_.checker.handoff(conn, self_, a.xid))
+    world_.host(self_).note_given(conn, {a.xid, owned_[conn] + 1, window->acceptor, Host::Given::frozen});
   command("freeze", "frozen",
           [this, conn, xid = a.xid, broken = fails("freeze")] {
             Host& host = world_.host(self_);
