@@ -172,6 +172,9 @@ TEST_P(SteerSyn, NearNodesFirstAndOneInSixteenByLoad) {
   // Near, but out of service.
   spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1}}});
   EXPECT_EQ(syns(family().client, 20), (std::map<uint16_t, int>{{1, 20}}));
+  ASSERT_TRUE(steering().set_near(group_.index, network, {3}));
+  spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1, 2}}});
+  EXPECT_NEAR(syns(family().client, 200)[1], 100, 45) << "those that serve share it";
   ASSERT_TRUE(steering().set_near(group_.index, network, {}));
   ASSERT_TRUE(steering().set_near(group_.index, network, {})) << "forgotten twice";
   spread({1, 2}, GECKO_SLOTS_NEAREST, {{80, {1, 2}}});

@@ -372,7 +372,10 @@ void Drain::balance(const std::vector<Shift>& plan) {
 
 void Drain::on_shed(const wire::Shed& m) {
   if (m.target >= group_.peers_.size() || m.target == group_.self() || emptying_ || sheds_.size() >= group_.peers_.size()) return;
-  sheds_.push_back(m);
+  // How many was counted before those on their way had arrived: the next balance sees what this one has done.
+  if (shedding_ && shedding_->target == m.target) return;
+  if (const auto same = std::ranges::find(sheds_, m.target, &wire::Shed::target); same != sheds_.end()) *same = m;
+  else sheds_.push_back(m);
   if (!shedding_) begin_shedding();
 }
 

@@ -167,7 +167,8 @@ void HandoffJournal::mark_taken(uint32_t index, const ConnId& id, State to) {
 }
 
 HandoffJournal::State HandoffJournal::state_of_given(uint32_t index, const Flow& flow) const {
-  if (file_ == nullptr || index >= kSlots) return State::none;
+  if (file_ == nullptr) return State::none;
+  if (index >= kSlots) return State::committed;
   const Slot& slot = file_->given.slots[index];
   if (endpoint(slot.local) != flow.local || endpoint(slot.client) != flow.peer) return State::committed;
   return static_cast<State>(std::atomic_ref<uint8_t>(const_cast<uint8_t&>(slot.state)).load(std::memory_order_acquire));

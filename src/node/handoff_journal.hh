@@ -46,7 +46,8 @@ class HandoffJournal {
   uint32_t note_taken(const Record& record);
   void mark_given(uint32_t slot, const ConnId& id, State state);
   void mark_taken(uint32_t slot, const ConnId& id, State state);
-  // Of a handoff that may be anywhere between its freeze and its end; committed if the ring has come round meanwhile: then nobody knows.
+  // Of a handoff that may be anywhere between its freeze and its end; committed if the ring has come round meanwhile or
+  // nothing was noted: then nobody knows.
   State state_of_given(uint32_t slot, const Flow& flow) const;
 
   // As the predecessors left it: the last record of each connection.

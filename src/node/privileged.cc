@@ -62,9 +62,10 @@ void Privileged::keep_hold() {
 void Privileged::make_safe() {
   size_t thawed = 0, ended = 0, left = 0;
   for (auto& [token, held] : held_) {
-    // The other half writes "committed" before it says so to anybody.
-    const bool committed = journal_.state_of_given(held.slot, held.flow) == HandoffJournal::State::committed;
-    if (held.is_frozen && committed) {
+    // The other half writes "committed" before it says so to anybody, and "settled" perhaps before its word to retire the socket got here.
+    const auto state = journal_.state_of_given(held.slot, held.flow);
+    const bool ours = state == HandoffJournal::State::frozen || state == HandoffJournal::State::none;
+    if (held.is_frozen && !ours) {
       ++left;   // the next geckod hears from the acceptor what became of it
     } else if (held.is_frozen) {
       (void)kernel_.steering.flows().set(held.flow, GECKO_FLOW_MINE, kernel_.groups.front().self, 0);

@@ -45,11 +45,12 @@ static __noinline __u32 choose_node(const struct gecko_group *group, const struc
 {
 	const struct gecko_near *near = 0;
 	struct gecko_slots *slots;
-	__u32 index, start, found;
+	__u32 index, start, found, seen = 0;
 
 	if (!group || !p)
 		return 0;
 	index = group->index;
+	found = group->fallback;
 	slots = bpf_map_lookup_elem(&gecko_slots, &index);
 	if (!slots || !slots->count)
 		return group->self;
@@ -61,18 +62,20 @@ static __noinline __u32 choose_node(const struct gecko_group *group, const struc
 		start = bpf_get_prandom_u32() % slots->count;
 	if (slots->mode == GECKO_SLOTS_NEAREST && bpf_get_prandom_u32() % EXPLORE_ONE_IN)
 		near = near_nodes(index, p->key.peer);
-	if (near && is_among(group->serves, near->best))
-		found = near->best;
-	else
-		found = group->fallback;
 	for (__u32 i = 0; i < SLOT_LOOKS; i++) {
 		/* Another turn instead of the neighbour: whoever comes after one that is passed over would get the turns of both. */
 		if (i && slots->mode == GECKO_SLOTS_ROUND_ROBIN)
 			start = __sync_fetch_and_add(&slots->next, 1) - i;
 		const __u32 node = slots->node[(start + i) % slots->count & (GECKO_SYN_SLOTS - 1)];
 
-		if (is_among(group->serves, node) && (!near || is_among(near->nodes, node)))
+		if (!is_among(group->serves, node))
+			continue;
+		if (!near || is_among(near->nodes, node))
 			return node;
+		if (!seen) {	/* should none of the near ones serve: shared among those that do */
+			seen = 1;
+			found = node;
+		}
 	}
-	return found;
+	return near && is_among(group->serves, near->best) ? near->best : found;
 }
