@@ -1,5 +1,6 @@
 // Policies that look at a client's first bytes, and what the group's policy changes for those of applications.
 #include <gmock/gmock.h>
+#include <sys/resource.h>
 
 #include "api/test_group.hh"
 
@@ -132,6 +133,22 @@ TEST_F(FirstBytes, ManySilentClientsAndOneThatSpeaks) {
   EXPECT_LT(monotonic_now() - before, 1s);
   for (auto& s : silent) s->send("n1:");
   for (size_t i = 0; i < silent.size(); ++i) EXPECT_TRUE(server.accept(Timeout(5000))) << i;
+}
+
+// Whoever says nothing must not use up what those that speak need: a quarter of the descriptors at most.
+TEST_F(FirstBytes, OfTooManySilentClientsAreNotWaitedFor) {
+  auto policy = std::make_shared<ByName>();
+  policy->most = 30s;
+  one.set_policy(policy);
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low{256, before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  std::vector<std::unique_ptr<Client>> silent;
+  for (int i = 0; i < 70; ++i) silent.push_back(std::make_unique<Client>(server.port()));
+  for (int i = 0; i < 6; ++i) EXPECT_TRUE(server.accept(Timeout(5000))) << i;
+  EXPECT_EQ(server.accept(Timeout(50)).error().code, Errc::timeout);
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
 }
 
 TEST_F(FirstBytes, AreNotWaitedForWhenTheApplicationLeaves) {

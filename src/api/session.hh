@@ -181,6 +181,7 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // session_first_bytes.cc
   static bool has_said_enough(const Connection& connection, PolicyHolder& policy);   // m_ not held
+  bool may_wait_for_bytes() const;                                                              // m_ held
   void wait_for_bytes(const ConnectionPtr& connection, std::shared_ptr<PolicyHolder> policy);   // m_ held
   void waits_no_more(const Connection& connection);      // m_ held
   void look_at_first_bytes();                            // reader role

@@ -2,6 +2,7 @@
 // enough bytes are there (peeked, not read), the client has ended its stream, or the policy's patience is over. No thread waits with it:
 // whoever reads geckod's messages looks here too.
 #include <sys/epoll.h>
+#include <sys/resource.h>
 
 #include "api/callback_scope.hh"
 #include "api/session.hh"
@@ -9,6 +10,8 @@
 namespace gecko::api {
 namespace {
 constexpr int kEvents = 64;
+// Clients that say nothing cost descriptors which those that speak need; beyond, the policy decides without their bytes.
+constexpr size_t kMostSilent = 4096;
 }  // namespace
 
 // How far a client is with what the policy waits for.
@@ -20,6 +23,12 @@ bool Session::has_said_enough(const Connection& connection, PolicyHolder& policy
   bytes.resize(*n);
   const CallbackScope scope;
   return policy.enough(bytes);
+}
+
+bool Session::may_wait_for_bytes() const {
+  rlimit limit{};
+  if (left_ || silent_.size() >= kMostSilent || getrlimit(RLIMIT_NOFILE, &limit) != 0) return false;
+  return silent_.size() < limit.rlim_cur / 4;
 }
 
 void Session::wait_for_bytes(const ConnectionPtr& connection, std::shared_ptr<PolicyHolder> policy) {

@@ -264,9 +264,11 @@ ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
   if (!policy) return connection;
   if (policy->terms.when == PolicyHolder::When::first_bytes && !has_said_enough(*connection, *policy)) {
     const std::lock_guard lock(m_);
-    announce_locked(connections_[connection->id()]);   // it waits here, and a drain may take it away meanwhile
-    wait_for_bytes(connection, std::move(policy));
-    return nullptr;
+    if (may_wait_for_bytes()) {
+      announce_locked(connections_[connection->id()]);   // it waits here, and a drain may take it away meanwhile
+      wait_for_bytes(connection, std::move(policy));
+      return nullptr;
+    }
   }
   return place(connection, policy);
 }
