@@ -1,4 +1,5 @@
 // An application's link to geckod, below libgecko: what geckod believes, and what becomes of moves when the link breaks.
+#include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
 
@@ -134,6 +135,8 @@ TEST_F(ApplicationLink, WhatTheKernelDoesNotHaveIsNotBelieved) {
   ASSERT_TRUE(one->say(wire::ApiType::handoff, wire::AppHandoff{7, pair.id, "n2", 1, {}}, pair.server.get()));
   const auto moved = outcome(*one);
   ASSERT_EQ(moved.code, 0u) << moved.message;
+  pollfd ended{pair.server.get(), 0, 0};   // the privileged half ends it a moment after the outcome has been told
+  ASSERT_EQ(poll(&ended, 1, 5000), 1);
   for (const Flow& flow : {pair.flow, Flow{scene().echo(), *Endpoint::parse("[2001:db8:dead::2]:4712")}}) {
     ASSERT_TRUE(one->say(wire::ApiType::opened, wire::Opened{ConnId::random(), flow, true, 99}));
     const auto words = one->wait_for(wire::ApiType::outcome);
