@@ -19,11 +19,7 @@ constexpr size_t kMovesAtOnce = 128;
 
 Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done) {
   return start_move(id, target, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
-    if (owner != nullptr && (r.status || r.give_back || r.lost)) {
-      const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText),
-                                                     config_.nodes[r.target].name, true, r.epoch});
-    }
+    if (owner != nullptr && (r.status || r.give_back || r.lost)) tell_outcome(*owner, 0, r, true);
     done(r.status);
   });
 }

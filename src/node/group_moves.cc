@@ -536,10 +536,7 @@ Status Group::app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd) {
     giving->second.token = token;
     giving->second.owner = &session;
     giving->second.done = [this](const core::Report& r, ApiSession* owner) {
-      if (owner == nullptr) return;
-      const Error error = r.status ? Error{Errc{}, ""} : r.status.error();
-      owner->send(ApiType::outcome, wire::AppOutcome{0, r.id, static_cast<uint16_t>(error.code), error.message.substr(0, wire::kMaxText),
-                                                     config_.nodes[r.target].name, true, r.epoch});
+      if (owner != nullptr) tell_outcome(*owner, 0, r, true);
     };
     remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false});
     if (giving->second.thaw_epoch != 0) {

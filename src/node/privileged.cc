@@ -133,19 +133,24 @@ Status Privileged::barrier(const Flow& flow) {
   return {};
 }
 
+// Before anything is done to it: a foreign connection is not even stopped for a moment.
+Status Privileged::may_hold(uint64_t token, uint16_t group, const Flow& flow, int fd) const {
+  if (group >= options_.groups.size() || !belongs(options_.groups[group], flow))
+    return make_error(Errc::permission, flow.str() + " is not a connection of this group");
+  if (held_.size() >= kMaxTokens || held_.contains(token)) return make_error(Errc::limit, "too many connections are being moved at once");
+  const auto names = tcp::read_names(fd);
+  if (!names) return names.error();
+  if (names->flow != flow)
+    return make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + flow.str() + " as announced");
+  return {};
+}
+
 void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   const auto answer = [&](const Error& e) {
     channel_->send(static_cast<uint16_t>(IpcType::captured),
                    wire::IpcCaptured{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), 0, 0, {}});
   };
-  if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
-    return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
-  if (held_.size() >= kMaxTokens || held_.contains(m.token)) return answer(make_error(Errc::limit, "too many connections are being moved at once"));
-  // Before anything is done to it: a foreign connection is not even stopped for a moment.
-  const auto names = tcp::read_names(fd.get());
-  if (!names) return answer(names.error());
-  if (names->flow != m.flow)
-    return answer(make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + m.flow.str() + " as announced"));
+  if (auto ok = may_hold(m.token, m.group, m.flow, fd.get()); !ok) return answer(ok.error());
   if (auto ok = barrier(m.flow); !ok) return answer(ok.error());
   auto frozen = tcp::freeze(fd.get());
   if (!frozen) return answer(frozen.error());
@@ -213,13 +218,7 @@ void Privileged::on_ahead(wire::IpcAhead&& m) {
 // A connection that a former geckod had frozen when it died: its application held the descriptor and offers it now.
 void Privileged::on_adopt(const wire::IpcAdopt& m, Fd fd) {
   const auto answer = [&](const Error& e) { refuse(IpcType::adopted, m.token, e); };
-  if (m.group >= options_.groups.size() || !belongs(options_.groups[m.group], m.flow))
-    return answer(make_error(Errc::permission, m.flow.str() + " is not a connection of this group"));
-  if (held_.size() >= kMaxTokens || held_.contains(m.token)) return answer(make_error(Errc::limit, "too many connections are being moved at once"));
-  const auto names = tcp::read_names(fd.get());
-  if (!names) return answer(names.error());
-  if (names->flow != m.flow)
-    return answer(make_error(Errc::permission, "the descriptor is connection " + names->flow.str() + ", not " + m.flow.str() + " as announced"));
+  if (auto ok = may_hold(m.token, m.group, m.flow, fd.get()); !ok) return answer(ok.error());
   const auto frozen = tcp::find_frozen(fd.get());
   if (!frozen) return answer(frozen.error());
   held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, m.slot, {}});

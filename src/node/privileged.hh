@@ -61,6 +61,7 @@ class Privileged {
   void make_safe();
   void keep_hold();
   Status barrier(const Flow& flow);
+  Status may_hold(uint64_t token, uint16_t group, const Flow& flow, int fd) const;
   void refuse(wire::IpcType type, uint64_t token, const Error& error);
 
   const Options& options_;
