@@ -398,9 +398,11 @@ class FakeGeckod {
       epoch = ++open_[id].epoch;
       if (to != this) open_.erase(id);
     }
+    const auto tell_outcome = [&] { reply(r.client, ApiType::outcome, wire::AppOutcome{request, id, 0, "", target, true}); };
+    if (to != this) tell_outcome();   // before it can come back
     to->arrive(id, epoch, flow, node_, blob, r.fd.get());
     r.fd.reset();
-    reply(r.client, ApiType::outcome, wire::AppOutcome{request, id, 0, "", target, true});
+    if (to == this) tell_outcome();
   }
 
  public:

@@ -144,6 +144,18 @@ TEST_F(Handoff, TheOperatorsYieldCarriesTheStateAndCanBeVetoed) {
   EXPECT_TRUE(socket->is_moved());
 }
 
+TEST_F(Handoff, TheLateOutcomeOfAnEarlierMoveDoesNotEndAYield) {
+  Client client(server.port());
+  auto socket = server.accept();
+  n1.handoffs = FakeGeckod::Handoffs::hold;
+  n1.move_away(id_of(*socket), "n2");
+  const auto message = n1.expect_message<wire::Yielded>(ApiType::yielded);
+  n1.tell(ApiType::outcome, wire::AppOutcome{77, message.id, 0, "", "n2", true});
+  n1.tell(ApiType::outcome, wire::AppOutcome{0, message.id, static_cast<uint16_t>(Errc::refused), "no", "n2", true});
+  client.send("still");
+  EXPECT_EQ(read_some(*socket), "still");
+}
+
 TEST_F(Handoff, NotMovableIsSaidAndKept) {
   Client client(server.port());
   auto socket = server.accept();

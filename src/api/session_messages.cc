@@ -254,7 +254,7 @@ void Session::on_outcome(const wire::AppOutcome& message) {
   {
     const std::lock_guard lock(m_);
     const auto at = transfers_.find(message.id);
-    if (at == transfers_.end() || (at->second->request != 0 && at->second->request != message.request)) return;
+    if (at == transfers_.end() || at->second->request != message.request) return;   // of an earlier move, which its return has overtaken
     transfer = at->second;
     policy = transfer->policy ? transfer->policy : policy_;
   }

@@ -82,6 +82,7 @@ struct Yielded { ConnId id; Bytes blob; GECKO_FIELDS(id, wire::limited<kMaxBlob>
 // code `again`: not now; the application hands it off by itself as soon as it can (no second yield is needed).
 struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIELDS(id, code, wire::limited<kMaxText>(reason)) };
 // code 0: moved to `node`. Otherwise the connection is where it was and lives; `node` is the target that failed.
+// Always before the `arrive` with which the same connection comes back, but for a move to the node itself.
 // final = false: one target failed, geckod goes on with another (for the policy's report). epoch: with which it is here again; 0: as before.
 struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::string message, node; bool final = true; uint64_t epoch = 0;
   GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final, epoch) };
