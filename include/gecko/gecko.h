@@ -169,7 +169,8 @@ GECKO_API ssize_t gecko_socket_readv(gecko_socket *socket, const struct iovec *p
 GECKO_API ssize_t gecko_socket_writev(gecko_socket *socket, const struct iovec *parts, int count);
 /* What read would give, left where it is: bytes, 0 at the end of the stream, GECKO_AGAIN if there is nothing; never waits. */
 GECKO_API ssize_t gecko_socket_peek(gecko_socket *socket, void *buffer, size_t size);
-/* poll(2) for this socket (POLLIN, POLLOUT), which a move interrupts: ready events, 0 at the timeout, GECKO_MOVED. Plain poll sleeps on. */
+/* poll(2) for this socket (POLLIN, POLLOUT), which a move interrupts: ready events, 0 at the timeout, GECKO_MOVED. Plain poll sleeps on.
+ * A move that was postponed (gecko_socket_postpone) ends one wait, this or the next, with 0: is_postponed says 1, and it can follow at once. */
 GECKO_API int gecko_socket_wait(gecko_socket *socket, short events, int timeout_ms);
 GECKO_API int gecko_socket_set_blocking(gecko_socket *socket, int blocking);
 GECKO_API int gecko_socket_is_blocking(gecko_socket *socket);

@@ -53,7 +53,7 @@ class Socket {
   Result<size_t> write(std::string_view text) { return write(text.data(), text.size()); }
   Result<size_t> readv(const iovec* parts, int parts_count) { return count(gecko_socket_readv(handle_, parts, parts_count)); }
   Result<size_t> writev(const iovec* parts, int parts_count) { return count(gecko_socket_writev(handle_, parts, parts_count)); }
-  // poll(2) that a move interrupts. 0: timeout.
+  // poll(2) that a move interrupts. 0: timeout, or a move was postponed: is_postponed().
   Result<short> wait(short poll_events, Timeout timeout = kForever) {
     const int rc = gecko_socket_wait(handle_, poll_events, static_cast<int>(timeout.count()));
     if (rc < 0) return detail::last_error(rc);

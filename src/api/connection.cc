@@ -162,6 +162,7 @@ Result<short> Connection::wait(short events, Time deadline) {
       continue;
     }
     if (state_ != State::live) return state_error(state_);
+    if (tell_postponed_ && tell_postponed_.exchange(false)) return static_cast<short>(0);
     pollfd ready{fd_, events, 0};
     Waiter& waiter = Waiter::mine();
     const Registered registered(waiters_lock_, waiters_, waiter);

@@ -60,7 +60,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // What read() would give, left where it is; never waits.
   Result<size_t> peek(void* buffer, size_t size) const;
   Result<size_t> write(const iovec* parts, int count);   // blocking: all of it, less only if the connection moves or ends on the way
-  // poll() for one socket that a move interrupts. 0: the deadline passed.
+  // poll() for one socket that a move interrupts. 0: the deadline passed, or a move has just been postponed.
   Result<short> wait(short events, Time deadline);
   Status shutdown(int how);
   void evict();                                          // its node is to be empty: end the stream, for the application and for the client
@@ -87,7 +87,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // --- for the session: the letting go, in this order
   Status begin_yield();             // errors: moved, closed, busy (is being moved already)
   Status ask_application();         // calls on_yield; errors: refused, again (postponed)
-  void set_postponed(bool postponed) { postponed_.store(postponed, std::memory_order_relaxed); }
+  void set_postponed() { postponed_ = tell_postponed_ = true; }   // ends one wait(), now or the next
+  void follows() { postponed_ = tell_postponed_ = false; }
   Result<int> part(int eof_fd);     // the descriptor to send (borrowed until take_back/forget); errors: closed, limit
   bool take_back();                 // also instead of part; false: the application has closed it meanwhile, it is closed now
   void forget();                    // it lives elsewhere
@@ -127,6 +128,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::atomic<bool> blocking_{true};
   std::atomic<bool> movable_{true};
   std::atomic<bool> postponed_{false};       // geckod was told to wait for our handoff
+  std::atomic<bool> tell_postponed_{false};  // and no wait() has ended by it yet
   std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not
   std::mutex waiters_lock_;
   WaitList waiters_;

@@ -182,7 +182,7 @@ TEST_F(Handoff, APostponedOneFollowsByItself) {
   const auto later = n1.expect_message<wire::NotYielded>(ApiType::not_yielded);
   EXPECT_EQ(later.code, static_cast<uint16_t>(Errc::again));
   EXPECT_EQ(later.reason, "a request is in progress");
-  EXPECT_TRUE(socket->is_postponed());
+  EXPECT_TRUE(eventually([&] { return socket->is_postponed(); }));
   client.send("still");
   EXPECT_EQ(read_some(*socket), "still");
   busy = false;
@@ -190,6 +190,21 @@ TEST_F(Handoff, APostponedOneFollowsByItself) {
   EXPECT_EQ(n1.expect_message<wire::AppHandoff>(ApiType::handoff).target, "");  // geckod knows where to
   EXPECT_TRUE(third.accept(gecko::Timeout(5000)));
   EXPECT_FALSE(socket->is_postponed());
+}
+
+TEST_F(Handoff, APostponementEndsOneWait) {
+  Client client(server.port());
+  auto socket = server.accept();
+  socket->on_yield([](Socket& s) { return s.postpone("a request is in progress"); });
+  std::thread asks([&] { n1.move_away(id_of(*socket), "n2"); });   // before, in or after the beginning of the wait
+  const auto woken = socket->wait(POLLIN, gecko::Timeout(10000));
+  asks.join();
+  ASSERT_TRUE(woken) << woken.error().message;
+  EXPECT_EQ(*woken, 0);
+  EXPECT_TRUE(socket->is_postponed());
+  EXPECT_EQ(n1.expect_message<wire::NotYielded>(ApiType::not_yielded).code, static_cast<uint16_t>(Errc::again));
+  client.send("x");
+  EXPECT_EQ(socket->wait(POLLIN).value_or(0), POLLIN);
 }
 
 TEST_F(Handoff, YieldOfAnUnknownConnectionIsAnswered) {

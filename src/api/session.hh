@@ -158,7 +158,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void on_outcome(const wire::AppOutcome& message);
 
   // session_handoff.cc
-  Result<int> let_go(const ConnectionPtr& connection);
+  // The descriptor to send. `kept` is told why the connection stays, before the application has it back.
+  Result<int> let_go(const ConnectionPtr& connection, const std::function<void(const Error&)>& kept = nullptr);
   void take_back(const ConnectionPtr& connection);
   void requeue(const ConnectionPtr& connection);         // it came back and nobody has accepted it yet
   // `policy`: that has chosen the target; null: nobody has, or the caller has.

@@ -12,8 +12,9 @@
 namespace gecko::api {
 
 // live -> on its way: locks the application's threads out, asks it, puts the EOF end in place. The descriptor to send, borrowed.
-Result<int> Session::let_go(const ConnectionPtr& connection) {
+Result<int> Session::let_go(const ConnectionPtr& connection, const std::function<void(const Error&)>& kept) {
   const auto keep = [&](Error why) -> Result<int> {
+    if (kept) kept(why);
     take_back(connection);
     return why;
   };
@@ -196,7 +197,7 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   if (background && policy) transfer->attempts_left = kMaxAttempts - 1;
   if (background && !policy && target.empty()) transfer->geckod_attempts = kMaxAttempts;
   GECKO_TRY(transfer->fd, let_go(connection));
-  connection->set_postponed(false);
+  connection->follows();
   transfer->blob = connection->blob();
   std::unique_lock lock(m_);
   const auto known = connections_.find(connection->id());

@@ -223,11 +223,14 @@ void Session::on_yield(const wire::Yield& message) {
     }
   }
   if (!connection) return refuse(make_error(Errc::not_found, "the application has no such connection"));
-  auto descriptor = let_go(connection);
-  if (!descriptor) {
-    if (descriptor.error().code == Errc::again) connection->set_postponed(true);
-    return refuse(descriptor.error());
-  }
+  // geckod hears of it, and then the application, before it can hand the connection off: its handoff is what geckod then waits for.
+  bool told = false;
+  const auto descriptor = let_go(connection, [&](const Error& why) {
+    refuse(why);
+    if (why.code == Errc::again) connection->set_postponed();
+    told = true;
+  });
+  if (!descriptor) return told ? void() : refuse(descriptor.error());
   const auto transfer = std::make_shared<Transfer>();
   transfer->connection = connection;
   transfer->fd = *descriptor;

@@ -37,7 +37,7 @@ int boundary_yield(void *arg, gecko_socket *socket) {
 
 void boundary_follow(Boundary *b, gecko_socket *socket) {
   if (!atomic_load(&b->wanted) || !at_boundary(b)) return;
-  /* The library says so a moment after boundary_yield() has returned; usually microseconds. Not at all if it was a handoff of another thread of
+  /* The library says so when boundary_yield() has returned and geckod has been told; usually microseconds. Not at all if it was a handoff of another thread of
    * this program that met an unfinished write: then it has failed, and nobody waits for it. */
   for (int i = 0; i < 200 && !gecko_socket_is_postponed(socket); ++i) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
   if (!atomic_exchange(&b->wanted, false) || !gecko_socket_is_postponed(socket)) return;
