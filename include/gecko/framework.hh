@@ -49,6 +49,8 @@ class Framework {
 
   Status join() { return detail::status(gecko_framework_join(handle_)); }     // from now on connections may arrive
   Status leave() { return detail::status(gecko_framework_leave(handle_)); }   // no new ones; its own go on and can still move
+  // Clients that are here although no program has accepted them: silent ones that a policy waits for, ones on their way by its word, arrivals.
+  size_t unaccepted() const { return gecko_framework_unaccepted(handle_); }
   int fd() const { return gecko_framework_fd(handle_); }
   Status dispatch() { return detail::status(gecko_framework_dispatch(handle_)); }
   bool is_connected() const { return gecko_framework_is_connected(handle_) != 0; }

@@ -73,6 +73,9 @@ GECKO_API int gecko_framework_open(const char *group, const struct gecko_options
 GECKO_API void gecko_framework_close(gecko_framework *framework);
 GECKO_API int gecko_framework_join(gecko_framework *framework);   /* from now on connections may arrive here */
 GECKO_API int gecko_framework_leave(gecko_framework *framework);  /* no new ones; its own go on and can still move */
+/* Clients that are here although no program has accepted them: a policy waits for their first bytes or has sent them on and does not know yet
+ * whether they arrived, or they have arrived from elsewhere. Who leaves may end when this is 0 and its own sockets have gone. */
+GECKO_API size_t gecko_framework_unaccepted(gecko_framework *framework);
 GECKO_API int gecko_framework_fd(gecko_framework *framework);     /* becomes readable: dispatch */
 GECKO_API int gecko_framework_dispatch(gecko_framework *framework);
 GECKO_API int gecko_framework_is_connected(gecko_framework *framework);

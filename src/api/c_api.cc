@@ -176,6 +176,7 @@ int gecko_framework_leave(gecko_framework* framework) {
   const ErrnoKeeper keep;
   return done(std::shared_ptr(framework->session)->leave());
 }
+size_t gecko_framework_unaccepted(gecko_framework* framework) { return framework->session->is_foreign() ? 0 : framework->session->unaccepted(); }
 int gecko_framework_fd(gecko_framework* framework) { return framework->session->fd(); }
 int gecko_framework_dispatch(gecko_framework* framework) {
   const ErrnoKeeper keep;

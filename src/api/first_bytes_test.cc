@@ -159,6 +159,35 @@ TEST_F(FirstBytes, AreNotWaitedForWhenTheApplicationLeaves) {
   EXPECT_EQ(server.accept(Timeout(50)).error().code, Errc::timeout);
   ASSERT_TRUE(one.leave());
   EXPECT_TRUE(server.accept(Timeout(5000)));
+  EXPECT_EQ(one.unaccepted(), 0u);
+}
+
+// Whoever leaves is no candidate, and may end when the library has nobody in hand any more.
+TEST_F(FirstBytes, SilentClientsOfWhoLeavesGoElsewhere) {
+  struct First : ByName {
+    std::vector<std::string> among;
+    std::optional<std::string> select_target(const Socket&, const std::vector<Member>& nodes) override {
+      const std::lock_guard guard(lock);
+      for (const auto& node : nodes) among.push_back(node.name);
+      return nodes.front().name;   // n1, as long as it is one
+    }
+  };
+  auto policy = std::make_shared<First>();
+  policy->most = 30s;
+  one.set_policy(policy);
+  EXPECT_EQ(one.unaccepted(), 0u);
+  std::vector<std::unique_ptr<Client>> silent;
+  for (int i = 0; i < 3; ++i) silent.push_back(std::make_unique<Client>(server.port()));
+  EXPECT_EQ(server.accept(Timeout(50)).error().code, Errc::timeout);
+  EXPECT_EQ(one.unaccepted(), 3u);
+  ASSERT_TRUE(one.leave());
+  for (int i = 0; i < 3; ++i) {
+    auto there = other.accept(Timeout(5000));
+    ASSERT_TRUE(there) << i;
+  }
+  EXPECT_TRUE(eventually([&] { return one.unaccepted() == 0; }));
+  const std::lock_guard guard(policy->lock);
+  EXPECT_THAT(policy->among, ElementsAre("n2", "n2", "n2"));
 }
 
 TEST_F(FirstBytes, OfARequestHaveTheirNode) {

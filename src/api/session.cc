@@ -255,6 +255,11 @@ Status Session::leave() {
   return {};
 }
 
+size_t Session::unaccepted() {
+  const std::lock_guard lock(m_);
+  return static_cast<size_t>(std::count_if(connections_.begin(), connections_.end(), [](const auto& c) { return !c.second.connection->exposed; }));
+}
+
 Result<std::vector<Candidate>> Session::members() {
   GECKO_CHECK(usable());
   const std::lock_guard lock(m_);

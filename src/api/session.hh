@@ -58,6 +58,8 @@ class Session : public std::enable_shared_from_this<Session> {
   const Options& options() const { return options_; }
   wire::Joined joined();                       // as of the first join
 
+  size_t unaccepted();                         // connections that no application has accepted yet, here or on their way by a policy's word
+
   // --- listening (server.cc)
   Result<Fd> listen(uint16_t port, uint32_t backlog);
   struct Listener {

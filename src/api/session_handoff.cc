@@ -275,7 +275,12 @@ ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
 }
 
 ConnectionPtr Session::place(const ConnectionPtr& connection, const std::shared_ptr<PolicyHolder>& policy) {
-  const std::string target = choose(connection, {}, true, policy);
+  bool with_self = true;
+  {
+    const std::lock_guard lock(m_);
+    with_self = !left_;
+  }
+  const std::string target = choose(connection, {}, with_self, policy);
   bool elsewhere = false;
   {
     const std::lock_guard lock(m_);

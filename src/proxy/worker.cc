@@ -20,6 +20,8 @@ constexpr int kAcceptsPerTurn = 64;
 constexpr auto kSweep = std::chrono::milliseconds(500);
 constexpr auto kNoDescriptors = std::chrono::milliseconds(100);   // accepting waits so long when there are none
 constexpr size_t kReserve = 200;                                  // descriptors for other things than clients
+// After leaving, others may send us clients until they have heard of it: a word over a link.
+constexpr auto kLinger = std::chrono::milliseconds(100);
 constexpr size_t kMovesAtOnce = 512;                              // of this process: each has a second descriptor until it has moved
 
 void add(int epoll, int fd, uint64_t key) {
@@ -88,7 +90,8 @@ void Worker::run() {
   now_ = monotonic_now();
   next_sweep_ = now_ + kSweep;
   for (;;) {
-    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min({next_sweep_, accept_again_, stop_at_}) - now_);
+    const Time linger = linger_until_ > now_ ? linger_until_ : Time::max();
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min({next_sweep_, accept_again_, stop_at_, linger}) - now_);
     const int n = ::epoll_wait(epoll_.get(), events, kEvents, static_cast<int>(std::max<int64_t>(0, wait.count())));
     now_ = monotonic_now();
     for (int i = 0; i < n; ++i) {
@@ -106,7 +109,7 @@ void Worker::run() {
       accept_again_ = Time::max();
       accepting(true);
     }
-    if (stopping_ && (count_ == 0 || now_ >= stop_at_)) break;
+    if (stopping_ && (now_ >= stop_at_ || nobody_left())) break;
   }
   publish();
 }
@@ -212,8 +215,15 @@ void Worker::begin_stop() {
   }
   stopping_ = true;
   stop_at_ = now_ + settings_.grace;
-  (void)framework_.leave();   // who still waits in the listening socket's queue is accepted and sent on like the others
+  (void)framework_.leave();   // who still waits in the listening socket's queue, or for its policy, is accepted and sent on like the others
+  linger_until_ = other_nodes().empty() ? now_ : now_ + kLinger;
   next_out_ = first_;
+}
+
+// Clients of ours are not only those we have accepted: some wait in the kernel, or say nothing and libgecko's policy has waited for their bytes.
+bool Worker::nobody_left() {
+  if (count_ == 0) accept_all();
+  return count_ == 0 && framework_.unaccepted() == 0 && now_ >= linger_until_;
 }
 
 // Not all at once: geckod has so many places for moves, and who finds none would be closed. The others are served until it is their turn.

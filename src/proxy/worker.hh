@@ -66,6 +66,7 @@ class Worker {
   void publish();
   void begin_stop();
   void evacuate_some();
+  bool nobody_left();
 
   const Settings& settings_;
   gecko::Framework framework_;
@@ -78,7 +79,7 @@ class Worker {
   size_t count_ = 0, limit_ = 0;
   std::vector<Relay*> leaving_, dead_;
   Statistics statistics_;
-  Time now_{}, next_sweep_{}, next_complaint_{}, accept_again_ = Time::max(), stop_at_ = Time::max();
+  Time now_{}, next_sweep_{}, next_complaint_{}, accept_again_ = Time::max(), stop_at_ = Time::max(), linger_until_ = Time::max();
   std::vector<std::string> others_;
   Time others_until_{};
   size_t next_other_ = 0;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """Unmodified servers behind geckoproxy, unmodified clients before it. Usage: proxy_test.py --bin DIRECTORY [unittest arguments]"""
-import itertools, json, os, re, resource, select, signal, socket, struct, subprocess, sys, threading, time, unittest
+import contextlib, itertools, json, os, re, resource, select, signal, socket, struct, subprocess, sys, threading, time, unittest
 
 import jsonschema
 
@@ -322,6 +322,33 @@ class Policies(LabTest):
         self.assertIn(where(silent), self.lab.nodes)
         for s in (whole, silent, slow, other):
             s.close()
+
+    def test_sigterm_hands_silent_clients_on(self):
+        # Nobody but clients whose first bytes are waited for: none has been accepted by geckoproxy.
+        for node in ("n1", "n2"):
+            self.lab.proxy(node, REDIS, NGINX, "--policy", "hash-bytes")
+        self.lab.everybody_sees(3, ["n1", "n2"])
+        silent = [self.lab.connect(REDIS) for _ in range(40)]
+        self.assertTrue(eventually(lambda: sum(len(self.lab.connections(n)) for n in self.lab.nodes) >= 40))
+        here = sum(n == "n1" for n in self.nodes_of(silent))
+        self.assertGreater(here, 10)
+        self.lab.end("n1", "proxy-%d" % REDIS)
+        print("  %d of 40 silent clients were on the node that is stopped" % here)
+        self.assertEqual({where(s) for s in silent}, {"n2"})
+        # Nobody is left to take them: closed, and not after the grace time.
+        self.lab.ask("n1", "contact", "n2")   # without a policy in the group file they come to the contact
+        self.assertTrue(eventually(lambda: self.lab.ask("n2", "status")["groups"][0]["contact"] == "n2"))
+        alone, began = [self.lab.connect(REDIS) for _ in range(5)], time.monotonic()
+        self.lab.end("n2", "proxy-%d" % REDIS)
+        self.assertLess(time.monotonic() - began, 5)
+        for s in alone:
+            with contextlib.suppress(ConnectionResetError):
+                self.assertEqual(s.recv(1), b"")
+        for s in silent + alone:
+            s.close()
+        self.lab.ask("n2", "contact", "n1")
+        self.assertTrue(eventually(lambda: self.lab.ask("n1", "status")["groups"][0]["contact"] == "n1"))
+        self.gone()
 
     def test_weighted_is_exact(self):
         sockets = [self.lab.connect(ODD) for _ in range(60)]
