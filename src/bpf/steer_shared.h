@@ -59,6 +59,7 @@ struct gecko_group_key {         /* one entry per (address, port) */
 #define GECKO_GROUP_F_CONTACT 1      /* this node answers for unknown flows */
 #define GECKO_GROUP_F_RETURN_HOME 2  /* answers leave through the contact */
 #define GECKO_GROUP_F_SYN_POLICY 4   /* new connections are spread by the slot table, here at the first SYN */
+#define GECKO_GROUP_F_PORT_SLOTS 8   /* ... by the port's own table (gecko_port_slots), not the group's */
 
 struct gecko_group {
 	__u16 index;             /* row in the slot tables */
@@ -72,7 +73,7 @@ struct gecko_group {
 	__u64 serves[GECKO_NODE_WORDS]; /* nodes that have an application for this port */
 };
 
-/* Who gets the next new connection of a group (row `gecko_group.index` of an array). A weight is a number of slots. */
+/* Who gets the next new connection of a group (row `gecko_group.index` of an array) or of one of its ports (gecko_port_slots). A weight is a number of slots. */
 #define GECKO_SLOTS_RANDOM 0
 #define GECKO_SLOTS_ROUND_ROBIN 1
 #define GECKO_SLOTS_CLIENT 2     /* by a hash of the client's address */

@@ -1,6 +1,7 @@
 // New connections: the slot table, entries made by a SYN, ended connections, the MSS clamp.
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <map>
 
@@ -156,6 +157,51 @@ TEST_P(SteerSyn, OnlyNodesThatServeThePort) {
   slots[1234] = 2;
   spread(slots, GECKO_SLOTS_RANDOM, {{80, {2}}});
   EXPECT_EQ(syns(family().client, 50), (std::map<uint16_t, int>{{2, 50}}));
+}
+
+// hash-client, where some nodes do not serve a port: the port has a table of its own, and user space has put nobody else into it.
+TEST_P(SteerSyn, APortsOwnTableInPlaceOfTheGroups) {
+  std::vector<uint16_t> all(GECKO_SYN_SLOTS), own(GECKO_SYN_SLOTS);
+  for (size_t i = 0; i < all.size(); ++i) all[i] = static_cast<uint16_t>(mix64(i) % 3), own[i] = static_cast<uint16_t>(1 + mix64(i * 7) % 2);
+  const auto group_with = [&](std::map<uint16_t, std::vector<uint16_t>> port_slots) {
+    set_group([&](GroupSteering& g) {
+      g.syn_slots = all, g.syn_mode = GECKO_SLOTS_CLIENT;
+      g.serving = {{80, {1, 2}}, {443, {0, 1, 2}}}, g.port_slots = std::move(port_slots);
+    });
+  };
+  const auto expect = [&](const std::vector<uint16_t>& slots, uint16_t port) {
+    for (uint8_t i = 1; i <= 60; ++i) {
+      Flow flow = family().flow(next_port_++, port);
+      flow.peer.address.bytes[15] = i;
+      ingress(tcp(flow, {kSyn}));
+      EXPECT_EQ(recent(flow).value_or(gecko_new_flow{}).node, slots[client_hash(flow.peer.address) % GECKO_SYN_SLOTS]) << flow.peer.address.str();
+    }
+  };
+  group_with({{80, own}});
+  expect(own, 80);
+  expect(all, 443);
+  std::ranges::reverse(own);
+  group_with({{80, own}});
+  expect(own, 80);
+  group_with({});
+  expect(all, 443);
+  // As many as a group has ports, replaced at once; gone with the group's ports.
+  std::vector<uint16_t> ports;
+  std::map<uint16_t, std::vector<uint16_t>> tables;
+  for (uint16_t port = 80; port < 144; ++port) ports.push_back(port), tables[port] = own;
+  for (int i = 0; i < 3; ++i) {
+    set_group([&](GroupSteering& g) { g.ports = ports, g.syn_slots = all, g.syn_mode = GECKO_SLOTS_CLIENT, g.port_slots = tables; });
+    expect(own, 143);
+    for (auto& [port, slots] : tables) std::ranges::reverse(slots);
+    std::ranges::reverse(own);
+  }
+  group_with({});
+  EXPECT_EQ(ingress(tcp(family().flow(next_port_++, 143), {kSyn})).verdict, Verdict::pass);
+  for (const std::vector<uint16_t>& bad : {std::vector<uint16_t>{}, std::vector<uint16_t>{GECKO_MAX_NODES}, std::vector<uint16_t>(GECKO_SYN_SLOTS + 1)}) {
+    GroupSteering g = group_;
+    g.port_slots[80] = bad;
+    EXPECT_EQ(steering().set_group(g).error().code, Errc::limit);
+  }
 }
 
 TEST_P(SteerSyn, NearNodesFirstAndOneInSixteenByLoad) {

@@ -83,6 +83,10 @@ Status validate(const GroupSteering& g) {
   if (g.index >= GECKO_MAX_GROUPS)
     return make_error(Errc::limit, name + "index " + std::to_string(g.index) + " of at most " + std::to_string(GECKO_MAX_GROUPS - 1));
   if (g.syn_slots.size() > GECKO_SYN_SLOTS) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_SYN_SLOTS) + " slots");
+  for (const auto& [port, slots] : g.port_slots)
+    if (slots.empty() || slots.size() > GECKO_SYN_SLOTS || !std::ranges::all_of(slots, [](uint16_t n) { return n < GECKO_MAX_NODES; }))
+      return make_error(Errc::limit, name + "port " + std::to_string(port) + ": 1 to " + std::to_string(GECKO_SYN_SLOTS) + " slots with nodes below " +
+                                         std::to_string(GECKO_MAX_NODES));
   if (g.outbound_nodes.size() > GECKO_MAX_NODES) return make_error(Errc::limit, name + "more than " + std::to_string(GECKO_MAX_NODES) + " outbound slices");
   if (g.outbound_first + g.outbound_each * g.outbound_nodes.size() > 65536)
     return make_error(Errc::invalid, name + "the outbound port range ends above 65535; lower its start or the ports per node");
@@ -105,7 +109,7 @@ std::array<uint8_t, 94> probe_packet() {
 
 struct Steering::Impl {
   ObjectPtr object;
-  int flows = -1, groups = -1, addresses = -1, slots = -1, nears = -1, nodes = -1, underlays = -1, config = -1, counters = -1;
+  int flows = -1, groups = -1, addresses = -1, slots = -1, port_slots = -1, nears = -1, nodes = -1, underlays = -1, config = -1, counters = -1;
   int ingress = -1, egress = -1, hold = -1, probe = -1, set = -1;
   gecko_config settings{};
   std::vector<GroupSteering> known;
@@ -138,8 +142,8 @@ Status Steering::Impl::find_parts() {
     return found != nullptr && (fd = bpf_program__fd(found)) >= 0;
   };
   GECKO_ASSERT(map("gecko_flows", flows) && map("gecko_groups", groups) && map("gecko_addresses", addresses) && map("gecko_slots", slots) &&
-               map("gecko_nears", nears) && map("gecko_nodes", nodes) && map("gecko_underlays", underlays) && map("gecko_config", config) &&
-               map("gecko_counts", counters));
+               map("gecko_port_slots", port_slots) && map("gecko_nears", nears) && map("gecko_nodes", nodes) &&
+               map("gecko_underlays", underlays) && map("gecko_config", config) && map("gecko_counts", counters));
   GECKO_ASSERT(program("gecko_ingress", ingress) && program("gecko_egress", egress) && program("gecko_hold", hold) && program("gecko_probe", probe) &&
                program("gecko_set", set));
   return {};
@@ -308,26 +312,36 @@ Status Steering::set_group(const GroupSteering& g) {
   Impl& impl = *impl_;
   const std::string name = "write steering of group " + g.address.str();
 
+  const auto write_slots = [&](int map, const void* key, const std::vector<uint16_t>& nodes) -> Status {
+    gecko_slots slots{};
+    (void)bpf_map_lookup_elem(map, key, &slots);   // whose turn it is stays: tables are written often
+    slots.count = static_cast<uint16_t>(nodes.size());
+    slots.mode = g.syn_mode;
+    std::ranges::copy(nodes, slots.node);
+    if (bpf_map_update_elem(map, key, &slots, BPF_ANY) != 0) return os_error(name);
+    return {};
+  };
   const uint32_t row = g.index;
-  gecko_slots slots{};
-  (void)bpf_map_lookup_elem(impl.slots, &row, &slots);   // whose turn it is stays: tables are written often
-  slots.count = static_cast<uint16_t>(g.syn_slots.size());
-  slots.mode = g.syn_mode;
-  std::ranges::copy(g.syn_slots, slots.node);
-  if (bpf_map_update_elem(impl.slots, &row, &slots, BPF_ANY) != 0) return os_error(name);
+  GECKO_CHECK(write_slots(impl.slots, &row, g.syn_slots));
   GECKO_CHECK(impl.write_address(g));
 
   gecko_group group{};
   group.index = g.index;
   group.contact = g.contact;
   group.self = g.self;
-  group.flags = flags_of(g);
   group.mss_max = g.mss_max;
   group.encap_mtu = g.encap_mtu;
   for (const uint16_t port : g.ports) {
     const gecko_group_key key = group_key(g.address, port);
     set_serving(g, port, group);
+    group.flags = flags_of(g);
+    const auto own = g.port_slots.find(port);
+    if (own != g.port_slots.end()) {   // there before a packet is told to look there, and gone after
+      GECKO_CHECK(write_slots(impl.port_slots, &key, own->second));
+      group.flags |= GECKO_GROUP_F_PORT_SLOTS;
+    }
     if (bpf_map_update_elem(impl.groups, &key, &group, BPF_ANY) != 0) return os_error(name + " port " + std::to_string(port));
+    if (own == g.port_slots.end()) (void)bpf_map_delete_elem(impl.port_slots, &key);
   }
   // What the group had before under this index and has no more.
   const auto old = std::ranges::find(impl.known, g.index, &GroupSteering::index);
@@ -338,6 +352,7 @@ Status Steering::set_group(const GroupSteering& g) {
       if (before.address == g.address && std::ranges::find(g.ports, port) != g.ports.end()) continue;
       const gecko_group_key key = group_key(before.address, port);
       bpf_map_delete_elem(impl.groups, &key);
+      bpf_map_delete_elem(impl.port_slots, &key);
     }
     if (before.address != g.address && std::ranges::find(impl.known, before.address, &GroupSteering::address) == impl.known.end())
       bpf_map_delete_elem(impl.addresses, bytes_of(before.address).data());
@@ -375,6 +390,7 @@ Status Steering::remove_group(const GroupSteering& g) {
   for (const uint16_t port : gone.ports) {
     const gecko_group_key key = group_key(gone.address, port);
     bpf_map_delete_elem(impl.groups, &key);
+    bpf_map_delete_elem(impl.port_slots, &key);
   }
   // Another group may live on other ports of the same address.
   const auto other = std::ranges::find(impl.known, gone.address, &GroupSteering::address);

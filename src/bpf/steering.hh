@@ -55,6 +55,7 @@ struct GroupSteering {
   std::vector<uint16_t> syn_slots;                     // node indices, at most GECKO_SYN_SLOTS; empty: the contact keeps what it gets
   uint16_t syn_mode = GECKO_SLOTS_RANDOM;              // how a slot is picked
   std::map<uint16_t, std::vector<uint16_t>> serving;   // by port: the nodes that have an application for it; a port that is not here: all
+  std::map<uint16_t, std::vector<uint16_t>> port_slots;   // by port: a table of its own, in place of syn_slots
 };
 
 using Counters = std::array<uint64_t, GECKO_C_COUNT>;

@@ -204,6 +204,31 @@ SynTable syn_table(PolicyKind kind, std::span<const Load> members) {
   return {};
 }
 
+SynPlan syn_plan(PolicyKind kind, std::span<const Load> members, std::span<const uint16_t> ports, const Serves& serves) {
+  SynPlan plan{syn_table(kind, members), {}};
+  if (plan.table.slots.empty()) return plan;
+  const std::vector<Load> nodes = eligible(members, {});
+  std::map<std::vector<NodeIndex>, std::vector<NodeIndex>> slots_among;   // ports that the same nodes serve have the same
+  for (const uint16_t port : ports) {
+    SynPlan::Port of{port, {}, {}};
+    for (const Load& n : nodes)
+      if (serves(n.node, port)) of.serving.push_back(n.node);
+    if (kind == PolicyKind::hash_client && !of.serving.empty() && of.serving.size() < nodes.size()) slots_among[of.serving].resize(kMostSlots);
+    plan.ports.push_back(std::move(of));
+  }
+  if (slots_among.empty()) return plan;
+  // What each node would give for a slot is computed once, not once for every set: a logarithm each.
+  std::map<NodeIndex, double> wish;
+  for (size_t slot = 0; slot < kMostSlots; ++slot) {
+    for (const Load& n : nodes) wish[n.node] = desire(identity(n), n.weight, slot);
+    for (auto& [among, slots] : slots_among)
+      slots[slot] = *std::max_element(among.begin(), among.end(), [&](NodeIndex a, NodeIndex b) { return wish[a] < wish[b]; });
+  }
+  for (auto& of : plan.ports)
+    if (const auto own = slots_among.find(of.serving); own != slots_among.end()) of.slots = own->second;
+  return plan;
+}
+
 // Nodes take turns, each in proportion to its share, and each takes the slot it likes best of those left.
 std::vector<NodeIndex> syn_slots(PolicyKind kind, std::span<const Load> members, size_t slots) {
   const std::vector<Load> nodes = kind == PolicyKind::none ? std::vector<Load>{} : eligible(members, {});

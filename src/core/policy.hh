@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <span>
@@ -65,6 +66,21 @@ struct SynTable {
 };
 // hash_bytes: nothing is known at the SYN, so they are spread by weight; who has accepted one looks at its bytes and moves it (api/first_bytes).
 SynTable syn_table(PolicyKind kind, std::span<const Load> members);
+
+// The same for a group's ports, of which a node may serve some only. The steering program passes over the table's nodes that do not serve a
+// port. Not with hash_client: a handoff (choose(), among those that serve the port) would name another node than the SYN. There a port that
+// some do not serve has slots of its own, and what they say is what choose() says.
+struct SynPlan {
+  struct Port {
+    uint16_t port = 0;
+    std::vector<NodeIndex> serving;   // of the eligible ones
+    std::vector<NodeIndex> slots;     // in place of the table's; empty: the table's
+  };
+  SynTable table;
+  std::vector<Port> ports;            // empty if the table is
+};
+using Serves = std::function<bool(NodeIndex, uint16_t port)>;
+SynPlan syn_plan(PolicyKind kind, std::span<const Load> members, std::span<const uint16_t> ports, const Serves& serves);
 
 // `slots` node indices. Each eligible node has its exact share (at least one slot where there are enough), spread so that a change of
 // members or weights moves few slots: a client's repeated SYN should find the node of its first. Empty for `none` or nobody eligible.

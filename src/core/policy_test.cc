@@ -4,6 +4,8 @@
 
 #include <cmath>
 #include <map>
+#include <random>
+#include <set>
 
 #include "base/client_hash.hh"
 #include "core/placement_hash.hh"
@@ -277,6 +279,106 @@ TEST(HashClient, NeighbouringAddressesSpread) {
     std::map<NodeIndex, int> got;
     for (int i = 1; i <= 200; ++i) ++got[*choose(PolicyKind::hash_client, members, state, {}, client_hash(*Address::parse(prefix + std::to_string(i))))];
     for (const auto& [n, times] : got) EXPECT_NEAR(times, 50, 25) << prefix << " " << n;
+  }
+}
+
+// A group of which nodes serve some ports only, drawn at random: weights, who is up, who serves what.
+struct RandomGroup {
+  explicit RandomGroup(uint64_t seed) : random(seed) {
+    const auto nodes = static_cast<NodeIndex>(1 + random() % 12);
+    for (NodeIndex n = 0; n < nodes; ++n)
+      members.push_back({.node = n, .up = random() % 8 != 0, .draining = random() % 8 == 0, .applications = static_cast<uint16_t>(random() % 8 != 0),
+                         .weight = static_cast<uint32_t>(1 + random() % 100), .name_hash = hash_of("node " + std::to_string(random() % 1000))});
+    const uint64_t density = 1 + random() % 4;
+    for (uint16_t port = 1; port <= 4; ++port)
+      for (const Load& m : members)
+        if (random() % 4 < density) serving.emplace(m.node, port);
+  }
+  Serves serves() const {
+    return [this](NodeIndex node, uint16_t port) { return serving.contains({node, port}); };
+  }
+  SynPlan plan(PolicyKind kind) const { return syn_plan(kind, members, ports, serves()); }
+  // Whom geckod names for a handoff of a connection to this port (Group::choose_for).
+  std::optional<NodeIndex> handoff(uint16_t port, uint64_t key) const {
+    auto able = members;
+    for (auto& m : able)
+      if (!serving.contains({m.node, port})) m.applications = 0;
+    PolicyState state;
+    return choose(PolicyKind::hash_client, able, state, {}, key);
+  }
+  std::mt19937_64 random;
+  std::vector<Load> members;
+  std::vector<uint16_t> ports{1, 2, 3, 4};
+  std::set<std::pair<NodeIndex, uint16_t>> serving;
+};
+
+// As the steering program picks with GECKO_SLOTS_CLIENT. It passes over nodes that do not serve the port: here that must never be needed.
+NodeIndex at_syn(const SynPlan& plan, const SynPlan::Port& of, uint64_t key) {
+  const auto& slots = of.slots.empty() ? plan.table.slots : of.slots;
+  return slots[key % slots.size()];
+}
+
+TEST(HashClient, ASynAndAHandoffNameTheSameNodeWhoeverServesThePort) {
+  size_t partly = 0;
+  for (uint64_t seed = 1; seed <= 120; ++seed) {
+    RandomGroup group(seed);
+    const auto plan = group.plan(PolicyKind::hash_client);
+    for (const auto& of : plan.ports) {
+      partly += !of.slots.empty();
+      for (int i = 0; i < 300; ++i) {
+        const uint64_t key = group.random();
+        const auto handoff = group.handoff(of.port, key);
+        ASSERT_EQ(handoff.has_value(), !of.serving.empty());
+        if (handoff) {
+          ASSERT_EQ(at_syn(plan, of, key), *handoff) << "seed " << seed << ", port " << of.port << ", key " << key;
+        }
+      }
+    }
+  }
+  EXPECT_GT(partly, 100u) << "INVALID: hardly a port that some do not serve";
+}
+
+TEST(HashClient, WhoDoesNotServeAPortChangesNothingThere) {
+  size_t looked = 0;
+  for (uint64_t seed = 1; seed <= 40; ++seed) {
+    RandomGroup group(seed);
+    const auto before = group.plan(PolicyKind::hash_client);
+    auto& gone = group.members[group.random() % group.members.size()];
+    if (!gone.eligible()) continue;
+    gone.up = false;
+    const auto after = group.plan(PolicyKind::hash_client);
+    if (after.ports.empty()) continue;
+    for (size_t i = 0; i < before.ports.size(); ++i) {
+      const bool served = group.serving.contains({gone.node, before.ports[i].port});
+      if (before.ports[i].serving.empty() || (served && before.ports[i].serving.size() == 1)) continue;
+      for (uint64_t key = 0; key < kMostSlots; ++key) {
+        const auto was = at_syn(before, before.ports[i], key), is = at_syn(after, after.ports[i], key);
+        ASSERT_TRUE(was == is || (served && was == gone.node)) << "seed " << seed << ": a client of another node moved";
+      }
+      ++looked;
+    }
+  }
+  EXPECT_GT(looked, 30u);
+}
+
+TEST(SynPlan, OnlyHashClientNeedsTablesOfPorts) {
+  const auto members = weighing({1, 2, 3});
+  const uint16_t ports[] = {80, 443, 22};
+  const auto serves = [](NodeIndex node, uint16_t port) { return port == 80 || (port == 443 && node == 1); };
+  for (const auto kind : kAll) {
+    const auto plan = syn_plan(kind, members, ports, serves);
+    EXPECT_EQ(plan.table, syn_table(kind, members));
+    if (kind == PolicyKind::none) {
+      EXPECT_TRUE(plan.ports.empty());
+      continue;
+    }
+    ASSERT_EQ(plan.ports.size(), 3u);
+    EXPECT_EQ(plan.ports[0].serving, (std::vector<NodeIndex>{0, 1, 2}));
+    EXPECT_EQ(plan.ports[1].serving, (std::vector<NodeIndex>{1}));
+    EXPECT_EQ(plan.ports[2].serving, std::vector<NodeIndex>{});
+    EXPECT_TRUE(plan.ports[0].slots.empty());
+    EXPECT_EQ(plan.ports[1].slots.size(), kind == PolicyKind::hash_client ? kMostSlots : 0);
+    EXPECT_TRUE(plan.ports[2].slots.empty());
   }
 }
 

@@ -84,11 +84,12 @@ void Group::send_paths(Peer& to) {
   if (!paths.paths.empty()) to.send(LinkType::paths, paths);
 }
 
+// Who is near matters to the contact, and a new one is told all of it. That nothing is known any more is told whatever the role: an entry from
+// an earlier time as contact would steer again when the role comes back.
 void Group::program_near(const Address& network) {
-  if (!is_contact()) return;
   wire::IpcNear command{index_, network, {}};
   for (const auto node : nearness_.near(network, daemon_.loop().now())) command.nodes.push_back(number(node));
-  daemon_.privileged().near(std::move(command));
+  if (is_contact() || command.nodes.empty()) daemon_.privileged().near(std::move(command));
 }
 
 void Group::program_all_near() {

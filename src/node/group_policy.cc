@@ -102,19 +102,18 @@ wire::Placement Group::placement() const {
 void Group::program_new_connections() {
   wire::IpcSynSlots command{index_, 0, {}, {}};
   if (is_contact()) {
-    const auto all = loads();
-    const auto table = core::syn_table(policy_, all);
-    command.mode = mode_of(policy_, table.pick);
-    for (const auto node : table.slots) command.slots.push_back(number(node));
-    for (const auto port : config_.ports) {
-      if (table.slots.empty()) break;
-      wire::IpcServing serving{port, {}};
-      for (const auto& load : all)
-        if (load.eligible() && serves(peers_[load.node], port)) serving.nodes.push_back(number(load.node));
-      command.serving.push_back(std::move(serving));
-    }
+    const auto plan = core::syn_plan(policy_, loads(), config_.ports, [this](core::NodeIndex node, uint16_t port) { return serves(peers_[node], port); });
+    const auto numbers = [this](const std::vector<core::NodeIndex>& nodes) {
+      std::vector<uint16_t> out;
+      out.reserve(nodes.size());
+      for (const auto node : nodes) out.push_back(number(node));
+      return out;
+    };
+    command.mode = mode_of(policy_, plan.table.pick);
+    command.slots = numbers(plan.table.slots);
+    for (const auto& of : plan.ports) command.serving.push_back({of.port, numbers(of.serving), numbers(of.slots)});
   }
-  const auto same = [](const wire::IpcServing& a, const wire::IpcServing& b) { return a.port == b.port && a.nodes == b.nodes; };
+  const auto same = [](const wire::IpcServing& a, const wire::IpcServing& b) { return a.port == b.port && a.nodes == b.nodes && a.slots == b.slots; };
   if (command.slots == programmed_.slots && command.mode == programmed_.mode &&
       std::equal(command.serving.begin(), command.serving.end(), programmed_.serving.begin(), programmed_.serving.end(), same))
     return;

@@ -2,6 +2,8 @@
 
 #include <netinet/tcp.h>
 
+#include <algorithm>
+
 #include "base/log.hh"
 #include "net/interface.hh"
 #include "node/key_copies.hh"
@@ -364,13 +366,17 @@ Status Privileged::take_address(size_t group, bool take) {
 
 void Privileged::on_syn_slots(const wire::IpcSynSlots& m) {
   if (m.group >= kernel_.groups.size()) return;
-  for (const auto node : m.slots)
-    if (node >= GECKO_MAX_NODES) return;
+  const auto unknown = [](const std::vector<uint16_t>& slots) { return std::ranges::any_of(slots, [](uint16_t node) { return node >= GECKO_MAX_NODES; }); };
+  if (unknown(m.slots) || std::ranges::any_of(m.serving, [&](const wire::IpcServing& s) { return unknown(s.slots); })) return;
   auto& group = kernel_.groups[m.group];
   group.syn_slots = m.slots;
   group.syn_mode = m.mode;
   group.serving.clear();
-  for (const auto& [port, nodes] : m.serving) group.serving[port] = nodes;
+  group.port_slots.clear();
+  for (const auto& [port, nodes, slots] : m.serving) {
+    group.serving[port] = nodes;
+    if (!slots.empty()) group.port_slots[port] = slots;
+  }
   if (auto ok = kernel_.steering.set_group(group); !ok) log_warn(ok.error().message);
 }
 

@@ -211,6 +211,7 @@ TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
   EXPECT_EQ(wait(contact).error().code, Errc::not_found);
   client().syn_slots({7, 0, {0, 1}, {}});
   client().syn_slots({0, 0, {65535}, {}});
+  client().syn_slots({0, 0, {0}, {{80, {0}, {0, 65535}}}});
   client().restore({0, 0, Flow{at(kNode, 8080), at(kNode, 1)}, {}, 1, {}, 0, {}}, [&](Status s) { restored = std::move(s); });
   EXPECT_EQ(wait(restored).error().code, Errc::permission);
   restored.reset();
@@ -244,7 +245,7 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
       {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})},
       {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})},
       {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}}}})},
+      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}, {65535}}}})},
       {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
   // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
   for (int i = 0; i < 4000 && !ended_; ++i) {

@@ -53,7 +53,8 @@ struct IpcListen { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; ui
 struct IpcSocket { uint64_t token = 0; uint16_t group = 0; GECKO_FIELDS(token, group) };
 struct IpcContact { uint64_t token = 0; uint16_t group = 0; uint16_t contact = 0; bool self = false; GECKO_FIELDS(token, group, contact, self) };
 // Nodes by their steering numbers. mode: GECKO_SLOTS_*.
-struct IpcServing { uint16_t port = 0; std::vector<uint16_t> nodes; GECKO_FIELDS(port, wire::limited<64>(nodes)) };
+// `slots`: the port's own table; empty: the group's
+struct IpcServing { uint16_t port = 0; std::vector<uint16_t> nodes, slots; GECKO_FIELDS(port, wire::limited<64>(nodes), wire::limited<4096>(slots)) };
 struct IpcSynSlots { uint16_t group = 0; uint16_t mode = 0; std::vector<uint16_t> slots; std::vector<IpcServing> serving;
   GECKO_FIELDS(group, mode, wire::limited<4096>(slots), wire::limited<64>(serving)) };
 struct IpcNear { uint16_t group = 0; Address network; std::vector<uint16_t> nodes; GECKO_FIELDS(group, network, wire::limited<64>(nodes)) };

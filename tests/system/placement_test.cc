@@ -8,6 +8,7 @@
 #include "core/placement_hash.hh"
 #include "core/policy.hh"
 #include "fault_scene.hh"
+#include "kit/far_line.hh"
 
 namespace gecko::system_test {
 namespace {
@@ -175,6 +176,39 @@ TEST_F(Placement, OnlyNodesThatServeThePort) {
   EXPECT_EQ(status("n3")["groups"][0]["handoffs"].value("out_failed", 99), 0) << "somebody was asked who does not serve it";
 }
 
+// Where a node does not serve the port, its clients have the node that a handoff would name, too: nothing moves afterwards.
+TEST_F(Placement, AClientHasItsNodeAmongThoseThatServeThePort) {
+  constexpr int kAddresses = 60;
+  ASSERT_NO_FATAL_FAILURE(make("hash-client", {2, 3, 1}, kAddresses));
+  std::vector<core::Load> loads;
+  const std::vector<uint32_t> weights{2, 3, 1};
+  for (core::NodeIndex i = 0; i < 3; ++i)
+    loads.push_back({.node = i, .up = true, .applications = 1, .weight = weights[i], .name_hash = core::hash_of("n" + std::to_string(i + 1))});
+  const auto expected_of = [&](const Address& address) {
+    core::PolicyState state;
+    return "n" + std::to_string(*core::choose(core::PolicyKind::hash_client, loads, state, {}, client_hash(address)) + 1);
+  };
+  kill_process(process_named(lab(), "n2", "gecko-echo"));   // gecko-stream still serves the other port there
+  loads[1].applications = 0;
+  ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0]["nodes"][1].value("applications", 9) == 1; }));
+  for (const auto& address : scene().clients()) (void)client(address);
+  connected();
+  Shares expected{{"n1", 0}, {"n2", 0}, {"n3", 0}}, seen = expected;
+  const auto placed = owners();
+  for (const auto& [endpoint, node] : placed) {
+    ++expected[expected_of(endpoint.address)];
+    ++seen[node];
+    EXPECT_EQ(node, expected_of(endpoint.address)) << endpoint.str();
+  }
+  print("hash-client, n2 out", expected, seen);
+  EXPECT_EQ(moves(), 0u);
+  // Who is balanced finds everybody at home; who is drained finds them the next home.
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n3"}, {"action", "start"}}));
+  ASSERT_TRUE(eventually([&] { return shares()["n3"] == 0; }));
+  ASSERT_TRUE(ask().ask("n1", {{"op", "drain"}, {"node", "n3"}, {"action", "stop"}}));
+  for (const auto& [endpoint, node] : owners()) EXPECT_EQ(node, "n1");
+}
+
 TEST_F(Placement, AHandoffWithoutATargetTriesAnotherNodeWhenOneRefuses) {
   ASSERT_NO_FATAL_FAILURE(make("none"));
   kill_process(process_named(lab(), "n2", "gecko-echo"));
@@ -267,6 +301,76 @@ TEST_F(Placement, LocalityMeasuresAndInOneRoomSpreadsByLoad) {
   const auto seen = shares();
   print("locality, one room", {{"n1", 100}, {"n2", 100}, {"n3", 100}}, seen);
   for (const auto& [node, n] : seen) EXPECT_NEAR(double(n), 100, 40) << node;
+}
+
+// Two networks of clients: n1 is near the one, n2 near the other, n3 far from both (30 ms more).
+class FarAndNear : public Placement {
+ protected:
+  static constexpr Duration kFar = 30ms;
+  const Address left_ = *Address::parse("2001:db8:2::"), right_ = *Address::parse("2001:db8:3::");
+  const Address left_client_ = *Address::parse("2001:db8:2::2"), right_client_ = *Address::parse("2001:db8:3::2");
+  std::vector<std::unique_ptr<kit::FarLine>> lines_;
+
+  void command(const std::string& host, const std::vector<std::string>& words) {
+    const auto out = lab().output(host, words);
+    ASSERT_TRUE(out) << out.error().message;
+    ASSERT_EQ(out->code, 0) << out->err;
+  }
+  void lay_lines() {
+    command("client", {"ip", "addr", "add", right_client_.str() + "/64", "dev", "eth0", "nodad"});
+    command("router", {"ip", "-6", "route", "add", right_.str() + "/48", "via", left_client_.str(), "dev", "clients"});
+    for (const auto& [node, network] : {std::pair{"n1", right_}, {"n2", left_}, {"n3", left_}, {"n3", right_}}) {
+      auto line = kit::FarLine::lay(lab(), node, network, kFar);
+      ASSERT_TRUE(line) << line.error().message;
+      lines_.push_back(std::move(*line));
+    }
+  }
+  // So many from each network; where those of this wave are.
+  std::pair<Shares, Shares> wave(size_t each) {
+    const auto before = owners();
+    for (size_t i = 0; i < each; ++i) {
+      (void)client(left_client_);
+      (void)client(right_client_);
+    }
+    connected();
+    Shares left{{"n1", 0}, {"n2", 0}, {"n3", 0}}, right = left;
+    for (const auto& [endpoint, node] : owners())
+      if (!before.contains(endpoint)) ++(endpoint.address == left_client_ ? left : right)[node];
+    return {left, right};
+  }
+  nlohmann::json near(const std::string& node, const Address& network) {
+    const auto measured = status(node)["groups"][0].value("measured_networks", nlohmann::json::array());
+    for (const auto& row : measured)
+      if (row["network"] == network.str()) return row["near"];
+    return nullptr;
+  }
+  bool known(const std::string& node) { return near(node, left_) == nlohmann::json{"n1"} && near(node, right_) == nlohmann::json{"n2"}; }
+};
+
+TEST_F(FarAndNear, ClientsLandOnTheNodeThatIsNear) {
+  ASSERT_NO_FATAL_FAILURE(make("locality"));
+  ASSERT_NO_FATAL_FAILURE(lay_lines());
+  const auto first = wave(30);   // nothing is known: by load
+  print("locality, unknown, A", {{"n1", 10}, {"n2", 10}, {"n3", 10}}, first.first);
+  print("locality, unknown, B", {{"n1", 10}, {"n2", 10}, {"n3", 10}}, first.second);
+  EXPECT_LT(first.first.at("n1"), 25u) << "INVALID: they are there already";
+  ASSERT_TRUE(eventually([&] { return known("n1") && known("n2") && known("n3"); }, 10s))
+      << status("n1")["groups"][0]["measured_networks"] << status("n2")["groups"][0]["measured_networks"] << status("n3")["groups"][0]["measured_networks"];
+  for (const auto& line : lines_) EXPECT_GT(line->packets(), 0u) << "INVALID: a line that nobody takes is far from nothing";
+  const auto expect_near = [&](const char* what, size_t each) {
+    const auto [left, right] = wave(each);
+    // Fifteen in sixteen go to the near node, the others by load: 96 in 100; six standard deviations below.
+    const double mean = double(each) * (15.0 / 16 + 1.0 / 48), least = mean - 6 * std::sqrt(double(each) * 0.96 * 0.04);
+    const auto expected = static_cast<size_t>(std::lround(mean));
+    std::printf("placement locality, %s: of %zu each, A on n1 %zu, B on n2 %zu; expected %zu\n", what, each, left.at("n1"), right.at("n2"), expected);
+    EXPECT_GE(double(left.at("n1")), least);
+    EXPECT_GE(double(right.at("n2")), least);
+  };
+  expect_near("contact n1", 90);
+  ASSERT_TRUE(ask().ask("n1", {{"op", "contact"}, {"node", "n3"}}));
+  ASSERT_TRUE(eventually([&] { return status("n3")["groups"][0].value("contact", "") == "n3" && status("n1")["groups"][0].value("contact", "") == "n3"; }));
+  expect_near("contact n3", 90);
+  EXPECT_EQ(moves(), 0u) << "placed at the SYN, yet something was moved";
 }
 
 }  // namespace

@@ -59,6 +59,15 @@ struct {
 	__type(value, struct gecko_slots);
 } gecko_slots SEC(".maps");
 
+/* Tables of single ports (GECKO_GROUP_F_PORT_SLOTS). Not preallocated: a table has 8 KB, and few ports need their own. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, GECKO_MAX_PORTS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct gecko_group_key);
+	__type(value, struct gecko_slots);
+} gecko_port_slots SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GECKO_MAX_NEARS);

@@ -41,6 +41,18 @@ static __always_inline const struct gecko_near *near_nodes(__u32 group, const __
 	return bpf_map_lookup_elem(&gecko_nears, &key);
 }
 
+/* Whom a client's address belongs to depends on who serves the port: passing over slots would say another node than user space does. */
+static __always_inline struct gecko_slots *slots_of(const struct gecko_group *group, const struct packet *p)
+{
+	__u32 index = group->index;
+	struct gecko_group_key key = { .port = p->key.local_port };
+
+	if (!(group->flags & GECKO_GROUP_F_PORT_SLOTS))
+		return bpf_map_lookup_elem(&gecko_slots, &index);
+	__builtin_memcpy(key.address, p->key.local, sizeof key.address);
+	return bpf_map_lookup_elem(&gecko_port_slots, &key);
+}
+
 static __noinline __u32 choose_node(const struct gecko_group *group, const struct packet *p)
 {
 	const struct gecko_near *near = 0;
@@ -51,7 +63,7 @@ static __noinline __u32 choose_node(const struct gecko_group *group, const struc
 		return 0;
 	index = group->index;
 	found = group->fallback;
-	slots = bpf_map_lookup_elem(&gecko_slots, &index);
+	slots = slots_of(group, p);
 	if (!slots || !slots->count)
 		return group->self;
 	if (slots->mode == GECKO_SLOTS_CLIENT)
