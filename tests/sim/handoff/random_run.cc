@@ -99,12 +99,12 @@ class RandomRun final : public Victim {
   }
   void after(Duration time, Task task) { world_.queue.at(world_.now() + time, std::move(task)); }
 
-  // A run that did not do enough proves nothing.
+  // A run that did not do enough proves nothing. Faults: 30 in three minutes.
   std::string floors(const RunResult& r) const {
     const double s = std::chrono::duration<double>(options_.time).count();
     if (double(r.moved) < 2 * s) return "only " + std::to_string(r.moved) + " handoffs succeeded";
     if (double(r.bytes) < 10 * s) return "only " + std::to_string(r.bytes) + " bytes travelled";
-    if (double(r.faults.all) < s / 5) return "only " + std::to_string(r.faults.all) + " faults";
+    if (double(r.faults.all) < s / 6) return "only " + std::to_string(r.faults.all) + " faults";
     if (2 * r.faults.with_operation_in_flight < r.faults.all)
       return "a handoff was in flight at only " + std::to_string(r.faults.with_operation_in_flight) + " of " + std::to_string(r.faults.all) + " faults";
     return "";
