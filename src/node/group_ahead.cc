@@ -19,13 +19,13 @@ constexpr uint32_t kEnough = 64 * 1024;
 constexpr uint32_t kWindow = 1u << 20;
 // The reader is away, so the client fills its receive window and must stop; one that is slower than this would not have timed out.
 constexpr Duration kTime = std::chrono::milliseconds(200);
-// Of all connections that are on their way here; beyond, states come whole. Eight of the largest queues.
 // A client is sending when so many segments lie unread: with two or more in flight its tail loss probe runs out as early as the kernel's clock
 // ticks next (RFC 8985 section 7.2; 0 to 4 ms), which a quarter of all moves did not outrun. Fewer are a request, and its sender waits.
 constexpr uint32_t kTrain = 2;
 // Nobody reads, so it comes to rest within its window; a slow one is not worth the wait: its probe is slow, too.
 constexpr Duration kQuietTime = std::chrono::milliseconds(20), kQuietLook = std::chrono::microseconds(250);
 constexpr int kStillLooks = 2;
+// Of all connections that are on their way here; beyond, states come whole. Eight of the largest queues.
 constexpr size_t kMaxComing = 256u << 20;
 }  // namespace
 
@@ -38,6 +38,7 @@ void Group::send_ahead(uint64_t xid) {
   Giving& giving = it->second;
   Peer& peer = peers_[giving.target];
   const int fd = giving.fd.get();
+  if (!giving.ahead && !tcp::has_unread(fd)) return freeze(xid, 0);   // most connections
   auto arrival = tcp::arrival(fd);
   if (!giving.ahead) {
     if (!arrival || arrival->unread < kTrain * arrival->segment || giving.target == self_) return freeze(xid, 0);

@@ -39,6 +39,11 @@ Result<Arrival> arrival(int fd) {
   return Arrival{static_cast<uint32_t>(std::max(unread, 0)), info.rcv_wnd, info.known.tcpi_rcv_mss};
 }
 
+bool has_unread(int fd) {
+  int unread = 0;
+  return ::ioctl(fd, SIOCINQ, &unread) != 0 || unread != 0;
+}
+
 Result<size_t> peek_ahead(int fd, uint32_t offset, std::span<uint8_t> to) {
   int set = -1;
   if (get_raw(fd, SOL_SOCKET, SO_PEEK_OFF, set) && set >= 0)

@@ -28,5 +28,7 @@ struct Arrival {
   bool closed() const { return window < 2 * segment; }   // no sender splits its last segment over such a window (RFC 9293 section 3.8.6.2.1)
 };
 Result<Arrival> arrival(int fd);
+// Whether anything lies unread; one cheap system call. True also if that cannot be told.
+bool has_unread(int fd);
 
 }  // namespace gecko::tcp

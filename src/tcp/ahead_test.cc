@@ -69,6 +69,7 @@ TEST_P(Ahead, WhatWentAheadAndTheRestAreTheStream) {
 
 TEST_P(Ahead, AnArrivalEndsWithAClosedWindow) {
   Pair pair = connected(at(GetParam(), 0), {});
+  EXPECT_FALSE(has_unread(pair.server.get()));
   const auto idle = arrival(pair.server.get());
   ASSERT_TRUE(idle) << idle.error().message;
   if (idle->window == UINT32_MAX) GTEST_SKIP() << "tcpi_rcv_wnd came with Linux 6.2";
@@ -83,6 +84,7 @@ TEST_P(Ahead, AnArrivalEndsWithAClosedWindow) {
     return arrival(pair.server.get())->closed();
   }));
   EXPECT_GT(arrival(pair.server.get())->unread, 0u);
+  EXPECT_TRUE(has_unread(pair.server.get()));
   while (sent > 0) {
     const auto part = read_exactly(pair.server.get(), std::min<size_t>(sent, 1 << 16));
     ASSERT_FALSE(part.empty());
