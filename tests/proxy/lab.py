@@ -114,7 +114,7 @@ class Lab:
         def seen():
             for node in self.nodes:
                 rows = {r["name"]: r for r in self.ask(node, "status")["groups"][0]["nodes"]}
-                if any(rows[n]["applications"] < applications for n in wanted):
+                if any(rows[n]["state"] not in ("self", "ok") or rows[n]["applications"] < applications for n in wanted):
                     return False
             return True
         if not eventually(seen):

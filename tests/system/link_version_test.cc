@@ -48,7 +48,7 @@ class LinkVersion : public FaultTest {
     const std::vector<std::string> argv{*program, "--node", "n1", "--runtime-dir", lab().directory() + "/n1", "--keys", lab().directory() + "/keys/n1", file};
     const auto started = lab().run("n1", argv, options);
     ASSERT_TRUE(started) << started.error().message;
-    ASSERT_TRUE(eventually([&] { return ask().ask("n1", {{"op", "status"}}).has_value(); }, 8s));
+    ASSERT_TRUE(eventually([&] { return ask().ask("n1", {{"op", "status"}}).has_value(); }, 30s));
   }
   void TearDown() override {
     FaultTest::TearDown();
@@ -75,7 +75,7 @@ class LinkVersion : public FaultTest {
 
 TEST_F(LinkVersion, ANodeTalksToOneOfTheVersionBefore) {
   ASSERT_NO_FATAL_FAILURE(begin(2, 1));
-  ASSERT_TRUE(eventually([&] { return linked(); }, 8s)) << row("n1") << row("n2");
+  ASSERT_TRUE(eventually([&] { return linked(); }, 30s)) << row("n1") << row("n2");
   EXPECT_TRUE(row("n1")["ports"].is_null()) << "it does not say which ports it serves";
   EXPECT_TRUE(row("n2")["ports"].is_null());
   // Whoever serves other ports than before would say so.
@@ -116,7 +116,7 @@ TEST_F(LinkVersion, ANodeTalksToOneOfTheVersionBefore) {
   EXPECT_EQ(newest(), 0u) << "a message of version 3 was sent to a node that speaks 2";
   // The same two, upgraded: what was kept is told.
   between_->speak(3, 2);
-  ASSERT_TRUE(eventually([&] { return linked(); }, 8s));
+  ASSERT_TRUE(eventually([&] { return linked(); }, 30s));
   const nlohmann::json ports{7007, 8080};
   EXPECT_TRUE(eventually([&] { return row("n1")["ports"] == ports && row("n2")["ports"] == ports; })) << row("n1") << row("n2");
   EXPECT_TRUE(eventually([&] { return between_->seen(LinkType::paths, true) > 0 && between_->seen(LinkType::paths, false) > 0; }));
@@ -127,17 +127,17 @@ TEST_F(LinkVersion, AnOlderOneIsRefusedAndBothSidesSayWhatToDo) {
   ASSERT_NO_FATAL_FAILURE(begin(1, 1));
   const std::string why = "the peer speaks link versions 1..1, this node 2..3; upgrade the peer first, one version at a time";
   for (const std::string node : {"n1", "n2"})
-    EXPECT_TRUE(eventually([&] { return row(node).value("error", "").find(why) != std::string::npos; }, 8s)) << row(node);
+    EXPECT_TRUE(eventually([&] { return row(node).value("error", "").find(why) != std::string::npos; }, 30s)) << row(node);
   EXPECT_NE(row("n1").value("state", ""), "ok");
   for (const auto type : {LinkType::ping, LinkType::contact, LinkType::hints, LinkType::drain_wish, LinkType::serves, LinkType::paths})
     for (const bool first : {true, false}) EXPECT_EQ(between_->seen(type, first), 0u) << static_cast<int>(type);
   // One that is newer by one is the other's to refuse: it knows both versions.
   between_->speak(4, 3);
-  EXPECT_TRUE(eventually([&] { return linked(); }, 8s)) << row("n1") << row("n2");
+  EXPECT_TRUE(eventually([&] { return linked(); }, 30s)) << row("n1") << row("n2");
   between_->speak(5, 4);
   const std::string newer = "the peer speaks link versions 4..5, this node 2..3; upgrade the node first, one version at a time";
   for (const std::string node : {"n1", "n2"})
-    EXPECT_TRUE(eventually([&] { return row(node).value("error", "").find(newer) != std::string::npos; }, 8s)) << row(node);
+    EXPECT_TRUE(eventually([&] { return row(node).value("error", "").find(newer) != std::string::npos; }, 30s)) << row(node);
 }
 
 // What geckod on this node has told its steering program about a client network; false: nothing.
@@ -166,7 +166,7 @@ bool steers_by_distance(pid_t geckod, const Address& network) {
 // A node that is not contact forgets as well: what its steering program learned in an earlier time as contact must not steer in the next.
 TEST_F(LinkVersion, WhatIsNotKnownAnyMoreIsForgottenInEveryRole) {
   ASSERT_NO_FATAL_FAILURE(begin(wire::kLinkVersion, wire::kLinkVersionMin));
-  ASSERT_TRUE(eventually([&] { return linked(); }, 8s)) << row("n1") << row("n2");
+  ASSERT_TRUE(eventually([&] { return linked(); }, 30s)) << row("n1") << row("n2");
   const auto contact = [&](const std::string& node) {
     ASSERT_TRUE(ask().ask("n1", {{"op", "contact"}, {"node", node}}));
     ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0].value("contact", "") == node && status("n2")["groups"][0].value("contact", "") == node; }));
