@@ -5,16 +5,6 @@
 #include "steer/action.h"
 #include "steer/mss.h"
 
-/* Version by what the link layer announced; 0: not IP, or of a VLAN (another interface's packet, on its way to or from it). */
-static __always_inline __u8 ip_version(const struct __sk_buff *skb)
-{
-	if (skb->vlan_present)
-		return 0;
-	if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		return 6;
-	return skb->protocol == bpf_htons(ETH_P_IP) ? 4 : 0;
-}
-
 static __always_inline struct gecko_underlay *find_underlay(const __u8 *address)
 {
 	return bpf_map_lookup_elem(&gecko_underlays, address);

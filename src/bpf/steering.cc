@@ -3,50 +3,20 @@
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fcntl.h>
 #include <linux/if_ether.h>
-#include <sys/utsname.h>
 
 #include <algorithm>
 #include <map>
 
 #include "bpf/flow_key.hh"
 #include "bpf/libbpf_log.hh"
+#include "bpf/loaded_object.hh"
 #include "bpf/neighbour.hh"
 #include "bpf/steer_object.hh"
 #include "bpf/tc_filter.hh"
 
 namespace gecko::bpf {
 namespace {
-
-struct ObjectCloser {
-  void operator()(bpf_object* object) const { bpf_object__close(object); }
-};
-using ObjectPtr = std::unique_ptr<bpf_object, ObjectCloser>;
-
-Result<Fd> dup_fd(int fd, std::string_view what) {
-  Fd copy(fcntl(fd, F_DUPFD_CLOEXEC, 3));
-  if (!copy) return os_error("duplicate descriptor of " + std::string(what));
-  return copy;
-}
-
-std::string kernel_release() {
-  utsname name{};
-  return uname(&name) == 0 ? name.release : "of this machine";
-}
-
-// Says in the operator's words what is missing, and keeps the verifier's words for us.
-Error load_error(int err, const LibbpfLog& log) {
-  const std::string needs = "Gecko's steering needs Linux >= 6.1 with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT, CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS "
-                            "(this is " + kernel_release() + ")";
-  if (err == EPERM || err == EACCES)
-    return make_error(Errc::permission, "load steering programs: not permitted; the privileged process needs CAP_BPF and CAP_NET_ADMIN (or root). " +
-                                            needs + "; kernel said: " + log.tail(600));
-  if (err == ENOSYS) return make_error(Errc::unsupported, "load steering programs: this kernel has no bpf(). " + needs);
-  if (err == ENOMEM || err == E2BIG)
-    return make_error(Errc::limit, "load steering programs: " + std::string(std::strerror(err)) + "; kernel said: " + log.tail());
-  return make_error(Errc::unsupported, "load steering programs: " + std::string(std::strerror(err)) + ". " + needs + "; kernel said: " + log.tail());
-}
 
 std::array<uint8_t, 16> bytes_of(const Address& address) { return address.bytes; }
 
@@ -162,8 +132,8 @@ Result<Steering> Steering::load() {
   const auto bytes = steer_object();
   LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = "gecko_steer");
   impl.object.reset(bpf_object__open_mem(bytes.data(), bytes.size(), &opts));
-  if (!impl.object) return load_error(errno, log);
-  if (const int error = bpf_object__load(impl.object.get()); error != 0) return load_error(-error, log);
+  if (!impl.object) return load_error("steering programs", errno, log);
+  if (const int error = bpf_object__load(impl.object.get()); error != 0) return load_error("steering programs", -error, log);
   GECKO_CHECK(impl.find_parts());
 
   const auto packet = probe_packet();

@@ -85,14 +85,14 @@ Status must_be_ethernet(int ifindex) {
   if (!fd || if_indextoname(static_cast<unsigned>(ifindex), request.ifr_name) == nullptr || ioctl(fd.get(), SIOCGIFHWADDR, &request) != 0)
     return os_error(place(ifindex, "read link type"));
   if (request.ifr_hwaddr.sa_family != ARPHRD_ETHER)
-    return make_error(Errc::unsupported, place(ifindex, "attach steering programs") + ": not an Ethernet interface (link type " +
+    return make_error(Errc::unsupported, place(ifindex, "attach programs") + ": not an Ethernet interface (link type " +
                                              std::to_string(request.ifr_hwaddr.sa_family) + "); name one with 'interface' in the group file");
   return {};
 }
 
-Result<std::optional<uint32_t>> our_program(int ifindex, Hook at) {
+Result<std::optional<uint32_t>> our_program(int ifindex, Hook at, uint32_t priority) {
   bpf_tc_hook hook = to_hook(ifindex, at);
-  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = kTcPriority);
+  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = priority);
   const int error = bpf_tc_query(&hook, &opts);
   if (error == -ENOENT || error == -ENODEV) return std::optional<uint32_t>();
   if (error == -EINVAL) {
@@ -103,27 +103,27 @@ Result<std::optional<uint32_t>> our_program(int ifindex, Hook at) {
     return os_error(place(ifindex, at, "query filter"), -error);
   }
   if (error != 0 || !is_ours(opts.prog_id))
-    return make_error(Errc::exists, place(ifindex, at, "attach") + ": priority " + std::to_string(kTcPriority) +
+    return make_error(Errc::exists, place(ifindex, at, "attach") + ": priority " + std::to_string(priority) +
                                         " handle 0x67 holds a filter that is not Gecko's; "
                                         "remove it ('tc filter show dev ... ' lists it)");
   return std::optional(opts.prog_id);
 }
 
-Status put_filter(int ifindex, Hook at, int program_fd) {
+Status put_filter(int ifindex, Hook at, int program_fd, uint32_t priority) {
   bpf_tc_hook hook = to_hook(ifindex, at);
-  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program_fd, .flags = BPF_TC_F_REPLACE, .handle = kTcHandle, .priority = kTcPriority);
-  if (const int error = bpf_tc_attach(&hook, &opts); error != 0) return os_error(place(ifindex, at, "attach steering program"), -error);
+  LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = program_fd, .flags = BPF_TC_F_REPLACE, .handle = kTcHandle, .priority = priority);
+  if (const int error = bpf_tc_attach(&hook, &opts); error != 0) return os_error(place(ifindex, at, "attach program"), -error);
   return {};
 }
 
-Status remove_filter(int ifindex, Hook at) {
-  const Result<std::optional<uint32_t>> program = our_program(ifindex, at);
+Status remove_filter(int ifindex, Hook at, uint32_t priority) {
+  const Result<std::optional<uint32_t>> program = our_program(ifindex, at, priority);
   if (!program) return program.error().code == Errc::exists ? Status() : program.error();  // somebody else's: nothing of ours there
   if (!*program) return {};
   bpf_tc_hook hook = to_hook(ifindex, at);
-  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = kTcPriority);
+  LIBBPF_OPTS(bpf_tc_opts, opts, .handle = kTcHandle, .priority = priority);
   const int error = bpf_tc_detach(&hook, &opts);
-  if (error != 0 && error != -ENOENT && error != -ENODEV) return os_error(place(ifindex, at, "detach steering program"), -error);
+  if (error != 0 && error != -ENOENT && error != -ENODEV) return os_error(place(ifindex, at, "detach program"), -error);
   return {};
 }
 

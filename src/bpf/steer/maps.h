@@ -2,19 +2,7 @@
  * predecessor by name (steering.cc, adopt). */
 #pragma once
 
-#include <linux/bpf.h>
-#include <linux/if_ether.h>
-#include <linux/if_packet.h>
-#include <linux/in.h>
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/pkt_cls.h>
-#include <linux/tcp.h>
-
-#include <bpf/bpf_endian.h>
-#include <bpf/bpf_helpers.h>
-
-#include "bpf/steer_shared.h"
+#include "packet/ip.h"
 
 /* Not preallocated: 262144 preallocated entries pin 33 MB on a node that may have ten connections. Never LRU: an evicted
  * entry would send a living connection to the wrong node. */
@@ -131,7 +119,3 @@ static __always_inline const struct gecko_config *config(void)
 
 	return bpf_map_lookup_elem(&gecko_config, &zero);
 }
-
-/* The next filter, then the stack: other people's filters (and the gate) behind ours keep working. */
-#define VERDICT_PASS TC_ACT_UNSPEC
-#define VERDICT_DROP TC_ACT_SHOT
