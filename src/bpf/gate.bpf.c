@@ -105,8 +105,10 @@ static __always_inline int send_marked(struct __sk_buff *skb, const struct packe
 	union marks sent, stamps;
 
 	skb->mark = 0;
-	if (p->tcp_flags & TCP_SYN)
+	if (p->tcp_flags & TCP_SYN) {
+		count(GECKO_G_STUB);
 		return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+	}
 	if (p->length != p->l4 - p->l3 + sizeof(struct stub))
 		return refuse(GECKO_G_UNREADABLE);
 	sent = read_marks(&g->sent);

@@ -117,7 +117,7 @@ struct gecko_birth {
 enum gecko_gate_counter {
 	GECKO_G_PASSED,          /* as it was */
 	GECKO_G_CLAMPED,         /* acknowledgement lowered, window re-based */
-	GECKO_G_STUB,            /* filled in and sent */
+	GECKO_G_STUB,            /* sent for geckod */
 	GECKO_G_BORN,            /* SYN-ACK reported */
 	/* Dropped: */
 	GECKO_G_HELD_ACK,        /* bare acknowledgement of bytes that are not stable */

@@ -19,6 +19,9 @@ inline constexpr uint8_t kFin = 1, kSyn = 2, kRst = 4, kPsh = 8, kAck = 16;
 
 inline void put16(Bytes& b, size_t at, uint32_t v) { b[at] = static_cast<uint8_t>(v >> 8), b[at + 1] = static_cast<uint8_t>(v); }
 inline void put32(Bytes& b, size_t at, uint32_t v) { put16(b, at, v >> 16), put16(b, at + 2, v & 0xffff); }
+inline uint32_t get32(const Bytes& b, size_t at) {
+  return static_cast<uint32_t>(b.at(at)) << 24 | static_cast<uint32_t>(b.at(at + 1)) << 16 | static_cast<uint32_t>(b.at(at + 2) << 8 | b.at(at + 3));
+}
 inline uint32_t get16(const Bytes& b, size_t at) { return static_cast<uint32_t>(b.at(at) << 8 | b.at(at + 1)); }
 inline void append(Bytes& to, const Bytes& from) { to.insert(to.end(), from.begin(), from.end()); }
 inline Bytes slice(const Bytes& b, size_t from) { return from <= b.size() ? Bytes(b.begin() + static_cast<long>(from), b.end()) : Bytes(); }
@@ -80,13 +83,15 @@ struct Tcp {
   uint32_t seq = 1000;
   Bytes options{};  // multiple of 4
   Bytes payload{};
+  uint32_t ack = 77;
+  uint16_t window = 65535;
 };
 
 inline Bytes tcp_segment(const Endpoint& from, const Endpoint& to, const Tcp& t) {
   Bytes b(20);
-  put16(b, 0, from.port), put16(b, 2, to.port), put32(b, 4, t.seq), put32(b, 8, 77);
+  put16(b, 0, from.port), put16(b, 2, to.port), put32(b, 4, t.seq), put32(b, 8, t.ack);
   b[12] = static_cast<uint8_t>((5 + t.options.size() / 4) << 4), b[13] = t.flags;
-  put16(b, 14, 65535);
+  put16(b, 14, t.window);
   append(b, t.options), append(b, t.payload);
   put16(b, 16, transport_checksum(from.address, to.address, IPPROTO_TCP, b));
   return b;

@@ -1,0 +1,68 @@
+#include "backup.hh"
+
+#include <deque>
+#include <map>
+
+namespace gecko::lab_test {
+
+using bpf::BootClock;
+using bpf::BootTime;
+
+Result<std::unique_ptr<Backup>> Backup::start(GateLab& lab, const Options& options) {
+  GECKO_TRY(const Fd ring, lab.gate().dup_birth_ring());
+  GECKO_TRY(bpf::BirthReader births, bpf::BirthReader::open(ring));
+  Result<bpf::GateSender> sender = make_error(Errc::internal, "");
+  NetLab::in(lab.node(), [&] { sender = bpf::GateSender::open(lab.nic()); });
+  if (!sender) return sender.error();
+  std::unique_ptr<Backup> backup(new Backup(lab.gate().table(), std::move(births), std::move(*sender), options));
+  backup->thread_ = std::thread([b = backup.get()] { b->run(); });
+  return backup;
+}
+
+Backup::~Backup() {
+  stop_ = true;
+  thread_.join();
+}
+
+void Backup::run() {
+  struct Pending {
+    BootTime due;
+    uint32_t ack;
+  };
+  struct Connection {
+    std::deque<Pending> pending;
+    uint32_t seen = 0;
+  };
+  std::map<Flow, Connection> connections;
+  std::deque<std::pair<BootTime, bpf::Birth>> newborn;
+  while (!stop_) {
+    const BootTime now = BootClock::now();
+    (void)births_.read([&](bpf::Birth birth) { newborn.emplace_back(now + options_.delay, std::move(birth)); });
+    for (; !newborn.empty() && newborn.front().first <= now; newborn.pop_front()) {
+      const bpf::Birth& birth = newborn.front().second;
+      const bpf::Protection protection = birth.protection(GateLab::kTerm);
+      if (!connections.contains(birth.flow)) {
+        if (!table_.protect(birth.flow, protection)) continue;
+        connections[birth.flow].seen = protection.watermark;
+        ++born_;
+      }
+      if (birth.mode == GECKO_GATE_REPLICATED) (void)sender_.send_syn_ack(birth.syn_ack);
+    }
+    for (auto it = connections.begin(); it != connections.end();) {
+      auto& [flow, c] = *it;
+      Result<bpf::GateView> view = table_.view(flow);
+      if (!view) {
+        it = connections.erase(it);  // the test has ended it
+        continue;
+      }
+      if (view->kernel_ack != c.seen) c.pending.push_back({now + options_.delay, c.seen = view->kernel_ack});
+      bool moved = false;
+      for (; !c.pending.empty() && c.pending.front().due <= now; c.pending.pop_front(), moved = true) view = table_.advance(flow, c.pending.front().ack);
+      if (moved && view && view->owes() && options_.nudge) (void)sender_.nudge(flow);
+      ++it;
+    }
+    if (options_.round.count() != 0) std::this_thread::sleep_for(options_.round);
+  }
+}
+
+}  // namespace gecko::lab_test
