@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <fstream>
 
+#include "bpf/gate.hh"
 #include "bpf/steering.hh"
 #include "cli/command.hh"
 #include "cli/table.hh"
@@ -63,7 +64,9 @@ Status restore_sysctl(const std::string& name) {
 Status remove(const Object& object) {
   if (object.kind == "filter") {
     const unsigned index = if_nametoindex(object.name.c_str());
-    return index == 0 ? Status() : bpf::Steering::detach_from(static_cast<int>(index));  // no interface, no filter
+    if (index == 0) return {};  // no interface, no filter
+    GECKO_CHECK(bpf::Gate::detach_from(static_cast<int>(index)));
+    return bpf::Steering::detach_from(static_cast<int>(index));
   }
   if (object.kind == "address") return remove_address(object.name);
   if (object.kind == "sysctl") return restore_sysctl(object.name);
