@@ -8,10 +8,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
 #include <map>
@@ -61,7 +61,8 @@ class Bench {
 
   // On the client's side: a queue behind the gate would let packets out after the deadline.
   Status shape(bool gigabit) {
-    return NetLab::run(lab_->client(), gigabit ? "tc qdisc replace dev eth0 root tbf rate 1gbit burst 256kb latency 10ms" : "tc qdisc del dev eth0 root 2>/dev/null; true");
+    return NetLab::run(lab_->client(), gigabit ? "tc qdisc replace dev eth0 root tbf rate 1gbit burst 256kb latency 10ms"
+                                               : "tc qdisc del dev eth0 root 2>/dev/null; true");
   }
 
   Result<Bulk> upload(Way way, std::chrono::microseconds delay, double seconds) {
@@ -204,12 +205,13 @@ int run(int rounds, double seconds, const std::string& json_file) {
   if (!ns) return fail(ns.error());
   report["packet_ns"] = {{"not_protected", (*ns)[0]}, {"protected", (*ns)[1]}};
   std::printf("a packet in the program: %.0f ns of a port that is not protected, %.0f ns of a protected connection\n", (*ns)[0], (*ns)[1]);
-  std::printf("%-8s %14s %14s %12s %12s %12s %12s\n", "delay ms", "ratio 1 Gbit/s", "ratio unshaped", "CPU ns/B", "(plain)", "added us p50", "retransm.");
+  std::printf("%-8s %14s %14s %12s %12s %12s %12s %8s\n", "delay ms", "ratio 1 Gbit/s", "ratio unshaped", "CPU ns/B", "(plain)", "added us p50",
+              "retransm.", "(plain)");
   for (const auto& [name, us] : kDelays) {
     const std::chrono::microseconds delay(us);
     std::map<bool, std::vector<double>> ratios, gbit, plain_gbit;
     std::vector<double> cpu, plain_cpu, fast_ratio, added;
-    uint32_t retransmissions = 0;
+    uint32_t retransmissions = 0, plain_retransmissions = 0;
     for (int round = 0; round < rounds; ++round) {
       for (const bool gigabit : {false, true}) {
         if (const Status s = (*bench)->shape(gigabit); !s) return fail(s.error());
@@ -227,6 +229,7 @@ int run(int rounds, double seconds, const std::string& json_file) {
         plain_gbit[gigabit].push_back(got[Way::plain].gbit_s);
         ratios[gigabit].push_back(got[Way::replicated].gbit_s / got[Way::plain].gbit_s);
         retransmissions += got[Way::replicated].retransmissions;
+        plain_retransmissions += got[Way::plain].retransmissions;
         if (gigabit) continue;
         cpu.push_back(got[Way::replicated].cpu_ns_per_byte);
         plain_cpu.push_back(got[Way::plain].cpu_ns_per_byte);
@@ -238,13 +241,21 @@ int run(int rounds, double seconds, const std::string& json_file) {
       added.push_back(median(*gated) - median(*plain));
     }
     auto& out = report["delay_ms"][name];
-    out = {{"bulk_ratio_1gbit", median(ratios[true])}, {"bulk_ratio_unshaped", median(ratios[false])}, {"cpu_ns_per_byte", median(cpu)},
-           {"cpu_ns_per_byte_plain", median(plain_cpu)}, {"added_latency_us_p50", median(added)}, {"client_retransmissions", retransmissions},
-           {"gbit_s", {{"unshaped", median(gbit[false])}, {"unshaped_plain", median(plain_gbit[false])}, {"shaped", median(gbit[true])},
-                       {"shaped_plain", median(plain_gbit[true])}}}};
+    out = {{"bulk_ratio_1gbit", median(ratios[true])},
+           {"bulk_ratio_unshaped", median(ratios[false])},
+           {"cpu_ns_per_byte", median(cpu)},
+           {"cpu_ns_per_byte_plain", median(plain_cpu)},
+           {"added_latency_us_p50", median(added)},
+           {"client_retransmissions", retransmissions},
+           {"client_retransmissions_plain", plain_retransmissions},
+           {"gbit_s",
+            {{"unshaped", median(gbit[false])},
+             {"unshaped_plain", median(plain_gbit[false])},
+             {"shaped", median(gbit[true])},
+             {"shaped_plain", median(plain_gbit[true])}}}};
     if (us == 0) report["fast"] = {{"bulk_ratio_unshaped", median(fast_ratio)}};
-    std::printf("%-8s %14.3f %14.3f %12.3f %12.3f %12.1f %12u\n", name, median(ratios[true]), median(ratios[false]), median(cpu), median(plain_cpu), median(added),
-                retransmissions);
+    std::printf("%-8s %14.3f %14.3f %12.3f %12.3f %12.1f %12u %8u\n", name, median(ratios[true]), median(ratios[false]), median(cpu), median(plain_cpu),
+                median(added), retransmissions, plain_retransmissions);
     if (us == 0) std::printf("         lease alone (fast): unshaped ratio %.3f\n", median(fast_ratio));
     std::fflush(stdout);
   }

@@ -14,9 +14,9 @@ namespace gecko::bpf {
 
 struct Birth {
   Flow flow;
-  uint16_t lease = 0;              // row
+  uint16_t lease = 0;  // row
   gecko_gate_mode mode = GECKO_GATE_FAST;
-  std::vector<uint8_t> syn_ack;    // the IP packet, checksums complete: GateSender::send_syn_ack once the backups know (replicated)
+  std::vector<uint8_t> syn_ack;  // the IP packet, checksums complete: GateSender::send_syn_ack once the backups know (replicated)
 
   // As the SYN-ACK has it; the client has been told nothing but that. A retransmission of a SYN-ACK is reported like the first.
   Protection protection(uint16_t term) const;
@@ -26,7 +26,7 @@ class BirthReader {
  public:
   // Of Gate::dup_birth_ring.
   static Result<BirthReader> open(const Fd& ring);
-  int fd() const;                  // readable when there are births
+  int fd() const;                                       // readable when there are births
   Status read(const std::function<void(Birth)>& born);  // all there are
 
   BirthReader(BirthReader&&) noexcept;

@@ -152,6 +152,12 @@ static __always_inline int judge_known(struct __sk_buff *skb, const struct packe
 	}
 }
 
+/* Geckod's own packets are of protected connections, or none of its business. */
+static __always_inline int not_protected(const struct __sk_buff *skb)
+{
+	return skb->mark == GECKO_GATE_MARK ? refuse(GECKO_G_NO_ENTRY) : VERDICT_PASS;
+}
+
 SEC("tc")
 int gecko_gate(struct __sk_buff *skb)
 {
@@ -165,15 +171,15 @@ int gecko_gate(struct __sk_buff *skb)
 
 	/* What came in by an interface was let out by its own node's gate: we are its router, or its contact (return = home). */
 	if (!p.version || skb->ingress_ifindex || read_ip(skb, &p))
-		return VERDICT_PASS;
+		return not_protected(skb);
 	kind = locate_tcp(skb, &p);
 	if (kind == READ_OTHER)
-		return VERDICT_PASS;
+		return not_protected(skb);
 	if (kind == READ_UNREADABLE || read_header(skb, &p, &tcp))
-		return find_port(p.key.peer, 0) ? refuse(GECKO_G_UNREADABLE) : VERDICT_PASS;
+		return find_port(p.key.peer, 0) ? refuse(GECKO_G_UNREADABLE) : not_protected(skb);
 	port = find_port(p.key.peer, tcp.source);
 	if (!port)
-		return VERDICT_PASS;
+		return not_protected(skb);
 
 	now = bpf_ktime_get_boot_ns();
 	lease = valid_lease(port->lease, now);

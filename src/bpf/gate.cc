@@ -69,7 +69,8 @@ Result<bool> Gate::Impl::adopt(int ifindex) {
   }
   if (found != kMaps.size())
     return make_error(Errc::version, "the gate that is attached belongs to another version of Gecko (" + std::to_string(found) + " of " +
-                                         std::to_string(kMaps.size()) + " maps are the same): drain this node, stop geckod, run 'gecko clean', start it again");
+                                         std::to_string(kMaps.size()) +
+                                         " maps are the same): drain this node, stop geckod, run 'gecko clean', start it again");
   return true;
 }
 
@@ -131,7 +132,8 @@ Status Gate::detach_from(int ifindex) {
 Status Gate::protect_port(const ProtectedPort& p) {
   const std::string what = "protect port " + Endpoint{p.address, p.port}.str();
   if (p.port == 0 || p.address.is_unspecified()) return make_error(Errc::invalid, what + ": an address and a port are needed");
-  if (p.lease >= GECKO_MAX_GROUPS) return make_error(Errc::limit, what + ": lease row " + std::to_string(p.lease) + " of " + std::to_string(GECKO_MAX_GROUPS));
+  if (p.lease >= GECKO_MAX_GROUPS)
+    return make_error(Errc::limit, what + ": lease row " + std::to_string(p.lease) + " of " + std::to_string(GECKO_MAX_GROUPS));
   const gecko_gate_port value{p.lease, static_cast<uint8_t>(p.mode), 0};
   // The row of the address first: of what cannot be read there is no telling whether it is of this port.
   for (const uint16_t port : {uint16_t{0}, p.port}) {
@@ -163,7 +165,8 @@ int Gate::program_fd() const { return impl_->program; }
 
 Result<GateCounters> read_gate_counters(int counter_map_fd) {
   static const int cpus = libbpf_num_possible_cpus();
-  if (cpus <= 0) return make_error(Errc::internal, "read the gate's counters: the number of processors is unknown (/sys/devices/system/cpu/possible)");
+  if (cpus <= 0)
+    return make_error(Errc::internal, "read the gate's counters: the number of processors is unknown (/sys/devices/system/cpu/possible)");
   std::vector<GateCounters> per_cpu(static_cast<size_t>(cpus));
   const uint32_t zero = 0;
   if (bpf_map_lookup_elem(counter_map_fd, &zero, per_cpu.data()) != 0) return os_error("read the gate's counters");
@@ -174,9 +177,9 @@ Result<GateCounters> read_gate_counters(int counter_map_fd) {
 }
 
 std::string_view to_string(gecko_gate_counter counter) {
-  static constexpr std::array<std::string_view, GECKO_G_COUNT> kNames = {
-      "passed", "clamped", "stub", "born", "held-ack", "held-synack", "stub-needless", "output", "expired", "fenced", "no-entry", "end", "unreadable",
-      "birth-lost"};
+  static constexpr std::array<std::string_view, GECKO_G_COUNT> kNames = {"passed",      "clamped",       "stub",       "born",      "held-ack",
+                                                                         "held-synack", "stub-needless", "output",     "expired",   "fenced",
+                                                                         "no-entry",    "end",           "unreadable", "birth-lost"};
   return static_cast<size_t>(counter) < kNames.size() ? kNames[counter] : "unknown";
 }
 

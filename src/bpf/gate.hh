@@ -21,15 +21,15 @@ namespace gecko::bpf {
 
 // How a connection stands when its protection begins. Sequence numbers are those of the wire.
 struct Protection {
-  uint16_t term = 0;             // of the lease that holds now
-  bool clamp = false;            // acknowledge up to `watermark` only
-  bool hold_output = false;      // send up to `released` only
-  bool may_end = false;          // FIN and RST may leave
-  bool timestamps = false;       // negotiated
-  uint8_t window_scale = 0;      // of our own announcements (TCP_INFO: tcpi_rcv_wscale)
+  uint16_t term = 0;         // of the lease that holds now
+  bool clamp = false;        // acknowledge up to `watermark` only
+  bool hold_output = false;  // send up to `released` only
+  bool may_end = false;      // FIN and RST may leave
+  bool timestamps = false;   // negotiated
+  uint8_t window_scale = 0;  // of our own announcements (TCP_INFO: tcpi_rcv_wscale)
   uint32_t watermark = 0, released = 0;
-  uint32_t sent_ack = 0;         // what the client has been told: acknowledgement,
-  uint32_t sent_edge = 0;        // ... and end of the window (TCP_REPAIR_WINDOW: rcv_wup, rcv_wup + rcv_wnd)
+  uint32_t sent_ack = 0;   // what the client has been told: acknowledgement,
+  uint32_t sent_edge = 0;  // ... and end of the window (TCP_REPAIR_WINDOW: rcv_wup, rcv_wup + rcv_wnd)
   uint32_t snd_nxt = 0;
 };
 
@@ -73,8 +73,8 @@ class GateTable {
 
 struct ProtectedPort {
   Address address;
-  uint16_t port = 0;             // host order
-  uint16_t lease = 0;            // row of the leases: GroupSteering::index
+  uint16_t port = 0;   // host order
+  uint16_t lease = 0;  // row of the leases: GroupSteering::index
   gecko_gate_mode mode = GECKO_GATE_FAST;
 };
 
@@ -87,26 +87,27 @@ class Gate {
   // `ifindex`: where an earlier gate may be attached; its maps are taken over, so that connections, leases and who has mapped them stay
   // valid. Error version: it has maps of another layout (drain the node, 'gecko clean', start again). `object`: for tests.
   static Result<Gate> load(int ifindex = 0, std::span<const uint8_t> object = {});
-  // On the interface's egress, before the steering program; replaces an earlier gate in one step.
+  // On the interface's egress, before the steering program; replaces an earlier gate in one step. To be called for every interface that a
+  // route could choose for answers: what leaves by another one is not judged.
   Status attach(int ifindex);
   static Status detach_from(int ifindex);  // nothing of ours there: not an error
   bool adopted() const { return adopted_; }
 
-  Status protect_port(const ProtectedPort& port);    // create or replace
+  Status protect_port(const ProtectedPort& port);  // create or replace
   Status unprotect_port(const Address& address, uint16_t port);
 
   GateTable& table() { return table_; }
   Result<Fd> dup_table_map() const;
-  Result<Fd> dup_table_setter() const;               // second argument of GateTable
-  Result<Fd> dup_lease_map() const;                  // of LeaseTable::map
-  Result<Fd> dup_birth_ring() const;                 // of BirthReader::open
+  Result<Fd> dup_table_setter() const;  // second argument of GateTable
+  Result<Fd> dup_lease_map() const;     // of LeaseTable::map
+  Result<Fd> dup_birth_ring() const;    // of BirthReader::open
   Result<Fd> dup_counter_map() const;
   Result<GateCounters> counters() const;
-  int program_fd() const;                            // borrowed: for tests that run it as a function
+  int program_fd() const;  // borrowed: for tests that run it as a function
 
   Gate(Gate&&) noexcept;
   Gate& operator=(Gate&&) noexcept;
-  ~Gate();                      // detaches nothing: the gate outlives its daemon
+  ~Gate();  // detaches nothing: the gate outlives its daemon
 
  private:
   Gate();

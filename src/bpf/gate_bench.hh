@@ -16,7 +16,7 @@ enum class Gone { pass, drop, stolen, redirect, other };
 
 struct GateOutcome {
   Gone verdict = Gone::other;
-  Bytes packet;             // the IP packet afterwards
+  Bytes packet;  // the IP packet afterwards
   GateCounters counted{};
   bool only(gecko_gate_counter c) const {
     for (size_t i = 0; i < counted.size(); ++i)

@@ -45,11 +45,16 @@ Result<World> build_world() {
 
 Gone gone(uint32_t returned) {
   switch (static_cast<int>(returned)) {
-    case TC_ACT_UNSPEC: return Gone::pass;
-    case TC_ACT_SHOT: return Gone::drop;
-    case TC_ACT_STOLEN: return Gone::stolen;
-    case TC_ACT_REDIRECT: return Gone::redirect;
-    default: return Gone::other;
+    case TC_ACT_UNSPEC:
+      return Gone::pass;
+    case TC_ACT_SHOT:
+      return Gone::drop;
+    case TC_ACT_STOLEN:
+      return Gone::stolen;
+    case TC_ACT_REDIRECT:
+      return Gone::redirect;
+    default:
+      return Gone::other;
   }
 }
 

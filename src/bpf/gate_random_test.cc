@@ -35,7 +35,7 @@ class GateRandom : public GateBench {
     uint32_t window = std::min(std::max(wanted, k.edge - k.ack), 65535u << scale);
     window = (window + step - 1) >> scale << scale;  // rounded up, as Linux does, so as not to shrink
     window = std::min(window, 65535u << scale);
-    if (after(k.edge, k.ack + window)) return;       // (a full header: nothing new to say)
+    if (after(k.edge, k.ack + window)) return;  // (a full header: nothing new to say)
     k.edge = k.ack + window;
   }
 
@@ -95,8 +95,8 @@ TEST_P(GateRandom, Histories) {
         ASSERT_TRUE(view) << view.error().message;
         watermark = view->watermark;
       }
-      SCOPED_TRACE("packet " + std::to_string(done) + ", scale " + std::to_string(scale) + ", window " + std::to_string(k.edge - k.ack) + ", unstable " +
-                   std::to_string(k.ack - watermark));
+      SCOPED_TRACE("packet " + std::to_string(done) + ", scale " + std::to_string(scale) + ", window " + std::to_string(k.edge - k.ack) +
+                   ", unstable " + std::to_string(k.ack - watermark));
       if (pick(4) == 0) {
         const GateView before = *table().view(flow());
         const GateOutcome o = send(stub_packet(flow()), {.marked = true});
@@ -121,7 +121,11 @@ TEST_P(GateRandom, Histories) {
         continue;
       }
       const bool probe = pick(12) == 0;
-      Tcp t{.flags = kAck, .seq = probe ? k.seq - 1 : k.seq, .options = options(k), .payload = probe || pick(2) == 0 ? Bytes() : Bytes(1 + pick(1400), 0x5a), .ack = k.ack};
+      Tcp t{.flags = kAck,
+            .seq = probe ? k.seq - 1 : k.seq,
+            .options = options(k),
+            .payload = probe || pick(2) == 0 ? Bytes() : Bytes(1 + pick(1400), 0x5a),
+            .ack = k.ack};
       t.window = static_cast<uint16_t>((k.edge - k.ack) >> scale);
       const Bytes packet = from_server(t);
       const GateOutcome o = send(packet);
@@ -166,8 +170,8 @@ TEST_P(GateRandom, Histories) {
   EXPECT_GT(passed, all / 50);
   EXPECT_GT(caught_up, all / 200);
   EXPECT_GT(capped, 0u);
-  std::printf("           %zu steps: clamped %zu (full header %zu), passed %zu, held %zu, sent for geckod %zu (%zu told all)\n", all, clamped, capped, passed,
-              held, stubs, caught_up);
+  std::printf("           %zu steps: clamped %zu (full header %zu), passed %zu, held %zu, sent for geckod %zu (%zu told all)\n", all, clamped, capped,
+              passed, held, stubs, caught_up);
 }
 
 // Bytes at random, mutated packets: one of the verdicts, and what is not of a protected port is left alone.

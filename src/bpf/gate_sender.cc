@@ -72,9 +72,7 @@ Status GateSender::send(const std::vector<uint8_t>& packet, uint16_t type) const
   return {};
 }
 
-Status GateSender::nudge(const Flow& flow) const {
-  return send(stub_packet(flow), flow.local.address.is_v4() ? ETH_P_IP : ETH_P_IPV6);
-}
+Status GateSender::nudge(const Flow& flow) const { return send(stub_packet(flow), flow.local.address.is_v4() ? ETH_P_IP : ETH_P_IPV6); }
 
 Status GateSender::send_syn_ack(const std::vector<uint8_t>& packet) const {
   if (packet.size() < 40) return make_error(Errc::invalid, "send a SYN-ACK: not a packet");

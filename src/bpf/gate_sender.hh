@@ -1,8 +1,8 @@
 // Packets that geckod sends for a protected connection, whose numbers the gate fills in or checks (docs/adr/0018): an acknowledgement of
 // what has become stable when no reply carries it, and a SYN-ACK when the backups know the connection.
 //
-// They go out by the interface's egress programs as everything else does. `open` needs CAP_NET_RAW and CAP_NET_ADMIN; who holds the
-// descriptor needs nothing, and can send with it only what the gate lets out of a connection it knows.
+// They go out by the interface's egress programs as everything else does. For the privileged half: `open` needs CAP_NET_RAW and
+// CAP_NET_ADMIN, and whoever holds the packet socket could send any frame.
 #pragma once
 
 #include <vector>

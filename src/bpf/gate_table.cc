@@ -9,7 +9,8 @@ namespace {
 Error table_error(std::string_view doing, const Flow& flow, int err) {
   const std::string what = std::string(doing) + " " + flow.str();
   if (err == E2BIG)
-    return make_error(Errc::limit, what + ": the gate's table is full (" + std::to_string(GECKO_MAX_GATED) + " connections); drain connections to another node");
+    return make_error(Errc::limit,
+                      what + ": the gate's table is full (" + std::to_string(GECKO_MAX_GATED) + " connections); drain connections to another node");
   if (err == EPERM) return make_error(Errc::permission, what + ": not permitted; a process without CAP_BPF may use the map from Linux 5.19 on");
   return os_error(what, err);
 }
@@ -32,7 +33,8 @@ Status GateTable::protect(const Flow& flow, const Protection& p) {
   entry.released = p.released;
   entry.term = p.term;
   entry.window_scale = p.window_scale;
-  entry.flags = static_cast<uint8_t>((p.clamp ? GECKO_GATE_F_CLAMP : 0) | (p.hold_output ? GECKO_GATE_F_OUTPUT : 0) | (p.may_end ? GECKO_GATE_F_MAY_END : 0));
+  entry.flags =
+      static_cast<uint8_t>((p.clamp ? GECKO_GATE_F_CLAMP : 0) | (p.hold_output ? GECKO_GATE_F_OUTPUT : 0) | (p.may_end ? GECKO_GATE_F_MAY_END : 0));
   entry.sent = entry.kernel = pair(p.sent_ack, p.sent_edge);
   entry.snd_nxt = p.snd_nxt;
   entry.seen = p.timestamps ? GECKO_GATE_SEEN_TIMESTAMPS : 0;

@@ -28,30 +28,32 @@ class GateRules : public GateBench {
 };
 INSTANTIATE_TEST_SUITE_P(Families, GateRules, testing::Bool(), [](const auto& i) { return i.param ? "IPv4" : "IPv6"; });
 
-#define EXPECT_GONE(outcome, how, counter)           \
-  do {                                               \
-    const GateOutcome& o_ = (outcome);               \
-    EXPECT_EQ(o_.verdict, how) << describe(o_);      \
-    EXPECT_TRUE(o_.only(counter)) << describe(o_);   \
+#define EXPECT_GONE(outcome, how, counter)         \
+  do {                                             \
+    const GateOutcome& o_ = (outcome);             \
+    EXPECT_EQ(o_.verdict, how) << describe(o_);    \
+    EXPECT_TRUE(o_.only(counter)) << describe(o_); \
   } while (0)
 
 TEST_P(GateRules, WhatIsNotProtectedCostsNothing) {
   leases().close(kRow);
   const Flow other_port = {{family().group, 443}, flow().peer}, other_address = {{family().other, 80}, flow().peer};
-  for (const Bytes& p : {tcp(reversed(other_port)), tcp(reversed(other_address)), tcp(flow()),
-                         ip({family().group, family().client, IPPROTO_UDP}, Bytes(20)),
-                         ip({family().group, family().client, GetParam() ? uint8_t{IPPROTO_ICMP} : uint8_t{IPPROTO_ICMPV6}}, Bytes(20))}) {
+  for (const Bytes& p :
+       {tcp(reversed(other_port)), tcp(reversed(other_address)), tcp(flow()), ip({family().group, family().client, IPPROTO_UDP}, Bytes(20)),
+        ip({family().group, family().client, GetParam() ? uint8_t{IPPROTO_ICMP} : uint8_t{IPPROTO_ICMPV6}}, Bytes(20))}) {
     const GateOutcome o = send(p);
     EXPECT_EQ(o.verdict, Gone::pass) << describe(o);
     EXPECT_EQ(o.packet, p);
     EXPECT_TRUE(o.nothing_counted()) << describe(o);
+    EXPECT_GONE(send(p, {.marked = true}), Gone::drop, GECKO_G_NO_ENTRY);  // geckod has nothing to say there
   }
 }
 
 TEST_P(GateRules, NothingLeavesWithoutALease) {
   protect();
   lend(-1ms);
-  for (const uint8_t flags : {kAck, uint8_t{kSyn | kAck}, uint8_t{kAck | kFin}, kRst}) EXPECT_GONE(send(from_server({flags})), Gone::drop, GECKO_G_EXPIRED);
+  for (const uint8_t flags : {kAck, uint8_t{kSyn | kAck}, uint8_t{kAck | kFin}, kRst})
+    EXPECT_GONE(send(from_server({flags})), Gone::drop, GECKO_G_EXPIRED);
   EXPECT_GONE(send(stub_packet(flow()), {.marked = true}), Gone::drop, GECKO_G_EXPIRED);
   lend(10s);
   EXPECT_GONE(send(from_server(ahead(0))), Gone::pass, GECKO_G_PASSED);
@@ -202,7 +204,8 @@ TEST_P(GateRules, DataGoesOutWithALowerAcknowledgementAndTheSameEdge) {
     for (const uint32_t stable : {0u, 1u, 127u, 128u, 4000u}) {
       if (stable >= more) continue;
       protect([&](Protection& p) { p.watermark = kAcked + stable, p.sent_ack -= 128; });
-      const Bytes before = from_server({.flags = kAck | kPsh, .seq = kSeq, .options = stamps(), .payload = Bytes(33, 7), .ack = kAcked + more, .window = 512});
+      const Bytes before =
+          from_server({.flags = kAck | kPsh, .seq = kSeq, .options = stamps(), .payload = Bytes(33, 7), .ack = kAcked + more, .window = 512});
       const GateOutcome o = send(before);
       EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
       const Numbers n = numbers(o.packet);
@@ -258,7 +261,8 @@ TEST_P(GateRules, AWindowThatTheHeaderCannotHoldEndsEarlier) {
 TEST_P(GateRules, ABareAcknowledgementWithoutNewsIsHeld) {
   protect();
   EXPECT_GONE(send(from_server(ahead(0))), Gone::pass, GECKO_G_PASSED);  // and starts the clock of the silence
-  EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq, .options = stamps(5, 6), .ack = kAcked + 1000, .window = 512 - 8})), Gone::stolen, GECKO_G_HELD_ACK);
+  EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq, .options = stamps(5, 6), .ack = kAcked + 1000, .window = 512 - 8})), Gone::stolen,
+              GECKO_G_HELD_ACK);
   const GateView held = *table().view(flow());
   EXPECT_EQ(held.kernel_ack, kAcked + 1000);
   EXPECT_EQ(held.sent_ack, kAcked);
@@ -404,10 +408,8 @@ TEST_P(GateRules, WhatCannotBeReadStaysHere) {
     these.push_back(ip({.from = from, .to = family().client}, bad_offset));
     for (const Bytes& p : these) {
       const GateOutcome o = send(p);
-      if (from == family().group)
-        EXPECT_GONE(o, Gone::drop, GECKO_G_UNREADABLE);
-      else
-        EXPECT_EQ(o.verdict, Gone::pass) << describe(o);
+      if (from == family().group) EXPECT_GONE(o, Gone::drop, GECKO_G_UNREADABLE);
+      else EXPECT_EQ(o.verdict, Gone::pass) << describe(o);
     }
   }
   // Another protected port of the address remains: still dropped. None: passed.
@@ -457,9 +459,13 @@ TEST_P(GateRules, AnEmptySegmentIsFilledIn) {
     protect([&](Protection& p) { p.timestamps = with_stamps; });
     const Bytes stub = stub_packet(flow());
     EXPECT_GONE(send(stub, {.marked = true}), Gone::drop, GECKO_G_STUB_NEEDLESS);
-    EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq, .options = with_stamps ? stamps(77, 88) : Bytes(), .payload = Bytes(40), .ack = kAcked, .window = 512})),
-                Gone::pass, GECKO_G_PASSED);
-    EXPECT_EQ(send(from_server({.flags = kAck, .seq = kSeq + 40, .options = with_stamps ? stamps(79, 90) : Bytes(), .ack = kAcked + 1000, .window = 512 - 8})).verdict,
+    EXPECT_GONE(
+        send(from_server(
+            {.flags = kAck, .seq = kSeq, .options = with_stamps ? stamps(77, 88) : Bytes(), .payload = Bytes(40), .ack = kAcked, .window = 512})),
+        Gone::pass, GECKO_G_PASSED);
+    EXPECT_EQ(send(from_server(
+                       {.flags = kAck, .seq = kSeq + 40, .options = with_stamps ? stamps(79, 90) : Bytes(), .ack = kAcked + 1000, .window = 512 - 8}))
+                  .verdict,
               Gone::stolen);
     EXPECT_GONE(send(stub, {.marked = true}), Gone::drop, GECKO_G_STUB_NEEDLESS);  // nothing is stable
     EXPECT_TRUE(table().advance(flow(), kAcked + 1000)->owes());

@@ -42,7 +42,7 @@ class LeaseTable {
   // Moves the deadline of this term forward, also after it has passed; a deadline before the present one changes nothing.
   // false: the row is of another term, this writer has been superseded.
   bool renew(uint16_t row, uint16_t term, BootTime deadline);
-  void close(uint16_t row);  // nothing leaves from now on; the term stays
+  void close(uint16_t row);  // nothing leaves until it is renewed
   uint16_t term(uint16_t row) const;
   BootTime deadline(uint16_t row) const;  // in steps of 1024 ns, rounded down
 

@@ -21,8 +21,10 @@ Result<Fd> dup_fd(int fd, std::string_view what) {
 
 Error load_error(const std::string& what, int err, const LibbpfLog& log) {
   const std::string doing = "load " + what + ": ";
-  const std::string needs = "Gecko's " + what + " need Linux >= 6.1 with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT, CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS "
-                            "(this is " + kernel_release() + ")";
+  const std::string needs = "Gecko's " + what +
+                            " need Linux >= 6.1 with CONFIG_BPF_SYSCALL, CONFIG_BPF_JIT, CONFIG_NET_CLS_BPF, CONFIG_NET_SCH_INGRESS "
+                            "(this is " +
+                            kernel_release() + ")";
   if (err == EPERM || err == EACCES)
     return make_error(Errc::permission, doing + "not permitted; the privileged process needs CAP_BPF and CAP_NET_ADMIN (or root). " + needs +
                                             "; kernel said: " + log.tail(600));

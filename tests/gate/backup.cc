@@ -57,7 +57,8 @@ void Backup::run() {
       }
       if (view->kernel_ack != c.seen) c.pending.push_back({now + options_.delay, c.seen = view->kernel_ack});
       bool moved = false;
-      for (; !c.pending.empty() && c.pending.front().due <= now; c.pending.pop_front(), moved = true) view = table_.advance(flow, c.pending.front().ack);
+      for (; !c.pending.empty() && c.pending.front().due <= now; c.pending.pop_front(), moved = true)
+        view = table_.advance(flow, c.pending.front().ack);
       if (moved && view && view->owes() && options_.nudge) (void)sender_.nudge(flow);
       ++it;
     }

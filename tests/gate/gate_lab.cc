@@ -48,11 +48,13 @@ Status GateLab::setup() {
     if (std::system(("ip netns add " + prefix_ + role).c_str()) != 0) return make_error(Errc::permission, "network namespaces need root");
     GECKO_CHECK(NetLab::run(prefix_ + role, "ip link set lo up; sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0"));
   }
-  GECKO_CHECK(NetLab::run(node(), "ip link add eth0 type veth peer name eth0 netns " + client() + " && ip link set eth0 up && "
-                                  "ip addr add 2001:db8:c::1/64 dev eth0 nodad && ip addr add 198.51.100.1/24 dev eth0 && "
-                                  "ip addr add 2001:db8:f::80/128 dev lo nodad && ip addr add 192.0.2.80/32 dev lo"));
-  GECKO_CHECK(NetLab::run(client(), "ip link set eth0 up && ip addr add 2001:db8:c::2/64 dev eth0 nodad && ip addr add 198.51.100.2/24 dev eth0 && "
-                                    "ip route add 2001:db8:f::80/128 via 2001:db8:c::1 && ip route add 192.0.2.80/32 via 198.51.100.1"));
+  GECKO_CHECK(NetLab::run(node(), "ip link add eth0 type veth peer name eth0 netns " + client() +
+                                      " && ip link set eth0 up && "
+                                      "ip addr add 2001:db8:c::1/64 dev eth0 nodad && ip addr add 198.51.100.1/24 dev eth0 && "
+                                      "ip addr add 2001:db8:f::80/128 dev lo nodad && ip addr add 192.0.2.80/32 dev lo"));
+  GECKO_CHECK(NetLab::run(client(),
+                          "ip link set eth0 up && ip addr add 2001:db8:c::2/64 dev eth0 nodad && ip addr add 198.51.100.2/24 dev eth0 && "
+                          "ip route add 2001:db8:f::80/128 via 2001:db8:c::1 && ip route add 192.0.2.80/32 via 198.51.100.1"));
   nic_ = NetLab::ifindex(node(), kNic);
   return {};
 }

@@ -163,9 +163,10 @@ TEST_P(GateNet, EveryByteArrivesAtEveryReplicationDelay) {
     // No storm. (A processor that is away for 200 ms looks like a lost packet.)
     EXPECT_LE(client, 20u);
     EXPECT_LE(server, 20u);
-    std::printf("           %4ld us: %.2f Gbit/s each way at once, retransmissions client %u, server %u, clamped %lu, held %lu, sent for geckod %lu\n",
-                delay.count(), static_cast<double>(kBytes) * 8 / seconds / 1e9, client, server, count(GECKO_G_CLAMPED), count(GECKO_G_HELD_ACK),
-                count(GECKO_G_STUB));
+    std::printf(
+        "           %4ld us: %.2f Gbit/s each way at once, retransmissions client %u, server %u, clamped %lu, held %lu, sent for geckod %lu\n",
+        delay.count(), static_cast<double>(kBytes) * 8 / seconds / 1e9, client, server, count(GECKO_G_CLAMPED), count(GECKO_G_HELD_ACK),
+        count(GECKO_G_STUB));
   }
 }
 
@@ -336,9 +337,11 @@ TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
     EXPECT_GT(expired, 0u);
     EXPECT_GT(free_meanwhile, 200u);
     EXPECT_GT(free_after, free_before + (5 << 20));
-    std::printf("           last packet %.3f ms after the deadline; %zu unprotected ones in the 5 s; the first again %.1f ms after the question that renewed\n",
-                std::chrono::duration<double, std::milli>(latest).count(), free_meanwhile,
-                std::chrono::duration<double, std::milli>(first_again - renewed).count());
+    std::printf(
+        "           last packet %.3f ms after the deadline; %zu unprotected ones in the 5 s; the first again %.1f ms after the question that "
+        "renewed\n",
+        std::chrono::duration<double, std::milli>(latest).count(), free_meanwhile,
+        std::chrono::duration<double, std::milli>(first_again - renewed).count());
   }
   end(down);
   end(up);

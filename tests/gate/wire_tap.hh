@@ -15,11 +15,11 @@ namespace gecko::lab_test {
 
 struct Tapped {
   bpf::BootTime at;
-  Flow flow;                 // local: the sender
+  Flow flow;  // local: the sender
   uint32_t seq = 0, ack = 0;
   uint16_t window = 0;
   uint8_t flags = 0;
-  int window_scale = -1;     // of a SYN's option
+  int window_scale = -1;  // of a SYN's option
 };
 
 class WireTap {
