@@ -167,7 +167,6 @@ class Bench {
   Status begin(Way way, std::chrono::microseconds delay) {
     if (way == Way::plain) return {};
     GECKO_CHECK(lab_->close_gate(way == Way::fast ? GECKO_GATE_FAST : GECKO_GATE_REPLICATED));
-    lab_->lend(std::chrono::seconds(50));
     GECKO_TRY(backup_, Backup::start(*lab_, {.delay = delay}));
     return {};
   }

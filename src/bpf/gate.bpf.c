@@ -205,7 +205,7 @@ int gecko_gate(struct __sk_buff *skb)
 	return judge_known(skb, &p, &tcp, g, now);
 }
 
-/* Gate::set: see struct gecko_gate_command. One writer per connection, so a plain store is enough. */
+/* GateTable: see struct gecko_gate_command. One writer per connection. */
 SEC("syscall")
 int gecko_gate_set(struct gecko_gate_command *command)
 {
@@ -217,8 +217,10 @@ int gecko_gate_set(struct gecko_gate_command *command)
 	command->error = g ? 0 : -2 /* ENOENT */;
 	if (!g)
 		return 0;
+	/* An exchange, for its barrier: a packet that was held against the old watermark has noted its numbers before we read them below, or
+	 * has seen the new one. */
 	if (command->what & GECKO_GATE_SET_WATERMARK && (after(command->watermark, g->watermark) || PLANTED(16)))
-		*(volatile __u32 *)&g->watermark = command->watermark;
+		__sync_lock_test_and_set(&g->watermark, command->watermark);
 	if (command->what & GECKO_GATE_SET_RELEASED && after(command->released, g->released))
 		*(volatile __u32 *)&g->released = command->released;
 	if (command->what & GECKO_GATE_SET_TERM)

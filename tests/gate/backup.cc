@@ -14,7 +14,10 @@ Result<std::unique_ptr<Backup>> Backup::start(GateLab& lab, const Options& optio
   Result<bpf::GateSender> sender = make_error(Errc::internal, "");
   NetLab::in(lab.node(), [&] { sender = bpf::GateSender::open(lab.nic()); });
   if (!sender) return sender.error();
-  std::unique_ptr<Backup> backup(new Backup(lab.gate().table(), std::move(births), std::move(*sender), options));
+  // Descriptors of its own, as geckod's other half has them: the lab may load the gate anew meanwhile.
+  GECKO_TRY(Fd table, lab.gate().dup_table_map());
+  GECKO_TRY(Fd setter, lab.gate().dup_table_setter());
+  std::unique_ptr<Backup> backup(new Backup({std::move(table), std::move(setter)}, std::move(births), std::move(*sender), options));
   backup->thread_ = std::thread([b = backup.get()] { b->run(); });
   return backup;
 }

@@ -25,10 +25,10 @@ class Backup {
   size_t born() const { return born_; }
 
  private:
-  Backup(bpf::GateTable& table, bpf::BirthReader births, bpf::GateSender sender, const Options& options)
-      : table_(table), births_(std::move(births)), sender_(std::move(sender)), options_(options) {}
+  Backup(bpf::GateTable table, bpf::BirthReader births, bpf::GateSender sender, const Options& options)
+      : table_(std::move(table)), births_(std::move(births)), sender_(std::move(sender)), options_(options) {}
   void run();
-  bpf::GateTable& table_;
+  bpf::GateTable table_;
   bpf::BirthReader births_;
   bpf::GateSender sender_;
   Options options_;

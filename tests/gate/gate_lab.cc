@@ -59,10 +59,11 @@ Status GateLab::setup() {
   return {};
 }
 
-Status GateLab::close_gate(gecko_gate_mode mode) {
+Status GateLab::close_gate(gecko_gate_mode mode, std::chrono::milliseconds lease) {
   GECKO_TRY(gate_, bpf::Gate::load());
   GECKO_TRY(const Fd lease_map, gate_->dup_lease_map());
   GECKO_TRY(leases_, bpf::LeaseTable::map(lease_map));
+  lend(lease);
   Status attached;
   NetLab::in(node(), [&] { attached = gate_->attach(nic_); });
   GECKO_CHECK(attached);

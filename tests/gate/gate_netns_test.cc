@@ -113,12 +113,12 @@ class GateNet : public testing::TestWithParam<bool> {
 std::unique_ptr<GateLab> GateNet::lab_;
 INSTANTIATE_TEST_SUITE_P(Families, GateNet, testing::Bool(), [](const auto& i) { return i.param ? "IPv4" : "IPv6"; });
 
-// What the client has been told of the window, in the order of the wire: it never moves back, and nothing is announced of the window
-// that an older acknowledgement carries (the client ignores it).
+// What the client has been told of its window: it never moves back. Packets that were overtaken on the wire (two processors send: the
+// kernel's and geckod's) are old to it, and their windows are ignored.
 void check_announcements(const std::vector<Tapped>& seen, const Flow& flow) {
   int scale = -1;
   uint32_t ack = 0, edge = 0;
-  size_t n = 0, old = 0;
+  size_t n = 0, news = 0;
   for (const Tapped& t : seen) {
     if (t.flow.local != flow.local || t.flow.peer != flow.peer || !(t.flags & kAck)) continue;
     ++n;
@@ -127,25 +127,20 @@ void check_announcements(const std::vector<Tapped>& seen, const Flow& flow) {
       continue;
     }
     ASSERT_GE(scale, 0) << "the tap has missed the SYN-ACK";
+    if (!after(t.ack, ack)) continue;
+    ++news;
     const uint32_t told = t.ack + (uint32_t{t.window} << scale);
-    if (after(ack, t.ack)) {
-      ASSERT_LT(ack - t.ack, 1u << scale);
-      ++old;
-    } else {
-      ack = t.ack;
-    }
     ASSERT_FALSE(after(edge, told)) << "the window moved back by " << edge - told << " in packet " << n;
-    edge = told;
+    ack = t.ack, edge = told;
   }
   ASSERT_GT(n, 50u);
-  EXPECT_LT(old, n / 4);
+  ASSERT_GT(news, 10u);
 }
 
 TEST_P(GateNet, EveryByteArrivesAtEveryReplicationDelay) {
   for (const auto delay : {0us, 200us, 1000us, 5000us}) {
     SCOPED_TRACE("delay " + std::to_string(delay.count()) + " us");
     ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-    lab_->lend(50s);
     const auto backup = must(Backup::start(*lab_, {.delay = delay}));
     auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
     Connection c = connect();
@@ -160,9 +155,9 @@ TEST_P(GateNet, EveryByteArrivesAtEveryReplicationDelay) {
     if (tap->lost() == 0) check_announcements(seen, c.flow);
     EXPECT_GT(count(GECKO_G_CLAMPED), 0u);
     EXPECT_EQ(count(GECKO_G_UNREADABLE), 0u);
-    // No storm. (A processor that is away for 200 ms looks like a lost packet.)
-    EXPECT_LE(client, 20u);
-    EXPECT_LE(server, 20u);
+    // No storm: normally none at all; a processor that is away for 200 ms looks like the loss of everything that was on its way.
+    EXPECT_LE(client, kBytes / 1448 / 50);
+    EXPECT_LE(server, kBytes / 1448 / 50);
     std::printf(
         "           %4ld us: %.2f Gbit/s each way at once, retransmissions client %u, server %u, clamped %lu, held %lu, sent for geckod %lu\n",
         delay.count(), static_cast<double>(kBytes) * 8 / seconds / 1e9, client, server, count(GECKO_G_CLAMPED), count(GECKO_G_HELD_ACK),
@@ -176,7 +171,6 @@ TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
   for (const char* offload : {"off", "on"}) {
     ASSERT_OK(NetLab::run(lab_->node(), std::string("ethtool -K eth0 tx ") + offload + " >/dev/null"));
     ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-    lab_->lend(50s);
     const auto backup = must(Backup::start(*lab_, {.delay = 500us}));
     Connection c = connect();
     transfer(c, 2 << 20, 2 << 20);
@@ -189,7 +183,6 @@ TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
 // The reply carries the acknowledgement: nothing else is sent.
 TEST_P(GateNet, ARequestAndItsReplyCostNoPacketMore) {
   ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-  lab_->lend(50s);
   auto backup = must(Backup::start(*lab_, {}));
   Connection c = connect();
   backup.reset();  // from here on the application says what is stable, before it replies
@@ -288,8 +281,7 @@ class Keeper {
 constexpr auto kOnTheWire = 5ms;
 
 TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
-  ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-  lab_->lend(10ms);
+  ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED, 10ms));
   const Keeper keeper(lab_->leases());  // before the connections: a child holds what was open
   ASSERT_TRUE(eventually([&] { return keeper.rounds() > 3; }));
   const auto backup = must(Backup::start(*lab_, {.delay = 200us}));
@@ -350,7 +342,6 @@ TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
 // Its sockets are closed by the kernel, which says so to their peers; of protected ones nobody hears.
 TEST_P(GateNet, AKilledServersConnectionsDoNotEnd) {
   ASSERT_OK(lab_->close_gate(GECKO_GATE_FAST));
-  lab_->lend(50s);
   const auto backup = must(Backup::start(*lab_, {}));
   Connection kept = connect(), free = connect(GateLab::kFreePort), unread = connect();
   ASSERT_TRUE(eventually([&] { return backup->born() == 2; }));
@@ -369,12 +360,14 @@ TEST_P(GateNet, AKilledServersConnectionsDoNotEnd) {
     if (t.flags & (kFin | kRst)) (t.flow.local.port == GateLab::kPort ? ends : free_ends) += t.flow.local.address == GateLab::group(v4());
   EXPECT_EQ(ends, 0u);
   EXPECT_GT(free_ends, 0u);
+  // It would have: the kernel goes on trying.
+  EXPECT_OK(lab_->open_gate());
+  EXPECT_OK(expect_end(kept.client));
 }
 
 // A restarted geckod loads the gate again: table, leases and births are those of before, for everybody who holds them.
 TEST_P(GateNet, ANewGateTakesOverUnderLoad) {
   ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
-  lab_->lend(50s);
   const auto backup = must(Backup::start(*lab_, {.delay = 200us}));
   Connection c = connect();
   {
@@ -387,7 +380,8 @@ TEST_P(GateNet, ANewGateTakesOverUnderLoad) {
     EXPECT_OK(down.finish());
     EXPECT_OK(up.finish());
   }
-  EXPECT_EQ(count(GECKO_G_NO_ENTRY) + count(GECKO_G_EXPIRED), 0u);
+  EXPECT_EQ(count(GECKO_G_EXPIRED) + count(GECKO_G_FENCED), 0u);
+  EXPECT_LE(count(GECKO_G_NO_ENTRY), 20u);  // the last words of connections of the test before
   // The lease that was mapped before is the one the new gate reads.
   lab_->leases().close(GateLab::kRow);
   ASSERT_OK(send_pattern(c.client, 0, 10));
