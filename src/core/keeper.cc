@@ -17,6 +17,7 @@ void Keeper::peers(NodeSet peers, Time now) {
 }
 
 void Keeper::adopt(const wire::View& view, uint64_t incarnation, Time now) {
+  if (view.epoch == view_.epoch && incarnation == incarnation_ && view.group == view_.group) return;   // said again by a restarted geckod
   const bool goes_on = incarnation == incarnation_ && owns(view, self_, incarnation) && view.group == view_.group;
   incarnation_ = incarnation;
   view_ = view;

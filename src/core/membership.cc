@@ -21,7 +21,11 @@ Membership::Membership(MembershipSettings settings, std::optional<wire::Membersh
 
 Membership::Membership(MembershipSettings settings, wire::MembershipState state, GoesOn, Time now)
     : settings_(settings), state_(std::move(state)), fenced_(is_member()) {
-  // The keeper may hold or not, from before: what is accepted decides.
+  // What had been said to the keeper and the node may not have reached them: it is said again.
+  Adopted again{state_.view, state_.incarnation, {}, {}};
+  for (const auto& o : state_.view.orphans)
+    if (is_member() && o.heir == settings_.self) again.inherited.push_back({o.node, o.incarnation});
+  if (state_.view.epoch != 0) out_.push_back(std::move(again));
   if (state_.accepted.round != 0) out_.push_back(HoldGrants{next_token_++, state_.view.epoch, 0});
   else out_.push_back(ReleaseGrants{});
   look_again(now);

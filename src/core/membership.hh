@@ -42,7 +42,7 @@ struct Adopted {                                                             // 
   wire::View view;
   uint64_t incarnation = 0;        // this node's from here on, whether the view lists it or not
   std::vector<Owner> gone;         // lives that this view does not list any more (of those this node knew before)
-  std::vector<Owner> inherited;    // orphans whose heir this node has become: recover them, then call recovered()
+  std::vector<Owner> inherited;    // orphans whose heir this node has become: recover them, then call recovered(). After GoesOn: again
 };
 struct Expelled { Owner life; };   // this life is no member any more: end silently what it owned, then call fenced()
 using MembershipOutput = std::variant<Store, Tell, HoldGrants, ReleaseGrants, Adopted, Expelled>;

@@ -1,0 +1,391 @@
+#include "sim/membership/world.hh"
+
+#include <bit>
+
+namespace gecko::sim {
+
+using namespace std::chrono_literals;
+using core::Owner;
+
+namespace {
+constexpr uint64_t kGroup = 0x6765636b6f;
+}
+
+MemberWorld::MemberWorld(uint64_t seed, const MemberSettings& s, bool print_trace)
+    : settings(s), random(seed), trace(print_trace), machines(queue, s.all()), checker(s, trace), nodes_(s.all()), faces_(s.all()) {
+  for (uint16_t n = 0; n < nodes_.size(); ++n) {
+    nodes_[n].cut.assign(nodes_.size(), false);
+    boot(n);
+  }
+  GECKO_ASSERT(nodes_[0].membership->form(kGroup, settings.lease, settings.two_nodes, local(nodes_[0])));
+  for (uint16_t n = 0; n < nodes_.size(); ++n) settle(n);
+}
+
+Time MemberWorld::local(const Node& node) const {
+  return node.base_local + Duration(static_cast<int64_t>(double((now() - node.base_real).count()) * node.rate));
+}
+Time MemberWorld::real(const Node& node, Time at) const {
+  return at <= node.base_local ? now() : node.base_real + Duration(static_cast<int64_t>(double((at - node.base_local).count()) / node.rate) + 1);
+}
+
+void MemberWorld::redraw_clock(uint16_t n) {
+  Node& node = nodes_[n];
+  node.base_local = local(node);
+  node.base_real = now();
+  const int64_t most = settings.keeper.lease.drift_ppm;
+  const int64_t ppm = random.chance(0.5) ? (random.chance(0.5) ? most : -most) : static_cast<int64_t>(random.below(static_cast<uint64_t>(2 * most + 1))) - most;
+  node.rate = 1 + double(ppm) / 1e6;
+}
+
+// A life begins: another clock (a machine that was off counts from anywhere), what is on the disk, nothing else.
+void MemberWorld::boot(uint16_t n) {
+  Node& node = nodes_[n];
+  core::MembershipSettings m = settings.membership;
+  m.self = n;
+  m.order = n;
+  m.witness = n >= settings.nodes;
+  node.keeper = std::make_unique<core::Keeper>(n, settings.keeper, local(node));
+  node.keeper->peers((core::NodeSet{1} << nodes_.size()) - 1, local(node));
+  node.membership = std::make_unique<core::Membership>(m, node.disk, random.next() >> 21 | 1, local(node));
+  node.membership->peers((core::NodeSet{1} << nodes_.size()) - 1);
+  if (node.away) node.membership->leave(local(node));
+  node.outputs.clear();
+  node.storing = false;
+  const uint32_t life = ++node.geckod_life;
+  trace.add(now(), "boot", n, node.membership->incarnation() & 0xfffff);
+  machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life] { fence(n, life); });
+  settle(n);
+}
+
+// What a former life left in the kernel is ended; then the node may join.
+void MemberWorld::fence(uint16_t n, uint32_t life) {
+  Node& node = nodes_[n];
+  if (!node.membership || node.geckod_life != life || node.membership->is_member()) return;
+  node.serving.clear();
+  node.deadline = Time::min();
+  node.membership->fenced(local(node));
+  settle(n);
+}
+
+template <class F>
+void MemberWorld::packet(uint16_t from, uint16_t to, const char* what, F deliver) {
+  ++counts.packets;
+  const uint64_t copies = random.chance(settings.doubled) ? 2 : 1;
+  counts.doubled += copies - 1;
+  for (uint64_t i = 0; i < copies; ++i) {
+    if (nodes_[from].cut[to] || random.chance(settings.loss)) {
+      ++counts.lost;
+      continue;
+    }
+    Duration delay = random.between(settings.delay_min, settings.delay_max);
+    if (random.chance(settings.late)) delay += random.between(1ms, 100ms);
+    machines.after(to, Part::daemon, delay, what, deliver);
+  }
+}
+
+void MemberWorld::carry_out(uint16_t n, core::KeeperOutput& output) {
+  Node& node = nodes_[n];
+  if (const auto* beat = std::get_if<core::Beat>(&output)) {
+    packet(n, beat->heartbeat.to, "beat", [this, to = beat->heartbeat.to, h = std::make_shared<const wire::Heartbeat>(beat->heartbeat)] {
+      nodes_[to].keeper->heard(*h, local(nodes_[to]));
+      settle(to);
+    });
+  } else if (const auto* until = std::get_if<core::LeaseUntil>(&output)) {
+    node.deadline = until->until;
+  } else if (node.membership) {
+    core::Membership& m = *node.membership;
+    if (const auto* held = std::get_if<core::Held>(&output)) m.held(held->token, local(node));
+    else if (const auto* s = std::get_if<core::Suspicions>(&output)) m.suspicions(s->mine, s->agreed, local(node));
+    else if (const auto* newer = std::get_if<core::NewerEpoch>(&output)) m.newer(newer->at, newer->epoch, local(node));
+    else if (const auto* contact = std::get_if<core::ContactIs>(&output)) m.contact_is(contact->node);
+  }
+}
+
+bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
+  Node& node = nodes_[n];
+  if (const auto* store = std::get_if<core::Store>(&output)) {
+    node.storing = true;
+    Duration takes = random.between(settings.disk_min, settings.disk_max);
+    if (random.chance(settings.disk_slow)) takes *= 50;
+    // The write may reach the disk before it is confirmed, or never.
+    machines.after(n, Part::kernel, random.between(Duration{}, takes), "on disk", [this, n, life = node.geckod_life, state = store->state] {
+      if (nodes_[n].geckod_life != life) return void(++counts.stores_lost);
+      nodes_[n].disk = state;
+      checker.stored(now(), state);
+    });
+    machines.after(n, Part::daemon, takes, "stored", [this, n, life = node.geckod_life] {
+      if (nodes_[n].geckod_life != life) return;
+      nodes_[n].storing = false;
+      ++counts.stores;
+      outputs(n);
+      settle(n);
+    });
+    return false;
+  }
+  if (auto* tell = std::get_if<core::Tell>(&output)) {
+    packet(n, tell->to, "view message", [this, from = n, to = tell->to, m = std::make_shared<const core::ViewMessage>(std::move(tell->message))] {
+      Node& there = nodes_[to];
+      if (!there.membership) return;
+      there.membership->on(from, *m, local(there));
+      settle(to);
+    });
+  } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
+    node.keeper->hold(hold->token, hold->epoch, hold->removed, local(node));
+  } else if (std::get_if<core::ReleaseGrants>(&output)) {
+    node.keeper->release();
+  } else if (const auto* adopted = std::get_if<core::Adopted>(&output)) {
+    trace.add(now(), "adopted", n, adopted->view.epoch, adopted->view.members.size());
+    checker.adopted(now(), adopted->view);
+    node.keeper->adopt(adopted->view, adopted->incarnation, local(node));
+    if (n < settings.nodes && core::owns(adopted->view, n, adopted->incarnation)) {
+      node.life = {n, adopted->incarnation};
+      owners_.insert(node.life);
+      node.serving.insert(node.life);
+      for (const Owner& o : adopted->inherited) inherit(n, o);
+    }
+  } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
+    ++counts.expelled;
+    trace.add(now(), "expelled", n, expelled->life.incarnation & 0xfffff);
+    machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life = node.geckod_life] { fence(n, life); });
+  }
+  return true;
+}
+
+// The heir has the right at once; it takes some time to recover, and some more until it says so.
+void MemberWorld::inherit(uint16_t n, const Owner& owner) {
+  Node& node = nodes_[n];
+  ++counts.inherited;
+  trace.add(now(), "inherited", n, owner.node, owner.incarnation & 0xfffff);
+  std::set<Owner> all = holdings_[owner];
+  all.insert(owner);
+  holdings_[node.life].insert(all.begin(), all.end());
+  machines.after(n, Part::daemon, random.between(1ms, settings.recovery_max), "recover", [this, n, life = node.life, all, owner] {
+    Node& heir = nodes_[n];
+    if (heir.life != life || !heir.keeper || heir.keeper->incarnation() != life.incarnation) return;
+    heir.serving.insert(all.begin(), all.end());
+    machines.after(n, Part::daemon, random.between(1ms, 100ms), "recovered", [this, n, owner] {
+      if (!nodes_[n].membership) return;
+      ++counts.recovered;
+      nodes_[n].membership->recovered(owner, local(nodes_[n]));
+      settle(n);
+    });
+    settle(n);
+  });
+}
+
+void MemberWorld::outputs(uint16_t n) {
+  Node& node = nodes_[n];
+  while (node.membership) {
+    for (auto& o : node.membership->take()) node.outputs.push_back(std::move(o));
+    if (node.storing || node.outputs.empty()) return;
+    core::MembershipOutput output = std::move(node.outputs.front());
+    node.outputs.pop_front();
+    carry_out(n, output);
+  }
+}
+
+void MemberWorld::settle(uint16_t n) {
+  Node& node = nodes_[n];
+  if (!node.keeper) return;
+  const Time t = local(node);
+  if (node.membership) node.keeper->membership_lives(t);
+  if (t >= node.keeper->next()) node.keeper->tick(t);
+  if (node.membership && t >= node.membership->next()) node.membership->tick(t);
+  for (int i = 0;; ++i) {
+    GECKO_ASSERT(i < 1000);   // they go round in circles
+    outputs(n);
+    auto out = node.keeper->take();
+    if (out.empty()) break;
+    for (auto& o : out) carry_out(n, o);
+  }
+  Time next = node.keeper->next();
+  if (node.membership) next = std::min(next, node.membership->next());
+  if (next != Time::max()) {
+    const Time at = std::max(real(node, next), now() + 1us);
+    if (node.timer <= now() || at < node.timer) {
+      node.timer = at;
+      machines.at(n, Part::daemon, at, "timer", [this, n, at] {
+        Node& late = nodes_[n];
+        if (late.timer == at) late.timer = Time::max();
+        if (!late.keeper) return;
+        late.keeper->tick(local(late));
+        if (late.membership) late.membership->tick(local(late));
+        settle(n);
+      });
+    }
+  }
+  look();
+}
+
+bool MemberWorld::transmits(uint16_t n) const {
+  const Node& node = nodes_[n];
+  return machines.up(n, Part::kernel) && local(node) < node.deadline;
+}
+
+bool MemberWorld::acts(uint16_t n) const {
+  return machines.up(n, Part::daemon) && nodes_[n].keeper && nodes_[n].keeper->acts_as_contact(local(nodes_[n]));
+}
+
+void MemberWorld::look() {
+  for (uint16_t n = 0; n < nodes_.size(); ++n) {
+    const Node& node = nodes_[n];
+    Face& face = faces_[n];
+    face = {transmits(n), &node.serving, acts(n), 0, 0, false};
+    const wire::View* v = view(n);
+    if (!v) continue;
+    face.epoch = v->epoch;
+    face.members = v->members.size();
+    size_t reached = 1;
+    for (const auto& m : v->members)
+      reached += m.node != n && machines.running(m.node, Part::daemon) && !node.cut[m.node] && !nodes_[m.node].cut[n];
+    face.reaches = machines.running(n, Part::daemon) && reached >= core::lease_votes(*v);
+  }
+  checker.look(now(), faces_);
+}
+
+void MemberWorld::run_for(Duration time) { queue.run_until(now() + time); }
+
+void MemberWorld::kill_machine(uint16_t n, bool with_its_disk) {
+  Node& node = nodes_[n];
+  machines.kill(n, Part::kernel);
+  node.keeper.reset();
+  node.membership.reset();
+  node.serving.clear();
+  node.deadline = Time::min();
+  node.timer = Time::max();
+  ++node.geckod_life;
+  if (with_its_disk) node.disk.reset();
+  trace.add(now(), with_its_disk ? "kill, disk lost" : "kill", n);
+}
+
+void MemberWorld::start_machine(uint16_t n) {
+  if (machines.up(n, Part::kernel)) return;
+  machines.start(n, Part::kernel);
+  machines.start(n, Part::daemon);
+  Node& node = nodes_[n];
+  node.base_real = now();
+  node.base_local = Time(random.between(0s, 100s));
+  redraw_clock(n);
+  boot(n);
+}
+
+void MemberWorld::kill_keeper(uint16_t n) {
+  if (!machines.up(n, Part::daemon)) return;
+  machines.kill(n, Part::daemon);
+  Node& node = nodes_[n];
+  node.keeper.reset();
+  node.membership.reset();
+  node.timer = Time::max();
+  ++node.geckod_life;
+  trace.add(now(), "kill keeper", n);
+}
+
+void MemberWorld::start_keeper(uint16_t n) {
+  if (machines.up(n, Part::daemon) || !machines.up(n, Part::kernel)) return;
+  machines.start(n, Part::daemon);
+  boot(n);
+}
+
+void MemberWorld::kill_geckod(uint16_t n) {
+  if (!machines.running(n, Part::daemon) || !nodes_[n].membership) return;
+  nodes_[n].membership.reset();
+  nodes_[n].outputs.clear();
+  nodes_[n].storing = false;
+  ++nodes_[n].geckod_life;
+  trace.add(now(), "kill geckod", n);
+}
+
+void MemberWorld::start_geckod(uint16_t n) {
+  Node& node = nodes_[n];
+  if (!node.keeper || node.membership || !machines.running(n, Part::daemon)) return;
+  // Before its state was ever stored there is nothing to go on with. Neither when the stored life is another one than the keeper's: it was expelled.
+  if (!node.disk || node.disk->incarnation != node.keeper->incarnation()) {
+    kill_keeper(n);
+    return start_keeper(n);
+  }
+  core::MembershipSettings m = settings.membership;
+  m.self = n;
+  m.order = n;
+  m.witness = n >= settings.nodes;
+  ++node.geckod_life;
+  node.membership = std::make_unique<core::Membership>(m, *node.disk, core::Membership::GoesOn{}, local(node));
+  node.membership->peers((core::NodeSet{1} << nodes_.size()) - 1);
+  if (node.away) node.membership->leave(local(node));
+  trace.add(now(), "geckod goes on", n);
+  node.membership->suspicions(node.keeper->suspects(), 0, local(node));
+  if (!node.membership->is_member())
+    machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life = node.geckod_life] { fence(n, life); });
+  settle(n);
+}
+
+void MemberWorld::heal_everything() {
+  settings.loss = settings.doubled = settings.late = 0;
+  for (uint16_t n = 0; n < nodes_.size(); ++n) {
+    nodes_[n].cut.assign(nodes_.size(), false);
+    resume(n, Part::kernel);
+    resume(n, Part::daemon);
+    start_machine(n);
+    start_keeper(n);
+    start_geckod(n);
+    if (nodes_[n].away) join(n);
+  }
+}
+
+void MemberWorld::leave(uint16_t n) {
+  Node& node = nodes_[n];
+  if (!node.membership || !machines.running(n, Part::daemon)) return;
+  node.away = true;
+  node.membership->leave(local(node));
+  settle(n);
+}
+void MemberWorld::join(uint16_t n) {
+  Node& node = nodes_[n];
+  if (!node.membership || !machines.running(n, Part::daemon)) return;
+  node.away = false;
+  node.membership->join(local(node));
+  settle(n);
+}
+void MemberWorld::remove(uint16_t at, uint16_t n) {
+  Node& node = nodes_[at];
+  if (!node.membership || !machines.running(at, Part::daemon)) return;
+  node.membership->remove(n, local(node));
+  settle(at);
+}
+void MemberWorld::appoint(uint16_t at, uint16_t n) {
+  Node& node = nodes_[at];
+  if (!node.keeper || !machines.running(at, Part::daemon)) return;
+  (void)node.keeper->appoint(n, local(node)).has_value();
+  settle(at);
+}
+void MemberWorld::declare_dead(uint16_t at, core::NodeSet dead) {
+  Node& node = nodes_[at];
+  node.membership->declare_dead(dead, local(node));
+  node.membership->tick(local(node));
+  settle(at);
+}
+
+bool MemberWorld::whole() const { return why_not_whole().empty(); }
+
+std::string MemberWorld::why_not_whole() const {
+  const auto node = [](size_t n) { return "node " + std::to_string(n); };
+  const wire::View* first = view(0);
+  size_t contacts = 0;
+  for (uint16_t n = 0; n < nodes_.size(); ++n) {
+    const wire::View* v = view(n);
+    if (!v || !first) return node(n) + " is down";
+    if (v->epoch != first->epoch) return node(n) + " is in view " + std::to_string(v->epoch) + ", node 0 in " + std::to_string(first->epoch);
+    if (!core::owns(*v, n, nodes_[n].keeper->incarnation())) return node(n) + "'s present life is not in view " + std::to_string(v->epoch);
+    if (n < settings.nodes && !transmits(n)) return node(n) + " has no lease";
+    contacts += acts(n);
+  }
+  if (first->members.size() != nodes_.size()) return "only " + std::to_string(first->members.size()) + " members";
+  if (contacts != 1) return std::to_string(contacts) + " contacts";
+  for (const Owner& o : owners_) {
+    size_t serving = 0;
+    for (uint16_t n = 0; n < nodes_.size(); ++n) serving += transmits(n) && nodes_[n].serving.contains(o);
+    if (serving != 1) return std::to_string(serving) + " nodes serve what was node " + std::to_string(o.node) + "'s in life " + std::to_string(o.incarnation & 0xfffff);
+  }
+  return "";
+}
+
+}  // namespace gecko::sim
