@@ -51,24 +51,41 @@ Status Keeper::appoint(NodeIndex node, Time now) {
 }
 
 // A heartbeat that is recorded and sent again must not be granted: it would keep a dead owner's lease alive at its voters.
-bool Keeper::is_later(const Peer& peer, const wire::Heartbeat& h) const {
-  if (peer.incarnation == h.incarnation) return h.counter > peer.counter;
-  // Another disk comes with another key; what the old one had sealed does not get here.
-  return wire::disk_of(peer.incarnation) != wire::disk_of(h.incarnation) || h.incarnation > peer.incarnation;
+Keeper::Order Keeper::order(Peer& peer, const wire::Heartbeat& h) const {
+  if (peer.incarnation != h.incarnation) {
+    // Another disk comes with another key; what the old one had sealed does not get here.
+    if (wire::disk_of(peer.incarnation) == wire::disk_of(h.incarnation) && h.incarnation < peer.incarnation) return Order::replayed;
+    peer = {h.incarnation, h.counter, 1, 0, 0};
+    return Order::latest;
+  }
+  if (h.counter > peer.counter) {
+    const uint64_t ahead = h.counter - peer.counter;
+    peer.seen = ahead < 64 ? peer.seen << ahead | 1 : 1;
+    peer.counter = h.counter;
+    return Order::latest;
+  }
+  const uint64_t behind = peer.counter - h.counter;
+  if (behind >= 64 || (peer.seen >> behind & 1)) return Order::replayed;
+  peer.seen |= uint64_t{1} << behind;
+  return Order::late;
 }
 
 void Keeper::heard(const wire::Heartbeat& h, Time now) {
   if (h.to != self_ || !(watched_ & one(h.from))) return;
   Peer& peer = peers_[h.from];
-  if (!is_later(peer, h)) {
+  const Order at = order(peer, h);
+  if (at == Order::replayed) {
     ++replays_;
     return;
   }
-  peer = {h.incarnation, h.counter, h.epoch, h.suspects};
+  if (at == Order::latest) {
+    peer.epoch = h.epoch;
+    peer.suspects = h.suspects;
+  }
   const bool same_view = h.epoch == view_.epoch && view_.epoch != 0;
   const bool is_owner = owns(view_, h.from, h.incarnation);
   if (h.epoch > view_.epoch && !h.answer) out_.push_back(NewerEpoch{h.from, h.epoch});
-  if (same_view && is_owner && is_member()) contact_.hear(h.from, h.claim);
+  if (at == Order::latest && same_view && is_owner && is_member()) contact_.hear(h.from, h.claim);
 
   if (!h.answer) {
     wire::Heartbeat answer = fill(h.from);

@@ -57,11 +57,12 @@ class Keeper {
   NodeSet suspects() const { return detector_.suspects(); }
   const wire::View& view() const { return view_; }
   uint64_t incarnation() const { return incarnation_; }
-  uint64_t replays() const { return replays_; }              // heartbeats that were not later than one before
+  uint64_t replays() const { return replays_; }              // heartbeats that had come before, or too late to tell
 
  private:
   struct Peer {
-    uint64_t incarnation = 0, counter = 0;                   // the last one heard: what comes is later
+    uint64_t incarnation = 0, counter = 0;                   // the latest one heard
+    uint64_t seen = 0;                                       // bit n: counter - n was heard; older ones are refused (as in RFC 4303, 3.4.3)
     uint64_t epoch = 0;
     NodeSet suspects = 0;
   };
@@ -70,7 +71,8 @@ class Keeper {
     NodeSet removed = 0;
   };
   bool is_member() const { return owns(view_, self_, incarnation_); }
-  bool is_later(const Peer& peer, const wire::Heartbeat& h) const;
+  enum class Order { replayed, late, latest };
+  Order order(Peer& peer, const wire::Heartbeat& h) const;   // and notes it
   wire::Heartbeat fill(NodeIndex to) const;
   void round(Time now);
   NodeSet agreed() const;

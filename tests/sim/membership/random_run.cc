@@ -59,6 +59,7 @@ class MemberRun {
       if (one_at_a_time_ && !await_whole("between two faults")) break;
       strike();
     }
+    on_ = false;
     world_.heal_everything();
     const Time healed = world_.now();
     if (world_.checker.violations().empty()) await_whole("after the faults");
@@ -166,7 +167,9 @@ class MemberRun {
         if (before > 0.05) return;
         world_.settings.loss = random_.chance(0.5) ? 0.1 : 0.3;
         world_.settings.late = 0.2;
-        later(random_.between(100ms, 1s), [this, before, late] { world_.settings.loss = before, world_.settings.late = late; });
+        later(random_.between(100ms, 1s), [this, before, late] {
+          if (on_) world_.settings.loss = before, world_.settings.late = late;
+        });
         break;
       }
       case Fault::clock: world_.redraw_clock(n); break;
@@ -186,7 +189,7 @@ class MemberRun {
   Random random_;
   MemberWorld world_;
   const uint16_t n_;
-  bool one_at_a_time_ = false;
+  bool one_at_a_time_ = false, on_ = true;
   std::array<uint64_t, static_cast<size_t>(Fault::kCount)> faults_{};
 };
 

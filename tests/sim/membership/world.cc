@@ -95,7 +95,10 @@ void MemberWorld::carry_out(uint16_t n, core::KeeperOutput& output) {
   } else if (node.membership) {
     core::Membership& m = *node.membership;
     if (const auto* held = std::get_if<core::Held>(&output)) m.held(held->token, local(node));
-    else if (const auto* s = std::get_if<core::Suspicions>(&output)) m.suspicions(s->mine, s->agreed, local(node));
+    else if (const auto* s = std::get_if<core::Suspicions>(&output)) {
+      trace.add(now(), "suspicions", n, s->mine, s->agreed);
+      m.suspicions(s->mine, s->agreed, local(node));
+    }
     else if (const auto* newer = std::get_if<core::NewerEpoch>(&output)) m.newer(newer->at, newer->epoch, local(node));
     else if (const auto* contact = std::get_if<core::ContactIs>(&output)) m.contact_is(contact->node);
   }
