@@ -82,7 +82,7 @@ class MemberRun {
     r.simulated_s = std::chrono::duration<double>(world_.now().time_since_epoch()).count();
     uint64_t faults = 0;
     for (const uint64_t f : faults_) faults += f;
-    if (r.violations.empty() && faults < 5) r.invalid = "only " + std::to_string(faults) + " faults";
+    if (r.violations.empty() && faults < 2) r.invalid = "only " + std::to_string(faults) + " faults";
     if (r.violations.empty() && n_ > 2 && r.views < 4) r.invalid = "only " + std::to_string(r.views) + " views";
     return r;
   }
@@ -99,9 +99,12 @@ class MemberRun {
   uint16_t any() { return static_cast<uint16_t>(random_.below(n_)); }
 
   // Votes on a lost disk are lost. While a majority of every view that may be decided has its disk, the rest carries on: so one at a time, with
-  // all others well and in one view of at least three.
-  bool may_lose_disk(uint16_t n) {
-    return n_ >= 3 && world_.whole() && world_.view(n)->members.size() >= 3;
+  // all others well, in one view of at least three, and with no older wish to let somebody go (it would leave a view in which the lost
+  // vote is needed).
+  bool may_lose_disk() {
+    if (n_ < 3 || !world_.whole()) return false;
+    world_.run_for(4 * world_.settings.membership.join_retry);
+    return world_.whole();
   }
   void kill(uint16_t n, bool disk = false) {
     world_.kill_machine(n, disk);
@@ -125,8 +128,9 @@ class MemberRun {
     switch (fault) {
       case Fault::kill: kill(n); break;
       case Fault::kill_disk:
-        if (!may_lose_disk(n)) return;
+        if (!may_lose_disk()) return;
         kill(n, true);
+        await_whole("after a disk was lost");
         break;
       case Fault::kill_two:
         kill(n);
