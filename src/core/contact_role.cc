@@ -3,8 +3,6 @@
 #include <bit>
 #include <string>
 
-#include "core/planted.hh"
-
 namespace gecko::core {
 
 void ContactRole::adopt(const wire::View& view) {
@@ -52,7 +50,6 @@ Status ContactRole::appoint(NodeIndex node) {
 
 bool ContactRole::confirmed() const {
   if (claim_.node != self_ || !eligible(self_)) return false;
-  if (misbehaves(9)) return true;   // acts at once, whatever the others know
   const size_t needed = contact_alone(view_) ? 1 : change_votes(view_);
   return static_cast<size_t>(std::popcount(repeated_ & members(view_))) >= needed;
 }

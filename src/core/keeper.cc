@@ -1,6 +1,7 @@
 #include "core/keeper.hh"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <utility>
 
@@ -51,7 +52,7 @@ Status Keeper::appoint(NodeIndex node, Time now) {
 }
 
 // A heartbeat that is recorded and sent again must not be granted: it would keep a dead owner's lease alive at its voters.
-Keeper::Order Keeper::order(Peer& peer, const wire::Heartbeat& h) const {
+Keeper::Order Keeper::order(Peer& peer, const wire::Heartbeat& h) {
   if (peer.incarnation != h.incarnation) {
     // Another disk comes with another key; what the old one had sealed does not get here.
     if (wire::disk_of(peer.incarnation) == wire::disk_of(h.incarnation) && h.incarnation < peer.incarnation) return Order::replayed;
@@ -131,15 +132,18 @@ void Keeper::round(Time now) {
 
 NodeSet Keeper::agreed() const {
   const NodeSet mine = detector_.suspects();
+  std::array<size_t, wire::kMaxNodeIndex + 1> votes{};
+  const auto count = [&](NodeSet set) {
+    for (; set != 0; set &= set - 1) ++votes[static_cast<size_t>(std::countr_zero(set))];
+  };
+  count(mine);
+  for (const auto& m : view_.members)
+    if (const auto it = peers_.find(m.node); it != peers_.end() && m.node != self_ && !(mine & one(m.node)) && it->second.epoch == view_.epoch)
+      count(it->second.suspects);
   NodeSet out = 0;
-  for (NodeIndex n = 0; n <= wire::kMaxNodeIndex; ++n) {
-    size_t votes = mine & one(n) ? 1 : 0;
-    for (const auto& m : view_.members)
-      if (const auto it = peers_.find(m.node); it != peers_.end() && m.node != self_ && !(mine & one(m.node)))
-        votes += it->second.epoch == view_.epoch && (it->second.suspects & one(n));
-    if (votes >= suspicion_votes(view_)) out |= one(n);
-  }
-  return out;
+  for (size_t n = 0; n < votes.size(); ++n)
+    if (votes[n] >= suspicion_votes(view_)) out |= NodeSet{1} << n;
+  return view_.members.empty() ? 0 : out;
 }
 
 void Keeper::tick(Time now) {
@@ -170,6 +174,10 @@ void Keeper::report(Time now) {
     told_contact_ = c;
     out_.push_back(c);
   }
+}
+
+bool Keeper::acts_as_contact(Time now) const {
+  return contact_.confirmed() && (now < lease_until() || misbehaves(9));   // 9: a contact that reaches nobody goes on
 }
 
 Time Keeper::lease_until() const {

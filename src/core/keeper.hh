@@ -52,7 +52,7 @@ class Keeper {
   std::vector<KeeperOutput> take();
 
   Time lease_until() const;                                  // may transmit before that
-  bool acts_as_contact(Time now) const { return contact_.confirmed() && now < lease_until(); }
+  bool acts_as_contact(Time now) const;
   NodeIndex contact() const { return contact_.claim().node; }
   NodeSet suspects() const { return detector_.suspects(); }
   const wire::View& view() const { return view_; }
@@ -72,7 +72,7 @@ class Keeper {
   };
   bool is_member() const { return owns(view_, self_, incarnation_); }
   enum class Order { replayed, late, latest };
-  Order order(Peer& peer, const wire::Heartbeat& h) const;   // and notes it
+  static Order order(Peer& peer, const wire::Heartbeat& h);  // and notes it
   wire::Heartbeat fill(NodeIndex to) const;
   void round(Time now);
   NodeSet agreed() const;

@@ -1,7 +1,7 @@
 // sim_membership: who is alive, who may own, in a simulated group.
 //   sim_membership [--seeds N] [--seconds S] [--seed FIRST] [--nodes N] [--trace]   random runs
 //   sim_membership --replay [--seeds N]                                             N seeds twice: the traces must be identical
-// Without --seeds: 200 seeds (replay: 10) of 10 s, or 5,000 (replay: 100) of 30 s with GECKO_FULL=1 in the environment.
+// Without --seeds: 150 seeds (replay: 10) of 5 s, or 5,000 (replay: 100) of 20 s with GECKO_FULL=1 in the environment.
 // Exit code: 0 all well, 1 a promise broken, 2 a run proves nothing (INVALID).
 #include <algorithm>
 #include <cinttypes>
@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "sim/membership/random_run.hh"
+#include "sim/membership/scenarios.hh"
 
 namespace {
 
@@ -50,6 +51,9 @@ int random_runs(uint64_t first, uint64_t seeds, MemberRunOptions options) {
     whole.push_back(r.whole_after);
     sum.hash = r.hash;
   }
+  const auto scenarios = run_scenarios();
+  for (const auto& v : scenarios.violations) std::printf("scenario: %s\n", v.c_str());
+  bad += scenarios.violations.size();
   const double cpu = double(std::clock() - start) / CLOCKS_PER_SEC;
   std::sort(whole.begin(), whole.end());
   std::printf("%" PRIu64 " seeds, %.0f simulated s in %.2f s of CPU time = %.0f x; %" PRIu64 " events, %" PRIu64 " checks\n", seeds, sum.simulated_s, cpu,
@@ -65,6 +69,12 @@ int random_runs(uint64_t first, uint64_t seeds, MemberRunOptions options) {
   if (!whole.empty())
     std::printf("%8" PRIu64 "  faults; whole again after p50 %.0f ms, p99 %.0f ms, at most %.0f ms; two contacts for at most %.1f ms\n", faults,
                 ms(whole[whole.size() / 2]), ms(whole[whole.size() * 99 / 100]), ms(whole.back()), ms(sum.two_contacts));
+  for (const auto& [what, times] : {std::pair("a death until its heir may transmit", scenarios.takeovers), std::pair("the contact's death until another acts", scenarios.contacts)}) {
+    auto sorted = times;
+    std::sort(sorted.begin(), sorted.end());
+    if (!sorted.empty())
+      std::printf("%8zu  times %s: p50 %.1f ms, p99 %.1f ms\n", sorted.size(), what, ms(sorted[sorted.size() / 2]), ms(sorted[sorted.size() * 99 / 100]));
+  }
   if (bad) std::printf("FAILED: %zu of %" PRIu64 " seeds broke a promise\n", bad, seeds);
   if (options.print_trace) std::printf("trace hash of the last seed: %016" PRIx64 "\n", sum.hash);
   return bad ? 1 : invalid ? 2 : 0;
@@ -91,7 +101,7 @@ int main(int argc, char** argv) {
   uint64_t seeds = 0, first = 1;
   bool is_replay = false;
   MemberRunOptions options;
-  options.time = std::chrono::seconds(is_full ? 30 : 10);
+  options.time = std::chrono::seconds(is_full ? 20 : 5);
   for (int i = 1; i < argc; ++i) {
     const std::string_view arg = argv[i];
     const auto number = [&] { return i + 1 < argc ? std::strtoull(argv[++i], nullptr, 10) : 0; };
@@ -107,5 +117,5 @@ int main(int argc, char** argv) {
     }
   }
   if (is_replay) return replay(first, seeds ? seeds : is_full ? 100 : 10, options);
-  return random_runs(first, seeds ? seeds : is_full ? 5000 : 200, options);
+  return random_runs(first, seeds ? seeds : is_full ? 5000 : 150, options);
 }

@@ -5,13 +5,16 @@
 #include <cstring>
 
 #include "sim/membership/random_run.hh"
+#include "sim/membership/scenarios.hh"
 
 int main(int argc, char** argv) {
   using namespace gecko::sim;
   const bool must_pass = argc == 2 && std::strcmp(argv[1], "--must-pass") == 0;
   // Three nodes first: most of what can go wrong does with three, and quickly. Nodes 0: the seed decides.
   constexpr uint64_t kSeeds = 150;
-  bool caught = false;
+  const auto scenarios = run_scenarios();
+  bool caught = !scenarios.violations.empty();
+  if (caught) std::printf("caught by scenario: %s\n", scenarios.violations[0].c_str());
   for (uint64_t seed = 1; seed <= kSeeds && !caught; ++seed) {
     MemberRunOptions options;
     options.seed = seed;

@@ -8,7 +8,7 @@ using namespace std::chrono_literals;
 
 const char* name(Fault fault) {
   static constexpr const char* kNames[] = {"kill machine", "kill machine, disk lost", "kill two within 10 ms", "kill keeper", "kill geckod", "stop", "cut", "cut one way",
-                                           "isolate", "cut in two", "bad network", "clock rate", "leave", "remove", "appoint"};
+                                           "isolate", "cut in two", "bad network", "clock rate", "leave", "remove", "appoint", "kill or cut a voter"};
   return kNames[static_cast<size_t>(fault)];
 }
 
@@ -43,6 +43,20 @@ class MemberRun {
       : options_(options), random_(options.seed), world_(random_.next(), settings_of(random_, options.nodes), options.print_trace), n_(world_.settings.all()) {
     // Alone and `available`, two nodes survive one fault at a time, and no cut (docs/adr/0017).
     one_at_a_time_ = world_.settings.two_nodes == wire::TwoNodes::available;
+    if (!one_at_a_time_ && random_.chance(0.5)) at_votes_ = 0.05;
+    // In the middle of a decision: a voter falls over its own vote, or those who wait for it do not hear of it.
+    world_.on_tell = [this](uint16_t from, uint16_t to, const core::ViewMessage& message) {
+      const bool vote = std::holds_alternative<wire::ViewPromise>(message) || std::holds_alternative<wire::ViewAccepted>(message);
+      const bool word = std::holds_alternative<wire::ViewIs>(message);
+      if (!on_ || calm_ || !(vote || word) || !random_.chance(at_votes_)) return;
+      ++faults_[static_cast<size_t>(Fault::voter)];
+      if (random_.chance(0.5)) return cut(from, to, random_.chance(0.5), random_.between(10ms, 500ms));
+      const uint16_t victim = random_.chance(0.5) ? from : to;
+      later(random_.between(0us, 2ms), [this, victim] {
+        world_.kill_machine(victim);
+        later(random_.between(1ms, 50ms), [this, victim] { world_.start_machine(victim); });
+      });
+    };
   }
 
   MemberRunResult run() {
@@ -52,6 +66,7 @@ class MemberRun {
       world_.settings.loss = s.loss, world_.settings.doubled = s.doubled, world_.settings.late = s.late;
     };
     lossless([&] { await_whole("at the beginning"); });
+    calm_ = false;
     if (one_at_a_time_) world_.settings.loss = world_.settings.late = 0;
     const Time end = world_.now() + (n_ > 7 ? options_.time / 4 : options_.time);
     while (world_.now() < end && world_.checker.violations().empty()) {
@@ -103,6 +118,7 @@ class MemberRun {
   // vote is needed).
   bool may_lose_disk() {
     if (n_ < 3 || !world_.whole()) return false;
+    calm_ = true;
     world_.run_for(4 * world_.settings.membership.join_retry);
     return world_.whole();
   }
@@ -128,10 +144,13 @@ class MemberRun {
     switch (fault) {
       case Fault::kill: kill(n); break;
       case Fault::kill_disk:
-        if (!may_lose_disk()) return;
-        kill(n, true);
-        await_whole("after a disk was lost");
-        break;
+        if (may_lose_disk()) {
+          kill(n, true);
+          await_whole("after a disk was lost");
+          ++faults_[static_cast<size_t>(fault)];
+        }
+        calm_ = false;
+        return;
       case Fault::kill_two:
         kill(n);
         later(random_.between(0ms, 10ms), [this, m] { kill(m); });
@@ -184,6 +203,7 @@ class MemberRun {
         break;
       case Fault::remove: world_.remove(n, m); break;
       case Fault::appoint: world_.appoint(n, m); break;
+      case Fault::voter: return;   // on_tell
       case Fault::kCount: break;
     }
     ++faults_[static_cast<size_t>(fault)];
@@ -193,7 +213,8 @@ class MemberRun {
   Random random_;
   MemberWorld world_;
   const uint16_t n_;
-  bool one_at_a_time_ = false, on_ = true;
+  bool one_at_a_time_ = false, on_ = true, calm_ = true;
+  double at_votes_ = 0;
   std::array<uint64_t, static_cast<size_t>(Fault::kCount)> faults_{};
 };
 

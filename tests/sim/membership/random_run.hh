@@ -16,7 +16,7 @@ struct MemberRunOptions {
   bool print_trace = false;
 };
 
-enum class Fault { kill, kill_disk, kill_two, keeper, geckod, stop, cut, one_way, isolate, halves, loss, clock, leave, remove, appoint, kCount };
+enum class Fault { kill, kill_disk, kill_two, keeper, geckod, stop, cut, one_way, isolate, halves, loss, clock, leave, remove, appoint, voter, kCount };
 const char* name(Fault fault);
 
 struct MemberRunResult {

@@ -1,5 +1,6 @@
 #include "sim/membership/world.hh"
 
+#include <algorithm>
 #include <bit>
 
 namespace gecko::sim {
@@ -126,6 +127,7 @@ bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
     return false;
   }
   if (auto* tell = std::get_if<core::Tell>(&output)) {
+    if (on_tell) on_tell(n, tell->to, tell->message);
     packet(n, tell->to, "view message", [this, from = n, to = tell->to, m = std::make_shared<const core::ViewMessage>(std::move(tell->message))] {
       Node& there = nodes_[to];
       if (!there.membership) return;
@@ -223,6 +225,12 @@ void MemberWorld::settle(uint16_t n) {
 bool MemberWorld::transmits(uint16_t n) const {
   const Node& node = nodes_[n];
   return machines.up(n, Part::kernel) && local(node) < node.deadline;
+}
+
+bool MemberWorld::has_right(uint16_t n, const Owner& owner) const {
+  const wire::View* v = view(n);
+  if (!v || !transmits(n)) return false;
+  return std::any_of(v->orphans.begin(), v->orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == owner && o.heir == n; });
 }
 
 bool MemberWorld::acts(uint16_t n) const {

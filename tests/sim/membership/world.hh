@@ -3,6 +3,7 @@
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <set>
@@ -42,12 +43,17 @@ class MemberWorld {
   bool up(uint16_t node) const { return machines.up(node, Part::daemon); }
   bool transmits(uint16_t node) const;
   bool serves(uint16_t node, const core::Owner& owner) const { return nodes_[node].serving.contains(owner); }
+  // Its view makes it the heir, and its lease holds.
+  bool has_right(uint16_t node, const core::Owner& owner) const;
   core::Owner life(uint16_t node) const { return nodes_[node].life; }            // the last one that was a member
   const wire::View* view(uint16_t node) const { return nodes_[node].keeper ? &nodes_[node].keeper->view() : nullptr; }
   bool acts(uint16_t node) const;
   void look();
   void run_for(Duration time);
   Time now() const { return queue.now(); }
+
+  // Told of every message about views as it leaves: where a fault hurts most.
+  std::function<void(uint16_t from, uint16_t to, const core::ViewMessage& message)> on_tell;
 
   MemberSettings settings;
   EventQueue queue;

@@ -1,0 +1,159 @@
+#include "sim/membership/scenarios.hh"
+
+#include "sim/membership/world.hh"
+
+namespace gecko::sim {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+class Script {
+ public:
+  Script(Scenarios& result, std::string title, uint64_t seed, const MemberSettings& settings)
+      : result_(result), title_(std::move(title)), world(seed, settings, false) {
+    await([this] { return world.whole(); }, 20s, "it never became whole");
+  }
+  ~Script() {
+    for (const auto& v : world.checker.violations()) result_.violations.push_back(title_ + ": " + v);
+  }
+  template <class Condition>
+  Duration await(Condition condition, Duration at_most, const char* else_what) {
+    const Time start = world.now();
+    while (!condition() && world.now() - start < at_most) world.run_for(100us);
+    expect(condition(), else_what);
+    return world.now() - start;
+  }
+  void expect(bool ok, const std::string& what) {
+    if (!ok) world.checker.violation(world.now(), what);
+  }
+  void whole_again() {
+    world.heal_everything();
+    await([this] { return world.whole(); }, 20s, "not whole after the script");
+  }
+
+ private:
+  Scenarios& result_;
+  const std::string title_;
+
+ public:
+  MemberWorld world;
+};
+
+MemberSettings group(uint16_t nodes) {
+  MemberSettings s;
+  s.nodes = nodes;
+  return s;
+}
+
+// A view that grows by half at once, decided by a vote whose voter never hears of the decision: it and the owner that asks it could keep a
+// lease of the view before while the new majority removes them both.
+void a_jump_behind_a_voters_back(Scenarios& result) {
+  Script s(result, "a jump behind a voter's back", 1, group(6));
+  for (const uint16_t n : std::initializer_list<uint16_t>{3, 4, 5}) s.world.leave(n);
+  s.await([&] { return s.world.view(0)->members.size() == 3; }, 5s, "three did not leave");
+  s.world.run_for(1s);
+  bool split = false;
+  s.world.on_tell = [&](uint16_t from, uint16_t to, const core::ViewMessage& message) {
+    const auto* propose = std::get_if<wire::ViewPropose>(&message);
+    if (split || !propose || from != 0 || to != 2 || propose->next.members.size() != 6) return;
+    split = true;   // node 1 has the proposal; its vote may still come to node 0, nothing comes back
+    for (const uint16_t outside : std::initializer_list<uint16_t>{0, 3, 4, 5}) {
+      s.world.cut(outside, 2, true);
+      s.world.queue.at(s.world.now() + 250us, [&w = s.world, outside] { w.cut(outside, 1, true); });
+      s.world.queue.at(s.world.now() + 20ms, [&w = s.world, outside] { w.cut(1, outside, true), w.cut(2, outside, true); });
+    }
+  };
+  for (const uint16_t n : std::initializer_list<uint16_t>{3, 4, 5}) s.world.join(n);
+  s.world.run_for(500ms);
+  s.whole_again();
+}
+
+void a_stopped_node_wakes(Scenarios& result) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Script s(result, "a stopped node wakes", seed, group(3));
+    const auto life = s.world.life(1);
+    s.world.stop(1, Part::daemon);
+    s.await([&] { return s.world.serves(2, life); }, 300ms, "nobody has taken over from a stopped node");
+    s.world.run_for(5s);
+    s.world.resume(1, Part::daemon);
+    for (int i = 0; i < 1000; ++i) {
+      s.expect(!(s.world.transmits(1) && s.world.serves(1, life)), "a node that woke up transmits for what has moved");
+      s.world.run_for(100us);
+    }
+    s.whole_again();
+  }
+}
+
+void a_majority_is_lost_for_good(Scenarios& result) {
+  Script s(result, "a majority is lost for good", 1, group(3));
+  s.world.kill_machine(1);
+  s.world.kill_machine(2);
+  s.world.run_for(1s);
+  s.expect(!s.world.transmits(0), "one of three goes on alone");
+  s.world.declare_dead(0, core::one(1) | core::one(2));
+  s.await([&] { return s.world.transmits(0) && s.world.serves(0, s.world.life(1)) && s.world.serves(0, s.world.life(2)); }, 1s,
+          "the operator's word did not help");
+  s.whole_again();
+}
+
+void two_nodes(Scenarios& result, wire::TwoNodes mode) {
+  MemberSettings settings = group(2);
+  settings.two_nodes = mode;
+  Script s(result, mode == wire::TwoNodes::safe ? "two nodes, safe" : "two nodes, available", 1, settings);
+  const auto life = s.world.life(1);
+  s.world.kill_machine(1);
+  s.world.run_for(1s);
+  s.expect(s.world.transmits(0), "the other one is silent");
+  s.expect(s.world.acts(0), "there is no contact");
+  s.expect(s.world.serves(0, life) == (mode == wire::TwoNodes::available), "wrong about who may take over");
+  s.whole_again();
+}
+
+void a_death(Scenarios& result, uint16_t nodes, bool contact) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Script s(result, "a death", seed, group(nodes));
+    s.world.run_for(Duration(seed * 1'234'567));
+    const auto victim = static_cast<uint16_t>(contact ? 0 : 1);
+    const auto life = s.world.life(victim);
+    s.world.kill_machine(victim);
+    if (contact)
+      result.contacts.push_back(s.await([&] {
+        for (uint16_t n = 1; n < nodes; ++n)
+          if (s.world.acts(n)) return true;
+        return false;
+      }, 1s, "no contact"));
+    else
+      result.takeovers.push_back(s.await([&] { return s.world.has_right(static_cast<uint16_t>((victim + 1) % nodes), life); }, 1s, "no heir"));
+  }
+}
+
+void two_deaths(Scenarios& result) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Script s(result, "two deaths within 10 ms", seed, group(5));
+    const auto one = s.world.life(1), other = s.world.life(2);
+    s.world.kill_machine(1);
+    s.world.run_for(Duration(seed * 500'000));
+    s.world.kill_machine(2);
+    s.await([&] { return s.world.has_right(3, one) && s.world.has_right(3, other); }, 500ms, "no heir of both");
+  }
+}
+
+}  // namespace
+
+Scenarios run_scenarios() {
+  Scenarios result;
+  a_jump_behind_a_voters_back(result);
+  a_stopped_node_wakes(result);
+  a_majority_is_lost_for_good(result);
+  two_nodes(result, wire::TwoNodes::safe);
+  two_nodes(result, wire::TwoNodes::available);
+  for (const uint16_t nodes : std::initializer_list<uint16_t>{3, 5, 9}) {
+    a_death(result, nodes, false);
+    a_death(result, nodes, true);
+  }
+  two_deaths(result);
+  return result;
+}
+
+}  // namespace gecko::sim
