@@ -22,25 +22,29 @@ void Detector::answered(NodeIndex node, Time sent, Time now) {
   const auto it = peers_.find(node);
   if (it == peers_.end() || !it->second.watched || sent > now) return;
   Peer& peer = it->second;
-  // Clamped: answers that waited in the queue of a stopped process measure the stop. A path that got slower is believed step by step.
-  const Duration rtt = std::min(now - sent, 2 * timeout(peer));
-  if (peer.rtt == Duration{}) {
-    peer.rtt = rtt;
-    peer.deviation = rtt / 2;
-  } else {
-    const Duration error = rtt > peer.rtt ? rtt - peer.rtt : peer.rtt - rtt;
-    peer.deviation += (error - peer.deviation) / 4;
-    peer.rtt += (rtt - peer.rtt) / 8;
-  }
+  // What was sent before this node itself stood still measures that. Clamped: a path that got slower is believed step by step.
+  if (sent >= woke_ && (!ticked_ || now - last_tick_ <= 2 * interval_)) measure(peer, std::min(now - sent, 2 * timeout(peer)));
   if (peer.suspected && peer.since == Time::max() && now - sent <= timeout(peer)) peer.since = now;
   peer.heard = std::max(peer.heard, sent);
   adapt();
+}
+
+void Detector::measure(Peer& peer, Duration rtt) {
+  if (peer.rtt == Duration{}) {
+    peer.rtt = rtt;
+    peer.deviation = rtt / 2;
+    return;
+  }
+  const Duration error = rtt > peer.rtt ? rtt - peer.rtt : peer.rtt - rtt;
+  peer.deviation += (error - peer.deviation) / 4;
+  peer.rtt += (rtt - peer.rtt) / 8;
 }
 
 bool Detector::tick(Time now) {
   // Two rounds late: it was this node that did not run. What came in meanwhile may still wait in a queue.
   if (ticked_ && now - last_tick_ > 2 * interval_) {
     ++pauses_;
+    woke_ = now;
     for (auto& [node, peer] : peers_)
       if (!peer.suspected) peer.heard = std::max(peer.heard, now);
       else peer.since = Time::max();

@@ -47,6 +47,7 @@ class Detector {
     uint32_t flaps = 0;
     Duration rtt{}, deviation{};       // smoothed (RFC 6298's weights); 0: not measured
   };
+  static void measure(Peer& peer, Duration rtt);
   Duration hold(const Peer& peer) const;
   Duration timeout(const Peer& peer) const;
   void adapt();
@@ -55,7 +56,7 @@ class Detector {
   std::map<NodeIndex, Peer> peers_;    // bounded by kMaxNodeIndex
   NodeSet suspects_ = 0;
   Duration interval_ = settings_.interval;
-  Time last_tick_{};
+  Time last_tick_{}, woke_ = Time::min();
   bool ticked_ = false;
   uint64_t pauses_ = 0;
 };

@@ -133,22 +133,22 @@ void Membership::ask(NodeIndex at, Time now) {
 
 void Membership::on(NodeIndex from, const ViewMessage& message, Time now) {
   if (from != settings_.self && !(peers_ & one(from))) return;
-  std::visit([&](const auto& m) { on(from, m, now); }, message);
+  std::visit([&](const auto& m) { hear(from, m, now); }, message);
   tick(now);
 }
 
-void Membership::on(NodeIndex from, const wire::ViewAsk& message, Time now) {
+void Membership::hear(NodeIndex from, const wire::ViewAsk& message, Time now) {
   if (state_.view.epoch > message.epoch) tell(from, wire::ViewIs{state_.view}, now);
 }
 
-void Membership::on(NodeIndex, const wire::ViewIs& message, Time now) {
+void Membership::hear(NodeIndex, const wire::ViewIs& message, Time now) {
   const auto& view = message.view;
   if (view.epoch <= state_.view.epoch || !wire::validate(view)) return;
   if (state_.view.epoch != 0 && view.group != state_.view.group) return;   // another group's: the operator has formed two
   adopt(view, now);
 }
 
-void Membership::on(NodeIndex from, const wire::JoinAsk& message, Time now) {
+void Membership::hear(NodeIndex from, const wire::JoinAsk& message, Time now) {
   const auto& m = message.member;
   if (m.node != from || m.incarnation == 0 || state_.view.epoch == 0) return;
   if (owns(state_.view, from, m.incarnation)) return tell(from, wire::ViewIs{state_.view}, now);
@@ -158,13 +158,13 @@ void Membership::on(NodeIndex from, const wire::JoinAsk& message, Time now) {
   look_again(now);
 }
 
-void Membership::on(NodeIndex, const wire::LeaveAsk& message, Time now) {
+void Membership::hear(NodeIndex, const wire::LeaveAsk& message, Time now) {
   if (!owns(state_.view, message.node, message.incarnation)) return;
   leaves_[message.node] = {*find(state_.view, message.node), now + 3 * settings_.join_retry};
   look_again(now);
 }
 
-void Membership::on(NodeIndex, const wire::Recovered& message, Time) {
+void Membership::hear(NodeIndex, const wire::Recovered& message, Time) {
   for (const auto& o : state_.view.orphans)
     if (o.node == message.node && o.incarnation == message.incarnation) recovered_.insert({o.node, o.incarnation});
 }

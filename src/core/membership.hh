@@ -104,15 +104,18 @@ class Membership {
     Time until;
   };
 
+  // Attempts of one view; nobody gets there who does not jump. Above it nothing is believed: the next round would begin at 0 again.
+  static constexpr uint64_t kMaxRound = uint64_t{1} << 48;
+
   // voter
-  void on(NodeIndex from, const wire::ViewPrepare& message, Time now);
-  void on(NodeIndex from, const wire::ViewPropose& message, Time now);
+  void hear(NodeIndex from, const wire::ViewPrepare& message, Time now);
+  void hear(NodeIndex from, const wire::ViewPropose& message, Time now);
   bool is_of_this_view(NodeIndex from, uint64_t epoch, Time now);   // else: tells or asks
   void cancel_pending();
   // proposer
-  void on(NodeIndex from, const wire::ViewPromise& message, Time now);
-  void on(NodeIndex from, const wire::ViewAccepted& message, Time now);
-  void on(NodeIndex from, const wire::ViewRefused& message, Time now);
+  void hear(NodeIndex from, const wire::ViewPromise& message, Time now);
+  void hear(NodeIndex from, const wire::ViewAccepted& message, Time now);
+  void hear(NodeIndex from, const wire::ViewRefused& message, Time now);
   void begin(Time now);
   void propose(Time now);
   void give_up(Time now);
@@ -122,11 +125,11 @@ class Membership {
   size_t place() const;
   Time turn() const;               // when this node would begin; max: no reason to
   // views
-  void on(NodeIndex from, const wire::ViewIs& message, Time now);
-  void on(NodeIndex from, const wire::ViewAsk& message, Time now);
-  void on(NodeIndex from, const wire::JoinAsk& message, Time now);
-  void on(NodeIndex from, const wire::LeaveAsk& message, Time now);
-  void on(NodeIndex from, const wire::Recovered& message, Time now);
+  void hear(NodeIndex from, const wire::ViewIs& message, Time now);
+  void hear(NodeIndex from, const wire::ViewAsk& message, Time now);
+  void hear(NodeIndex from, const wire::JoinAsk& message, Time now);
+  void hear(NodeIndex from, const wire::LeaveAsk& message, Time now);
+  void hear(NodeIndex from, const wire::Recovered& message, Time now);
   void adopt(const wire::View& next, Time now);
   void ask(NodeIndex at, Time now);
   void look_again(Time now);

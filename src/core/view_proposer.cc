@@ -72,14 +72,14 @@ void Membership::begin(Time now) {
   attempt_->until = now + settings_.retry;
   const wire::ViewPrepare prepare{state_.view.epoch, attempt_->ballot};
   const auto voters = state_.view.members;   // deciding alone replaces the view at once
-  on(settings_.self, prepare, now);          // its own promise first: it is stored before the others hear of the ballot
+  hear(settings_.self, prepare, now);        // its own promise first: it is stored before the others hear of the ballot
   for (const auto& m : voters)
     if (m.node != settings_.self && attempt_) tell(m.node, prepare, now);
 }
 
 size_t Membership::count(NodeSet voters) const { return static_cast<size_t>(std::popcount(voters & members(state_.view))); }
 
-void Membership::on(NodeIndex from, const wire::ViewPromise& message, Time now) {
+void Membership::hear(NodeIndex from, const wire::ViewPromise& message, Time now) {
   if (!attempt_ || attempt_->proposing || message.epoch != state_.view.epoch || message.ballot != attempt_->ballot) return;
   if (!votes(state_.view, from, message.incarnation)) return;
   Attempt& a = *attempt_;
@@ -110,10 +110,10 @@ void Membership::propose(Time now) {
   const auto voters = state_.view.members;
   for (const auto& m : voters)
     if (m.node != settings_.self) tell(m.node, message, now);
-  on(settings_.self, message, now);
+  hear(settings_.self, message, now);
 }
 
-void Membership::on(NodeIndex from, const wire::ViewAccepted& message, Time now) {
+void Membership::hear(NodeIndex from, const wire::ViewAccepted& message, Time now) {
   if (!attempt_ || !attempt_->proposing) return;
   const bool stale = message.epoch != state_.view.epoch || message.ballot != attempt_->ballot || !votes(state_.view, from, message.incarnation);
   if (stale && !misbehaves(13)) return;   // 13: a vote for something else counts
@@ -125,8 +125,8 @@ void Membership::on(NodeIndex from, const wire::ViewAccepted& message, Time now)
   adopt(decided, now);
 }
 
-void Membership::on(NodeIndex, const wire::ViewRefused& message, Time now) {
-  if (message.epoch != state_.view.epoch) return;
+void Membership::hear(NodeIndex, const wire::ViewRefused& message, Time now) {
+  if (message.epoch != state_.view.epoch || message.promised.round > kMaxRound) return;
   highest_round_ = std::max(highest_round_, message.promised.round);
   if (attempt_ && attempt_->ballot < message.promised) give_up(now);
 }

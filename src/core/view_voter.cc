@@ -19,8 +19,8 @@ void Membership::cancel_pending() {
   if (state_.accepted.round == 0) out_.push_back(ReleaseGrants{});   // after an acceptance nothing is granted until the next view
 }
 
-void Membership::on(NodeIndex from, const wire::ViewPrepare& message, Time now) {
-  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from) return;
+void Membership::hear(NodeIndex from, const wire::ViewPrepare& message, Time now) {
+  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from || message.ballot.round > kMaxRound) return;
   highest_round_ = std::max(highest_round_, message.ballot.round);
   if (message.ballot < state_.promised) return tell(from, wire::ViewRefused{message.epoch, state_.promised}, now);
   if (message.ballot > state_.promised) {
@@ -36,8 +36,8 @@ void Membership::on(NodeIndex from, const wire::ViewPrepare& message, Time now) 
   tell(from, wire::ViewPromise{message.epoch, state_.incarnation, message.ballot, state_.accepted, state_.next}, now);
 }
 
-void Membership::on(NodeIndex from, const wire::ViewPropose& message, Time now) {
-  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from) return;
+void Membership::hear(NodeIndex from, const wire::ViewPropose& message, Time now) {
+  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from || message.ballot.round > kMaxRound) return;
   const auto& next = message.next;
   const auto& view = state_.view;
   if (!wire::validate(next) || next.epoch <= view.epoch || next.group != view.group || next.lease_us != view.lease_us || next.two_nodes != view.two_nodes) return;
