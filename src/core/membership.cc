@@ -152,7 +152,8 @@ void Membership::hear(NodeIndex from, const wire::JoinAsk& message, Time now) {
   const auto& m = message.member;
   if (m.node != from || m.incarnation == 0 || state_.view.epoch == 0) return;
   if (owns(state_.view, from, m.incarnation)) return tell(from, wire::ViewIs{state_.view}, now);
-  // An old life of a disk that has a later one here: its message was late.
+  // A life that was a member already, perhaps without knowing, or one of a disk that has a later one: it must ask as somebody new.
+  if (is_over(state_.view, from, m.incarnation)) return tell(from, wire::ViewIs{state_.view}, now);
   if (votes(state_.view, from, m.incarnation) && m.incarnation < find(state_.view, from)->incarnation) return;
   joins_[from] = {m, now + 3 * settings_.join_retry};
   look_again(now);
@@ -181,7 +182,9 @@ void Membership::adopt(const wire::View& next, Time now) {
   busy_with_ = kNoNode;
   contact_ = next.contact;
   declared_dead_ = 0;
-  std::erase_if(joins_, [&](const auto& j) { return owns(next, j.first, j.second.member.incarnation); });
+  std::erase_if(joins_, [&](const auto& j) {
+    return owns(next, j.first, j.second.member.incarnation) || is_over(next, j.first, j.second.member.incarnation);
+  });
   std::erase_if(leaves_, [&](const auto& l) { return !owns(next, l.first, l.second.member.incarnation); });
   std::erase_if(removals_, [&](const Owner& o) { return !owns(next, o.node, o.incarnation); });
   const auto listed = [](const wire::View& v, const Owner& owner) {
@@ -190,7 +193,8 @@ void Membership::adopt(const wire::View& next, Time now) {
   std::erase_if(recovered_, [&](const Owner& o) { return listed(next, o) == next.orphans.end(); });
 
   const Owner life{settings_.self, state_.incarnation};
-  const bool expelled = was_member && !is_member();
+  // Also when this life was a member in a view that it never heard of.
+  const bool expelled = !is_member() && (was_member || is_over(next, settings_.self, state_.incarnation));
   if (expelled) {
     fenced_ = false;
     ++state_.incarnation;

@@ -169,6 +169,29 @@ TEST(Membership, TheExpelledComesBackAsSomebodyElse) {
   EXPECT_TRUE(g[2].is_member());
 }
 
+// Found by the simulator: a node asks to join, is listed and removed again while it hears nothing, and must not come back as the life that has an heir.
+TEST(Membership, ALifeThatWasAMemberWithoutKnowingDoesNotComeBack) {
+  Group g(3);
+  g[1].leave(g.now);
+  g.run(200ms);
+  g[1].fenced(g.now);
+  const uint64_t life = g[1].incarnation();
+  const auto unheard = wire::JoinAsk{{1, life, 1, false}};
+  g[0].on(1, unheard, g.now);
+  g[0].remove(1, g.now);
+  auto deaf = std::move(g.nodes[1].machine);
+  g.run(100ms);
+  g[0].remove(1, g.now);
+  g.run(200ms);
+  ASSERT_FALSE(find(g[0].view(), 1));
+  ASSERT_TRUE(is_over(g[0].view(), 1, life));
+  g[0].on(1, unheard, g.now);
+  g.run(300ms);
+  EXPECT_FALSE(find(g[0].view(), 1));
+  deaf->on(0, wire::ViewIs{g[0].view()}, g.now);
+  EXPECT_EQ(deaf->incarnation(), life + 1);
+}
+
 TEST(Membership, WhoLeavesStaysAway) {
   Group g(3);
   g[1].leave(g.now);

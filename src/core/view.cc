@@ -23,6 +23,12 @@ bool votes(const View& view, NodeIndex node, uint64_t incarnation) {
   return m && wire::disk_of(m->incarnation) == wire::disk_of(incarnation);
 }
 
+bool is_over(const View& view, NodeIndex node, uint64_t incarnation) {
+  return std::any_of(view.former.begin(), view.former.end(), [&](const auto& f) {
+    return f.node == node && wire::disk_of(f.incarnation) == wire::disk_of(incarnation) && f.incarnation >= incarnation;
+  });
+}
+
 NodeSet members(const View& view) {
   NodeSet set = 0;
   for (const auto& m : view.members) set |= one(m.node);
@@ -79,6 +85,12 @@ View successor(const View& view, const Change& change) {
     if (!find(view, o.node)->witness) next.orphans.push_back({o.node, o.incarnation, heir_of(next, o.node)});
   if (next.orphans.size() > wire::kMaxOrphans)
     next.orphans.erase(next.orphans.begin(), next.orphans.end() - static_cast<ptrdiff_t>(wire::kMaxOrphans));
+
+  for (const auto& o : gone) {
+    std::erase_if(next.former, [&](const auto& f) { return f.node == o.node; });
+    next.former.push_back({o.node, o.incarnation});
+  }
+  std::erase_if(next.former, [&](const auto& f) { return find(next, f.node) != nullptr; });
 
   const auto may_be_contact = [&](const wire::Member& m, bool even_suspected) {
     return !m.witness && m.order != kNoNode && (even_suspected || !(change.suspects & one(m.node)));

@@ -25,6 +25,8 @@ const wire::Member* find(const wire::View& view, NodeIndex node);
 bool owns(const wire::View& view, NodeIndex node, uint64_t incarnation);
 // It may vote: the same disk, whichever life.
 bool votes(const wire::View& view, NodeIndex node, uint64_t incarnation);
+// That life, or a later one of the same disk, was a member and is none any more.
+bool is_over(const wire::View& view, NodeIndex node, uint64_t incarnation);
 NodeSet members(const wire::View& view);
 
 // Of all members. Any two sets of `change_votes` share a member, and so do any `change_votes` and any `lease_votes`.

@@ -25,6 +25,8 @@ Status validate(const View& view) {
   for (const Orphan& o : view.orphans)
     if (o.node > kMaxNodeIndex || o.incarnation == 0 || (o.heir != kNoNode && !is_full(o.heir)))
       return bad("the heir " + std::to_string(o.heir) + " of node " + std::to_string(o.node) + " is no full member");
+  for (const Former& f : view.former)
+    if (f.node > kMaxNodeIndex || f.incarnation == 0 || (all >> f.node & 1)) return bad("node " + std::to_string(f.node) + " is a former member and a member");
   return {};
 }
 

@@ -39,6 +39,14 @@ struct Orphan {
   GECKO_FIELDS(node, incarnation, heir)
 };
 
+// The last life of a node that was a member and is none now. It never is again: what it owned has an heir.
+struct Former {
+  uint16_t node = 0;
+  uint64_t incarnation = 0;
+  bool operator==(const Former&) const = default;
+  GECKO_FIELDS(node, incarnation)
+};
+
 struct View {
   uint64_t group = 0;              // random, made when the group was formed
   uint64_t epoch = 0;              // 0: no view. 26 bits generation, 6 bits its opener, 32 bits number
@@ -47,8 +55,10 @@ struct View {
   uint16_t contact = kNoNode;      // the first one of this view
   std::vector<Member> members;     // by order, then node
   std::vector<Orphan> orphans;     // oldest first
+  std::vector<Former> former;      // at most one per node
   bool operator==(const View&) const = default;
-  GECKO_FIELDS(group, epoch, lease_us, two_nodes, contact, wire::limited<kMaxMembers>(members), wire::limited<kMaxOrphans>(orphans))
+  GECKO_FIELDS(group, epoch, lease_us, two_nodes, contact, wire::limited<kMaxMembers>(members), wire::limited<kMaxOrphans>(orphans),
+               wire::limited<kMaxNodeIndex + 1>(former))
 };
 // A view that may be believed in part is none: nodes in range and once, at least one full member, heirs and contact among them.
 Status validate(const View& view);

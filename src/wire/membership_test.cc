@@ -16,6 +16,7 @@ View sample_view() {
   v.contact = 2;
   v.members = {{2, 0x300001, 0, false}, {5, 0x700002, 1, false}, {9, 0x900001, kNoNode, true}};
   v.orphans = {{1, 0x100001, 5}};
+  v.former = {{1, 0x100001}};
   return v;
 }
 
@@ -70,6 +71,7 @@ TEST(MembershipWire, AViewIsBelievedAsAWholeOrNot) {
   EXPECT_TRUE(refused([](View& v) { v.orphans[0].heir = 9; }));
   EXPECT_TRUE(refused([](View& v) { v.members = {v.members[2]}; }));
   EXPECT_TRUE(refused([](View& v) { v.members.clear(); }));
+  EXPECT_TRUE(refused([](View& v) { v.former[0].node = 2; }));
 }
 
 TEST(HeartbeatSeal, GoesThroughAndNothingElseDoes) {

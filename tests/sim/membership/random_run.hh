@@ -21,7 +21,6 @@ const char* name(Fault fault);
 
 struct MemberRunResult {
   std::vector<std::string> violations;
-  std::string invalid;                 // why the run proves nothing; empty: it is valid
   uint64_t hash = 0, events = 0, checks = 0, views = 0, inherited = 0, recovered = 0, expelled = 0, packets = 0, lost = 0, stores_lost = 0;
   std::array<uint64_t, static_cast<size_t>(Fault::kCount)> faults{};
   uint16_t nodes = 0;
