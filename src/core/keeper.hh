@@ -1,7 +1,9 @@
-// What the lease keeper decides: heartbeats, answers, grants, suspicions, the end of this node's lease, the contact's claims. One per node and group; the
-// process `geckod: lease` runs it and survives the rest of geckod for `restart_grace` (docs/adr/0017). It is told of views by core/membership and never decides one.
+// What the lease keeper decides: heartbeats, answers, grants, suspicions, the end of this node's lease, the contact's claims. One per
+// node and group; the process `geckod: lease` runs it and survives the rest of geckod for `restart_grace` (docs/adr/0017). It is told of
+// views by core/membership and never decides one.
 //
-// No descriptor, clock or log: the caller gives it CLOCK_BOOTTIME and verified heartbeats (wire/heartbeat_seal.hh), calls tick() at next(), and does what take() says.
+// No descriptor, clock or log: the caller gives it CLOCK_BOOTTIME and verified heartbeats (wire/heartbeat_seal.hh), calls tick() at next(),
+// and does what take() says.
 #pragma once
 
 #include <map>

@@ -111,6 +111,7 @@ class Membership {
   void hear(NodeIndex from, const wire::ViewPrepare& message, Time now);
   void hear(NodeIndex from, const wire::ViewPropose& message, Time now);
   bool is_of_this_view(NodeIndex from, uint64_t epoch, Time now);   // else: tells or asks
+  bool is_ballot_of(NodeIndex from, const wire::Ballot& ballot) const;
   void cancel_pending();
   // proposer
   void hear(NodeIndex from, const wire::ViewPromise& message, Time now);

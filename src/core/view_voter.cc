@@ -13,6 +13,10 @@ bool Membership::is_of_this_view(NodeIndex from, uint64_t epoch, Time now) {
   return epoch == state_.view.epoch && epoch != 0;
 }
 
+bool Membership::is_ballot_of(NodeIndex from, const wire::Ballot& ballot) const {
+  return is_voter() && find(state_.view, from) && ballot.node == from && ballot.round <= kMaxRound;
+}
+
 void Membership::cancel_pending() {
   if (!pending_) return;
   pending_.reset();
@@ -20,7 +24,7 @@ void Membership::cancel_pending() {
 }
 
 void Membership::hear(NodeIndex from, const wire::ViewPrepare& message, Time now) {
-  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from || message.ballot.round > kMaxRound) return;
+  if (!is_of_this_view(from, message.epoch, now) || !is_ballot_of(from, message.ballot)) return;
   highest_round_ = std::max(highest_round_, message.ballot.round);
   if (message.ballot < state_.promised) return tell(from, wire::ViewRefused{message.epoch, state_.promised}, now);
   if (message.ballot > state_.promised) {
@@ -37,10 +41,11 @@ void Membership::hear(NodeIndex from, const wire::ViewPrepare& message, Time now
 }
 
 void Membership::hear(NodeIndex from, const wire::ViewPropose& message, Time now) {
-  if (!is_of_this_view(from, message.epoch, now) || !is_voter() || !find(state_.view, from) || message.ballot.node != from || message.ballot.round > kMaxRound) return;
+  if (!is_of_this_view(from, message.epoch, now) || !is_ballot_of(from, message.ballot)) return;
   const auto& next = message.next;
   const auto& view = state_.view;
-  if (!wire::validate(next) || next.epoch <= view.epoch || next.group != view.group || next.lease_us != view.lease_us || next.two_nodes != view.two_nodes) return;
+  const bool follows = next.epoch > view.epoch && next.group == view.group && next.lease_us == view.lease_us && next.two_nodes == view.two_nodes;
+  if (!follows || !wire::validate(next)) return;
   highest_round_ = std::max(highest_round_, message.ballot.round);
   if (message.ballot < state_.promised) return tell(from, wire::ViewRefused{message.epoch, state_.promised}, now);
   if (message.ballot == state_.accepted) return tell(from, wire::ViewAccepted{message.epoch, state_.incarnation, message.ballot}, now);

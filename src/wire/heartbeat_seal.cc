@@ -25,10 +25,12 @@ HeartbeatKey hmac(const HeartbeatKey& key, ByteView bytes) {
 }
 
 Status check_header(ByteView d) {
-  if (d.size() != kHeartbeatSize) return make_error(Errc::invalid, "a heartbeat of " + std::to_string(d.size()) + " bytes, not " + std::to_string(kHeartbeatSize));
+  if (d.size() != kHeartbeatSize)
+    return make_error(Errc::invalid, "a heartbeat of " + std::to_string(d.size()) + " bytes, not " + std::to_string(kHeartbeatSize));
   if (!std::equal(kMagic.begin(), kMagic.end(), d.begin())) return make_error(Errc::invalid, "not a heartbeat");
   if (d[3] != kVersion)
-    return make_error(Errc::invalid, "a heartbeat of version " + std::to_string(d[3]) + ", this node speaks " + std::to_string(kVersion) + "; upgrade the older one");
+    return make_error(Errc::invalid, "a heartbeat of version " + std::to_string(d[3]) + ", this node speaks " + std::to_string(kVersion) +
+                                         "; upgrade the older one");
   return {};
 }
 
@@ -77,7 +79,8 @@ Result<Heartbeat> open(ByteView datagram, const HeartbeatKey& key) {
   if (CRYPTO_memcmp(tag.data(), datagram.data() + body.size(), kTag) != 0)
     return make_error(Errc::permission, "a heartbeat that was not made with the key of this link");
   const ByteView padding = body.subspan(kHeader + kFields);
-  if (std::any_of(padding.begin(), padding.end(), [](uint8_t b) { return b != 0; })) return make_error(Errc::invalid, "a heartbeat with something in its padding");
+  if (std::any_of(padding.begin(), padding.end(), [](uint8_t b) { return b != 0; }))
+    return make_error(Errc::invalid, "a heartbeat with something in its padding");
   return decode<Heartbeat>(body.subspan(kHeader, kFields));
 }
 

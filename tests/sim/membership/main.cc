@@ -65,7 +65,8 @@ int random_runs(uint64_t first, uint64_t seeds, MemberRunOptions options) {
   if (!whole.empty())
     std::printf("%8" PRIu64 "  faults; whole again after p50 %.0f ms, p99 %.0f ms, at most %.0f ms; two contacts for at most %.1f ms\n", faults,
                 ms(whole[whole.size() / 2]), ms(whole[whole.size() * 99 / 100]), ms(whole.back()), ms(sum.two_contacts));
-  for (const auto& [what, times] : {std::pair("a death until its heir may transmit", scenarios.takeovers), std::pair("the contact's death until another acts", scenarios.contacts)}) {
+  for (const auto& [what, times] : {std::pair("a death until its heir may transmit", scenarios.takeovers),
+                                    std::pair("the contact's death until another acts", scenarios.contacts)}) {
     auto sorted = times;
     std::sort(sorted.begin(), sorted.end());
     if (!sorted.empty())

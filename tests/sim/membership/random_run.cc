@@ -7,8 +7,9 @@ namespace gecko::sim {
 using namespace std::chrono_literals;
 
 const char* name(Fault fault) {
-  static constexpr const char* kNames[] = {"kill machine", "kill machine, disk lost", "kill two within 10 ms", "kill keeper", "kill geckod", "stop", "cut", "cut one way",
-                                           "isolate", "cut in two", "bad network", "clock rate", "leave", "remove", "appoint", "kill or cut a voter"};
+  static constexpr const char* kNames[] = {"kill machine", "kill machine, disk lost", "kill two within 10 ms", "kill keeper", "kill geckod", "stop", "cut",
+                                           "cut one way", "isolate", "cut in two", "bad network", "clock rate", "leave", "remove", "appoint",
+                                           "kill or cut a voter"};
   return kNames[static_cast<size_t>(fault)];
 }
 

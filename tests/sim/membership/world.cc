@@ -394,7 +394,8 @@ std::string MemberWorld::why_not_whole() const {
   for (const Owner& o : owners_) {
     size_t serving = 0;
     for (uint16_t n = 0; n < nodes_.size(); ++n) serving += transmits(n) && nodes_[n].serving.contains(o);
-    if (serving != 1) return std::to_string(serving) + " nodes serve what was node " + std::to_string(o.node) + "'s in life " + std::to_string(o.incarnation & 0xfffff);
+    if (serving != 1)
+      return std::to_string(serving) + " nodes serve what was node " + std::to_string(o.node) + "'s in life " + std::to_string(o.incarnation & 0xfffff);
   }
   return "";
 }
