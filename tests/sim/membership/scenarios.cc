@@ -69,6 +69,71 @@ void a_jump_behind_a_voters_back(Scenarios& result) {
   s.whole_again();
 }
 
+// Node 1 votes for a view without node 2 and is restarted before it hears that this was decided; then it is node 0 that nobody reaches. What it has
+// voted for must still bind it.
+void a_voter_restarts_after_its_vote(Scenarios& result) {
+  Script s(result, "a voter restarts after its vote", 1, group(3));
+  MemberWorld& w = s.world;
+  bool voted = false;
+  w.on_tell = [&](uint16_t from, uint16_t to, const core::ViewMessage& message) {
+    if (voted || from != 1 || to != 0 || !std::holds_alternative<wire::ViewAccepted>(message)) return;
+    voted = true;
+    w.cut(0, 1, true);
+    w.queue.at(w.now() + 300us, [&w] {
+      w.cut(1, 0, true);
+      w.kill_machine(1);
+    });
+    w.queue.at(w.now() + 5ms, [&w] {
+      w.start_machine(1);
+      w.cut(1, 2, false), w.cut(2, 1, false);
+    });
+  };
+  for (const uint16_t n : std::initializer_list<uint16_t>{0, 1}) w.cut(n, 2, true), w.cut(2, n, true);
+  w.run_for(1s);
+  s.expect(voted, "there was no vote");
+  s.whole_again();
+}
+
+// A vote of an earlier view arrives while a proposal waits for votes that never come.
+void a_vote_from_the_past(Scenarios& result) {
+  Script s(result, "a vote from the past", 1, group(3));
+  MemberWorld& w = s.world;
+  bool alone = false;
+  w.on_tell = [&](uint16_t from, uint16_t, const core::ViewMessage& message) {
+    if (alone || from != 0 || !std::holds_alternative<wire::ViewPropose>(message)) return;
+    alone = true;
+    for (const uint16_t n : std::initializer_list<uint16_t>{1, 2}) w.cut(0, n, true), w.cut(n, 0, true);
+    const wire::ViewAccepted past{w.view(0)->epoch - 1, w.life(1).incarnation, {1, 0}};
+    w.queue.at(w.now() + 1ms, [&w, past] { w.inject(1, 0, past); });
+  };
+  w.remove(0, 2);
+  w.run_for(1s);
+  s.expect(alone, "nothing was proposed");
+  s.whole_again();
+}
+
+// The owner's clock is as slow as it may be, the voters' as fast.
+void the_worst_clocks(Scenarios& result) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    MemberSettings settings = group(3);
+    settings.lease = 300ms;
+    settings.keeper.lease.drift_ppm = settings.membership.lease.drift_ppm = 20'000;
+    settings.recovery_max = 0ms;
+    settings.disk_slow = 0;
+    Script s(result, "the worst clocks", seed, settings);
+    MemberWorld& w = s.world;
+    w.set_clock(1, -20'000);
+    w.set_clock(0, 20'000);
+    w.set_clock(2, 20'000);
+    w.run_for(1s + seed * 3ms);
+    const auto life = w.life(1);
+    for (const uint16_t n : std::initializer_list<uint16_t>{0, 2}) w.cut(1, n, true), w.cut(n, 1, true);
+    s.await([&] { return w.serves(2, life); }, 1s, "no heir");
+    w.run_for(100ms);
+    s.whole_again();
+  }
+}
+
 void a_stopped_node_wakes(Scenarios& result) {
   for (uint64_t seed = 1; seed <= 5; ++seed) {
     Script s(result, "a stopped node wakes", seed, group(3));
@@ -144,6 +209,9 @@ void two_deaths(Scenarios& result) {
 Scenarios run_scenarios() {
   Scenarios result;
   a_jump_behind_a_voters_back(result);
+  a_voter_restarts_after_its_vote(result);
+  a_vote_from_the_past(result);
+  the_worst_clocks(result);
   a_stopped_node_wakes(result);
   a_majority_is_lost_for_good(result);
   two_nodes(result, wire::TwoNodes::safe);

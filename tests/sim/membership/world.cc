@@ -29,13 +29,22 @@ Time MemberWorld::real(const Node& node, Time at) const {
   return at <= node.base_local ? now() : node.base_real + Duration(static_cast<int64_t>(double((at - node.base_local).count()) / node.rate) + 1);
 }
 
-void MemberWorld::redraw_clock(uint16_t n) {
+void MemberWorld::set_clock(uint16_t n, int64_t ppm) {
   Node& node = nodes_[n];
   node.base_local = local(node);
   node.base_real = now();
+  node.rate = 1 + double(ppm) / 1e6;
+}
+
+void MemberWorld::redraw_clock(uint16_t n) {
   const int64_t most = settings.keeper.lease.drift_ppm;
   const int64_t ppm = random.chance(0.5) ? (random.chance(0.5) ? most : -most) : static_cast<int64_t>(random.below(static_cast<uint64_t>(2 * most + 1))) - most;
-  node.rate = 1 + double(ppm) / 1e6;
+  set_clock(n, ppm);
+}
+
+void MemberWorld::inject(uint16_t from, uint16_t to, const core::ViewMessage& message) {
+  nodes_[to].membership->on(from, message, local(nodes_[to]));
+  settle(to);
 }
 
 // A life begins: another clock (a machine that was off counts from anywhere), what is on the disk, nothing else.

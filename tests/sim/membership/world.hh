@@ -29,7 +29,9 @@ class MemberWorld {
   void stop(uint16_t node, Part part) { machines.stop(node, part); }
   void resume(uint16_t node, Part part) { machines.resume(node, part); }
   void cut(uint16_t from, uint16_t to, bool is) { nodes_[from].cut[to] = is; }   // one way
+  void set_clock(uint16_t node, int64_t ppm);        // from now on faster or slower than true time
   void redraw_clock(uint16_t node);                  // another rate, within the drift that is promised
+  void inject(uint16_t from, uint16_t to, const core::ViewMessage& message);   // arrives now, also across a cut
   void heal_everything();
   // --- wishes
   void leave(uint16_t node);
