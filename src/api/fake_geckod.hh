@@ -1,7 +1,7 @@
 // A stand-in for geckod in tests: speaks the real protocol (wire/api.hh) on a real UNIX socket, from its own thread. Connections "move"
 // by passing the very descriptor to another node's fake, so clients on loopback see what they would see with a real move.
 //
-// Greets, joins, listens (on ::1) and answers requests by itself; everything received is recorded for expect(). `script` may take a
+// Greets, joins, listens (on ::1) and answers requests by itself; everything received is recorded for expect(). `set_script` may take a
 // message first (true: handled). Handoffs are answered as `handoffs` says.
 #pragma once
 
@@ -74,6 +74,11 @@ class FakeGeckod {
     GECKO_ASSERT(listen(listener_.get(), 64) == 0);
     wake_ = Fd(eventfd(0, EFD_CLOEXEC));
     thread_ = std::thread([this] { run(); });
+  }
+  using Script = std::function<bool(FakeGeckod&, Record&)>;
+  void set_script(Script script) {
+    const std::lock_guard guard(lock_);
+    script_ = std::move(script);
   }
   // Dies: every connection ends, the name is gone, held descriptors are closed.
   void stop() {
@@ -158,7 +163,6 @@ class FakeGeckod {
   std::atomic<bool> contact{true};
   std::atomic<bool> greet{true};
   std::optional<wire::Placement> placement;             // sent before members; set before the application comes
-  std::function<bool(FakeGeckod&, Record&)> script;     // set before the application comes
 
  private:
   struct Client {
@@ -262,6 +266,11 @@ class FakeGeckod {
           GECKO_ASSERT(frame.descriptors == 1 && !client->fds.empty());
           record.fd = std::move(client->fds.front());
           client->fds.pop_front();
+        }
+        Script script;
+        {
+          const std::lock_guard guard(lock_);
+          script = script_;
         }
         if (!(script && script(*this, record))) handle(record);
         const std::lock_guard guard(lock_);
@@ -436,6 +445,7 @@ class FakeGeckod {
   int last_number_ = 0, joined_client_ = 0;
   std::map<ConnId, Open> open_;
   std::string yield_target_;
+  Script script_;
   std::atomic<uint16_t> listening_port_{0};
 };
 

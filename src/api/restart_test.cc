@@ -80,7 +80,7 @@ TEST_F(Restart, GeckodHearsHowManyConnectionsMayCome) {
 }
 
 TEST_F(Restart, OutcomesOfManyConnectionsComeInParts) {
-  n1.script = [](FakeGeckod& daemon, FakeGeckod::Record& r) {
+  n1.set_script([](FakeGeckod& daemon, FakeGeckod::Record& r) {
     if (r.type != ApiType::handoff_client) return false;
     const auto m = wire::decode<wire::HandoffClient>(r.body);
     wire::ClientResult part{m->request, std::vector<wire::ClientOutcome>(wire::kMaxHints, wire::ClientOutcome{ConnId{}, m->client, "n1", 0, ""})};
@@ -88,7 +88,7 @@ TEST_F(Restart, OutcomesOfManyConnectionsComeInParts) {
     part.outcomes.resize(1);
     daemon.answer(r, ApiType::client_result, part);
     return true;
-  };
+  });
   gecko_client_outcome first{};
   EXPECT_EQ(gecko_framework_handoff_client(one.handle(), "::1", "n2", &first, 1), static_cast<int>(wire::kMaxHints) + 1);
 }
@@ -125,11 +125,11 @@ TEST_F(Restart, DeathInTheMiddleOfAMoveGivesTheConnectionBack) {
 TEST_F(Restart, AForegroundHandoffThatGeckodDoesNotSurviveFails) {
   Client client(server.port());
   auto socket = server.accept();
-  n1.script = [](FakeGeckod& daemon, FakeGeckod::Record& r) {
+  n1.set_script([](FakeGeckod& daemon, FakeGeckod::Record& r) {
     if (r.type != ApiType::handoff) return false;
     daemon.hang_up();
     return true;
-  };
+  });
   const auto status = socket->handoff("n2");
   ASSERT_FALSE(status);
   EXPECT_EQ(status.error().code, Errc::unavailable);
@@ -247,12 +247,12 @@ TEST_F(Restart, AnOutcomeThatLeavesItFrozenIsALoss) {
 TEST_F(Restart, AHandoffAnsweredByAnErrorIsGivenBack) {
   Client client(server.port());
   auto socket = server.accept();
-  n1.script = [](FakeGeckod& daemon, FakeGeckod::Record& r) {
+  n1.set_script([](FakeGeckod& daemon, FakeGeckod::Record& r) {
     if (r.type != ApiType::handoff) return false;
     const auto m = wire::decode<wire::AppHandoff>(r.body);
     daemon.tell(ApiType::error, wire::ApiError{m->request, static_cast<uint16_t>(Errc::limit), "too many"});
     return true;
-  };
+  });
   EXPECT_EQ(socket->handoff("n2").error().code, Errc::limit);
   client.send("x");
   EXPECT_EQ(read_some(*socket), "x");
@@ -332,11 +332,11 @@ TEST_F(Restart, NonsenseFromGeckodEndsTheConversationNotTheProgram) {
 
 TEST(Greeting, ErrorsOfGeckodAreTheErrorsOfOpenAndJoin) {
   Group group;
-  group.node("n1").script = [](FakeGeckod& daemon, FakeGeckod::Record& r) {
+  group.node("n1").set_script([](FakeGeckod& daemon, FakeGeckod::Record& r) {
     if (r.type != ApiType::hello) return false;
     daemon.answer(r, ApiType::error, wire::ApiError{0, static_cast<uint16_t>(Errc::version), "geckod speaks 7 to 9"});
     return true;
-  };
+  });
   Framework::Options options;
   options.daemon = group.node("n1").path();
   const auto framework = Framework::open("web", options);

@@ -39,7 +39,7 @@ const Stream& stream() {
 
 // Reads what there is; false: wrong bytes, error or end.
 struct Sink {
-  uint64_t bytes = 0;
+  std::atomic<uint64_t> bytes = 0;
   int error = 0;
   bool wrong = false, ended = false;
   bool step(int fd, int wait_ms) {
@@ -57,7 +57,7 @@ struct Sink {
   }
 };
 struct Source {
-  uint64_t bytes = 0;
+  std::atomic<uint64_t> bytes = 0;
   // Writes at most `most` bytes without blocking.
   void step(int fd, size_t most = 256 * 1024) {
     const auto chunk = stream().at(bytes, most);

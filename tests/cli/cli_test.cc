@@ -240,13 +240,16 @@ gecko: 'gecko drain n2 --wait' follows it, 'gecko drain n2 --close' ends what st
 
 TEST(Drain, CloseEndsWhatStaysOnceNothingElseIsLeft) {
   std::vector<std::string> actions;
-  const FakeGeckod geckod(Manner::answers, [&](const std::string& question) {
-    actions.push_back(Json::parse(question)["action"]);
-    if (actions.size() < 3) return drain_report(true, false, 9, 3, kStays).dump();   // others still move
-    const bool told = std::find(actions.begin(), actions.end(), "evict") != actions.end();
-    return told ? drain_report(true, true, 0, 10, Json::array()).dump() : drain_report(true, false, 2, 10, kStays).dump();
-  });
-  const auto output = gecko({"drain", "n2", "--close", "--socket", geckod.socket()});
+  lab::Output output;
+  {
+    const FakeGeckod geckod(Manner::answers, [&](const std::string& question) {
+      actions.push_back(Json::parse(question)["action"]);
+      if (actions.size() < 3) return drain_report(true, false, 9, 3, kStays).dump();   // others still move
+      const bool told = std::find(actions.begin(), actions.end(), "evict") != actions.end();
+      return told ? drain_report(true, true, 0, 10, Json::array()).dump() : drain_report(true, false, 2, 10, kStays).dump();
+    });
+    output = gecko({"drain", "n2", "--close", "--socket", geckod.socket()});
+  }
   EXPECT_EQ(output.code, 0) << output.err;
   EXPECT_THAT(output.out, testing::StartsWith("n2 is drained: 10 connections"));
   EXPECT_EQ(actions, (std::vector<std::string>{"start", "look", "look", "evict", "look"}));

@@ -77,7 +77,10 @@ void FakeGeckod::talk(int connection) {
     const auto admin = wire::decode<wire::Admin>(frame.body);
     EXPECT_TRUE(admin);
     if (!admin) return;
-    question_ = admin->json;
+    {
+      const std::lock_guard guard(lock_);
+      question_ = admin->json;
+    }
     if (manner_ == Manner::never_answers) continue;
     if (manner_ == Manner::hangs_up) return;
     if (manner_ == Manner::breaks_frames) {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <mutex>
 #include <string>
 #include <thread>
 
@@ -28,12 +29,16 @@ class FakeGeckod {
   FakeGeckod(Manner manner, std::function<std::string(const std::string&)> answer);
   ~FakeGeckod();
   const std::string& socket() const { return path_; }
-  std::string last_question() const { return question_; }  // after the client has ended
+  std::string last_question() const {
+    const std::lock_guard guard(lock_);
+    return question_;
+  }
 
  private:
   void serve();
   void talk(int connection);
   std::string directory_, path_, question_;
+  mutable std::mutex lock_;   // question_
   Manner manner_;
   std::function<std::string(const std::string&)> answer_;
   Fd listener_, stop_read_, stop_write_;
