@@ -11,9 +11,13 @@ using wire::kNoNode;
 
 Membership::Membership(MembershipSettings settings, std::optional<wire::MembershipState> state, uint64_t new_disk, Time now)
     : settings_(settings), state_(state.value_or(wire::MembershipState{})) {
+  contact_ = state_.view.contact;
   if (state) ++state_.incarnation;
   else state_.incarnation = new_disk << wire::kLifeBits | 1;
-  if (misbehaves(8) && state) state_.promised = state_.accepted = {}, state_.next = {};   // a restart forgets its votes
+  if (misbehaves(8)) {   // a restart forgets its votes
+    state_.promised = state_.accepted = {};
+    state_.next = {};
+  }
   store();
   if (state_.view.epoch != 0) out_.push_back(Adopted{state_.view, state_.incarnation, {}, {}});
   look_again(now);
@@ -21,6 +25,7 @@ Membership::Membership(MembershipSettings settings, std::optional<wire::Membersh
 
 Membership::Membership(MembershipSettings settings, wire::MembershipState state, GoesOn, Time now)
     : settings_(settings), state_(std::move(state)), fenced_(is_member()) {
+  contact_ = state_.view.contact;
   // What had been said to the keeper and the node may not have reached them: it is said again.
   Adopted again{state_.view, state_.incarnation, {}, {}};
   for (const auto& o : state_.view.orphans)

@@ -51,7 +51,7 @@ class Membership {
  public:
   // A new life of the node (machine or keeper started), with what was on its disk; {}: nothing was, then `new_disk` (random, 44 bits) names it.
   Membership(MembershipSettings settings, std::optional<wire::MembershipState> state, uint64_t new_disk, Time now);
-  // The same life: the keeper lived on while this process was restarted.
+  // The same life: the keeper lived on while this process was restarted. To be told next: the keeper's suspicions() and contact().
   struct GoesOn {};
   Membership(MembershipSettings settings, wire::MembershipState state, GoesOn, Time now);
 

@@ -332,7 +332,8 @@ void MemberWorld::start_geckod(uint16_t n) {
   node.membership->peers((core::NodeSet{1} << nodes_.size()) - 1);
   if (node.away) node.membership->leave(local(node));
   trace.add(now(), "geckod goes on", n);
-  node.membership->suspicions(node.keeper->suspects(), 0, local(node));
+  node.membership->contact_is(node.keeper->contact());
+  node.membership->suspicions(node.keeper->suspicions().mine, node.keeper->suspicions().agreed, local(node));
   if (!node.membership->is_member())
     machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life = node.geckod_life] { fence(n, life); });
   settle(n);
