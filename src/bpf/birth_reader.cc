@@ -81,7 +81,7 @@ Protection Birth::protection(uint16_t term) const {
 
 struct BirthReader::Impl {
   struct Closer {
-    void operator()(ring_buffer* ring) const { ring_buffer__free(ring); }
+    void operator()(ring_buffer* r) const { ring_buffer__free(r); }
   };
   std::unique_ptr<ring_buffer, Closer> ring;
   const std::function<void(Birth)>* born = nullptr;

@@ -52,9 +52,9 @@ struct gecko_gated {
 	__u8 window_scale;       /* of the window we announce (RFC 7323), 0 to 14 */
 	__u8 flags;              /* GECKO_GATE_F_* */
 	__u32 snd_nxt;           /* end of what has been sent */
-	__u64 sent;              /* what the client has been told: highest acknowledgement | highest end of the window << 32 */
+	__u64 sent;              /* what the client has been told: highest acknowledgement, then highest end of the window (__u32 each) */
 	__u64 kernel;            /* the same two as our kernel's newest packet had them, passed or not */
-	__u64 stamps;            /* timestamps of that packet: value | echo << 32 */
+	__u64 stamps;            /* timestamps of that packet: value, echo */
 	__u64 passed_ns;         /* CLOCK_BOOTTIME of the last packet that left */
 	__u8 seen;               /* GECKO_GATE_SEEN_* */
 	__u8 pad[7];

@@ -1,5 +1,7 @@
 #include <bpf/bpf.h>
 
+#include <bit>
+
 #include "bpf/flow_key.hh"
 #include "bpf/gate.hh"
 
@@ -15,7 +17,8 @@ Error table_error(std::string_view doing, const Flow& flow, int err) {
   return os_error(what, err);
 }
 
-uint64_t pair(uint32_t low, uint32_t high) { return uint64_t{high} << 32 | low; }
+// As the program has them in one word: in the order of memory.
+uint64_t pair(uint32_t first, uint32_t second) { return std::bit_cast<uint64_t>(std::array{first, second}); }
 
 bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
 
