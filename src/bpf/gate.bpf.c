@@ -98,32 +98,50 @@ static __always_inline int judge_unknown(struct __sk_buff *skb, const struct pac
 	return VERDICT_PASS;
 }
 
-/* Made by geckod: see GECKO_GATE_MARK. Leaves by the neighbour table, which brings it here once more, as any other packet. */
-static __always_inline int send_marked(struct __sk_buff *skb, const struct packet *p, const struct gecko_flow_key *key, struct gecko_gated *g)
+static __always_inline int is_marked(const struct __sk_buff *skb)
+{
+	return skb->mark == GECKO_GATE_MARK || skb->mark == GECKO_GATE_MARK_ROUTED;
+}
+
+/* Made by geckod: see GECKO_GATE_MARK. It comes by twice, because it needs the neighbour table, and gets its numbers the second time: then
+ * nothing lies between what is noted as told and its leaving, and no packet of the kernel's can have told more of the window meanwhile. */
+static __always_inline int send_marked(struct __sk_buff *skb, const struct packet *p, const struct gecko_flow_key *key, struct gecko_gated *g, __u64 now)
 {
 	struct stub_numbers n = {};
 	union marks sent, stamps;
+	int told = 0;
 
-	skb->mark = 0;
 	if (p->tcp_flags & TCP_SYN) {
+		skb->mark = 0;
 		count(GECKO_G_STUB);
 		return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
 	}
 	if (p->length != p->l4 - p->l3 + sizeof(struct stub))
 		return refuse(GECKO_G_UNREADABLE);
-	sent = read_marks(&g->sent);
+	for (int i = 0; i < ATTEMPTS && !told; i++) {
+		sent = read_marks(&g->sent);
+		n.announced = rebase(g, sent);
+		if (!is_news(g, sent, n.announced) && !PLANTED(13))
+			return refuse(GECKO_G_STUB_NEEDLESS);
+		if (skb->mark == GECKO_GATE_MARK) {
+			skb->mark = GECKO_GATE_MARK_ROUTED;
+			return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+		}
+		told = note_told(g, sent, n.announced.ack, edge_of(g, n.announced));
+	}
+	if (!told)
+		return refuse(GECKO_G_STUB_NEEDLESS); /* others are telling it all the time */
 	stamps = read_marks(&g->stamps);
-	n.announced = rebase(g, sent);
 	n.seq = g->snd_nxt;
 	n.ts_value = stamps.ack;
 	n.ts_echo = stamps.edge;
 	n.seen = g->seen;
-	if (!is_news(g, sent, n.announced) && !PLANTED(13))
-		return refuse(GECKO_G_STUB_NEEDLESS);
+	g->passed_ns = now;
+	skb->mark = 0;
 	if (fill_stub(skb, p, key, &n))
 		return refuse(GECKO_G_UNREADABLE);
 	count(GECKO_G_STUB);
-	return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
+	return VERDICT_PASS;
 }
 
 static __always_inline int judge_known(struct __sk_buff *skb, const struct packet *p, const struct tcphdr *tcp, struct gecko_gated *g, __u64 now)
@@ -155,7 +173,7 @@ static __always_inline int judge_known(struct __sk_buff *skb, const struct packe
 /* Geckod's own packets are of protected connections, or none of its business. */
 static __always_inline int not_protected(const struct __sk_buff *skb)
 {
-	return skb->mark == GECKO_GATE_MARK ? refuse(GECKO_G_NO_ENTRY) : VERDICT_PASS;
+	return is_marked(skb) ? refuse(GECKO_G_NO_ENTRY) : VERDICT_PASS;
 }
 
 SEC("tc")
@@ -191,14 +209,14 @@ int gecko_gate(struct __sk_buff *skb)
 	key.peer_port = tcp.dest;
 	g = bpf_map_lookup_elem(&gecko_gated, &key);
 	if (!g) {
-		if (skb->mark == GECKO_GATE_MARK)
+		if (is_marked(skb))
 			return refuse(GECKO_G_NO_ENTRY);
 		return judge_unknown(skb, &p, &key, port, term_of(lease));
 	}
 	if (g->term != term_of(lease) && !PLANTED(14))
 		return refuse(GECKO_G_FENCED);
-	if (skb->mark == GECKO_GATE_MARK)
-		return send_marked(skb, &p, &key, g);
+	if (is_marked(skb))
+		return send_marked(skb, &p, &key, g, now);
 	/* A killed server's kernel ends its connections, which live on elsewhere. */
 	if (p.tcp_flags & (TCP_FIN | TCP_RST) && !(g->flags & GECKO_GATE_F_MAY_END) && !PLANTED(15))
 		return refuse(GECKO_G_END);

@@ -42,7 +42,8 @@ inline bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) >
 struct Sent {
   uint32_t gso_size = 0;
   uint32_t ingress_ifindex = 0;
-  bool marked = false;
+  bool marked = false;      // of geckod
+  bool routed = false;      // the same, after the neighbour table
 };
 
 class GateBench : public testing::TestWithParam<bool> {  // true: IPv4

@@ -135,7 +135,7 @@ GateOutcome GateBench::send(const Bytes& ip_packet, const Sent& how) {
   context.gso_size = how.gso_size;
   context.gso_segs = how.gso_size != 0 ? 2 : 0;
   context.ingress_ifindex = how.ingress_ifindex;
-  context.mark = how.marked ? GECKO_GATE_MARK : 0;
+  context.mark = how.marked ? GECKO_GATE_MARK : how.routed ? GECKO_GATE_MARK_ROUTED : 0;
   LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame.data(), .data_out = out.data(), .data_size_in = static_cast<uint32_t>(frame.size()),
               .data_size_out = static_cast<uint32_t>(out.size()), .ctx_in = &context, .ctx_size_in = sizeof context);
   EXPECT_EQ(bpf_prog_test_run_opts(gate().program_fd(), &opts), 0) << "BPF_PROG_RUN: " << strerror(errno);

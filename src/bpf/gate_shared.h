@@ -106,8 +106,9 @@ struct gecko_birth {
 };
 
 /* On packets that geckod makes: an empty segment whose numbers the gate fills in, or a SYN-ACK whose time has come. They leave by the
- * neighbour table; the mark is taken off. Setting a mark needs CAP_NET_ADMIN. */
+ * neighbour table, by which they come to the gate twice; there the mark is taken off. Setting a mark needs CAP_NET_ADMIN. */
 #define GECKO_GATE_MARK 0x6765636b
+#define GECKO_GATE_MARK_ROUTED 0x6765636c /* the second time */
 #define GECKO_GATE_STUB_TCP 32   /* bytes of its TCP header: room for the timestamps */
 
 /* A clamped bare acknowledgement that says nothing new passes after so long a silence: it answers a probe. */

@@ -101,8 +101,7 @@ static __always_inline void note_kernel(struct gecko_gated *g, const struct segm
 
 	if (!(s->flags & TCP_ACK) || after(was.ack, is.ack))
 		return;
-	/* As a pair, of one packet: their distance is a whole number of window steps. (What geckod sent comes by here too, with the pair of
-	 * a moment ago.) */
+	/* As a pair, of one packet: their distance is a whole number of window steps. */
 	if (is.ack != was.ack || after(is.edge, was.edge))
 		__sync_val_compare_and_swap(&g->kernel, was.word, is.word);
 	g->seen = (s->has_timestamps ? GECKO_GATE_SEEN_TIMESTAMPS : 0) | (s->flags & TCP_ECE ? GECKO_GATE_SEEN_ECE : 0);
