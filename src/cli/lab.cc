@@ -158,7 +158,7 @@ Exit start(const Context& context, const LabArguments& args) {
   const auto lab = Lab::open(args.name);
   if (!lab) return context.fail(lab.error());
   if (const auto started = (*lab)->start(args.host); !started) return context.fail(started.error());
-  if (const auto ready = (*lab)->wait_ready(std::chrono::seconds(10), {args.host}); !ready) return context.fail(ready.error());
+  if (const auto ready = (*lab)->wait_ready(lab::kStartPatience, {args.host}); !ready) return context.fail(ready.error());
   if (context.json) context.print(describe(**lab));
   return Exit::ok;
 }

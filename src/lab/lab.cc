@@ -134,7 +134,7 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
       if (built && options.daemons && host.is_node) built = start_geckod(*lab, host, geckod);
     if (!built) return std::move(built.error());
   }
-  if (options.daemons) GECKO_CHECK(lab->wait_ready(std::chrono::seconds(10), {}, interrupted));
+  if (options.daemons) GECKO_CHECK(lab->wait_ready(kStartPatience, {}, interrupted));
   if (stop()) return stopped;
   return lab;
 }

@@ -26,6 +26,9 @@ inline constexpr const char* kLabRoot = "/run/gecko/lab";
 enum class NodeState { up, cut, paused, down };  // down: no geckod there (never so in a lab without daemons)
 std::string_view to_string(NodeState state);
 
+// geckod is up in half a second; on a machine with four times as much to do as it has processors it has taken ten.
+inline constexpr Duration kStartPatience = std::chrono::seconds(30);
+
 class Lab {
  public:
   // `interrupted` is asked now and then; true ends the attempt (and removes what was made) with Errc::closed.
@@ -67,7 +70,7 @@ class Lab {
   Status heal(const std::string& node);
   Result<NodeState> state(const std::string& node) const;
   // Waits until the geckods of these nodes (empty: all) answer and each sees every one of them.
-  Status wait_ready(Duration at_most = std::chrono::seconds(10), const std::vector<std::string>& among = {},
+  Status wait_ready(Duration at_most = kStartPatience, const std::vector<std::string>& among = {},
                     const std::function<bool()>& interrupted = {}) const;
 
   void keep() { mine_ = false; }

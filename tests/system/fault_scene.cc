@@ -188,7 +188,7 @@ void FaultTest::start_geckod(const std::string& node) {
       << "a half of the old geckod lives";
   auto ok = const_cast<lab::Lab&>(lab()).start(node);
   ASSERT_TRUE(ok) << ok.error().message;
-  ok = lab().wait_ready(8s);
+  ok = lab().wait_ready();
   ASSERT_TRUE(ok) << ok.error().message;
   (void)ask().ask(node, {{"op", "status"}});   // the operator's connection to the old one fails once
 }

@@ -139,7 +139,7 @@ TEST_F(Steering, AContactThatWasAwayTakesTheSegmentBack) {
   auto& other = ping();
   EXPECT_TRUE(eventually([&] { return owner(local(other)) == "n2"; }));
   ASSERT_TRUE(const_cast<lab::Lab&>(lab()).resume("n1"));
-  ASSERT_TRUE(lab().wait_ready(5s));
+  ASSERT_TRUE(lab().wait_ready());
   for (const char* node : {"n1", "n2", "n3"}) EXPECT_TRUE(eventually([&] { return contact(node) == "n1"; })) << node;
   std::this_thread::sleep_for(500ms);   // n2 answers for the role 200 ms longer, which would hide the fault
   swarm_->call([&] { client.speak(); });
