@@ -69,8 +69,7 @@ void Drain::link_down(uint16_t node) {
 
 void Drain::begin() {
   if (emptying_) return;
-  emptying_.emplace();
-  emptying_->since = group_.daemon_.loop().now();
+  emptying_.emplace(group_.daemon_.loop().now());
   for (const auto& [id, connection] : group_.connections()) emptying_->mover.add(id, emptying_->since);
 }
 
@@ -385,9 +384,7 @@ void Drain::begin_shedding() {
   while (!shedding_ && !sheds_.empty()) {
     const wire::Shed m = sheds_.front();
     sheds_.pop_front();
-    shedding_.emplace();
-    shedding_->target = m.target;
-    shedding_->left = m.connections;
+    shedding_.emplace(m);
     for (const auto& [id, c] : group_.connections())
       if (c.movable && !c.moving && (!by_hash || group_.choose_for(c.flow, {}) == m.target)) shedding_->mover.add(id, now);
     if (shedding_->mover.left() == 0) shedding_.reset();

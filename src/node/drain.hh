@@ -57,17 +57,19 @@ class Drain {
 
  private:
   struct Emptying {                                 // this node is to be empty
+    explicit Emptying(Time now) : since(now) {}
     core::Mover mover;
-    Time since{}, done_at{};                        // done_at: Time{} while something is left or unconfirmed
+    Time since, done_at{};                          // done_at: Time{} while something is left or unconfirmed
     uint32_t moved = 0;
     uint64_t round = 0;                             // of questions to the others
     bool asking = false;
     std::set<uint16_t> waiting, confirmed;
   };
   struct Shedding {                                 // balance: so many still to go
+    explicit Shedding(const wire::Shed& m) : target(m.target), left(m.connections) {}
     core::Mover mover;
-    uint16_t target = 0;
-    uint32_t left = 0;
+    uint16_t target;
+    uint32_t left;
   };
   struct Question { uint16_t node = 0; ReportDone done; net::Loop::TimerId timer = 0; };
 
