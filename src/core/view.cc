@@ -81,8 +81,11 @@ View successor(const View& view, const Change& change) {
   // An heir that is missing leaves what it was recovering to its own heir, who also gets what it had recovered.
   for (auto& o : next.orphans)
     if (o.heir == kNoNode || is_gone(o.heir)) o.heir = heir_of(next, o.heir == kNoNode ? o.node : o.heir);
+  const auto has_heir = [&](const Owner& o) {
+    return std::any_of(next.orphans.begin(), next.orphans.end(), [&](const auto& known) { return Owner{known.node, known.incarnation} == o; });
+  };
   for (const auto& o : gone)
-    if (!find(view, o.node)->witness) next.orphans.push_back({o.node, o.incarnation, heir_of(next, o.node)});
+    if (!find(view, o.node)->witness && !has_heir(o)) next.orphans.push_back({o.node, o.incarnation, heir_of(next, o.node)});
   if (next.orphans.size() > wire::kMaxOrphans)
     next.orphans.erase(next.orphans.begin(), next.orphans.end() - static_cast<ptrdiff_t>(wire::kMaxOrphans));
 
@@ -90,7 +93,6 @@ View successor(const View& view, const Change& change) {
     std::erase_if(next.former, [&](const auto& f) { return f.node == o.node; });
     next.former.push_back({o.node, o.incarnation});
   }
-  std::erase_if(next.former, [&](const auto& f) { return find(next, f.node) != nullptr; });
 
   const auto may_be_contact = [&](const wire::Member& m, bool even_suspected) {
     return !m.witness && m.order != kNoNode && (even_suspected || !(change.suspects & one(m.node)));

@@ -26,7 +26,7 @@ Status validate(const View& view) {
     if (o.node > kMaxNodeIndex || o.incarnation == 0 || (o.heir != kNoNode && !is_full(o.heir)))
       return bad("the heir " + std::to_string(o.heir) + " of node " + std::to_string(o.node) + " is no full member");
   for (const Former& f : view.former)
-    if (f.node > kMaxNodeIndex || f.incarnation == 0 || (all >> f.node & 1)) return bad("node " + std::to_string(f.node) + " is a former member and a member");
+    if (f.node > kMaxNodeIndex || f.incarnation == 0) return bad("a former member " + std::to_string(f.node) + " that cannot be");
   return {};
 }
 

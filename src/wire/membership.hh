@@ -39,7 +39,7 @@ struct Orphan {
   GECKO_FIELDS(node, incarnation, heir)
 };
 
-// The last life of a node that was a member and is none now. It never is again: what it owned has an heir.
+// The last life of a node that was a member and is none any more. It never is again: what it owned has an heir.
 struct Former {
   uint16_t node = 0;
   uint64_t incarnation = 0;

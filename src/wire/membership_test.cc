@@ -71,7 +71,7 @@ TEST(MembershipWire, AViewIsBelievedAsAWholeOrNot) {
   EXPECT_TRUE(refused([](View& v) { v.orphans[0].heir = 9; }));
   EXPECT_TRUE(refused([](View& v) { v.members = {v.members[2]}; }));
   EXPECT_TRUE(refused([](View& v) { v.members.clear(); }));
-  EXPECT_TRUE(refused([](View& v) { v.former[0].node = 2; }));
+  EXPECT_TRUE(refused([](View& v) { v.former[0].node = 99; }));
 }
 
 TEST(HeartbeatSeal, GoesThroughAndNothingElseDoes) {

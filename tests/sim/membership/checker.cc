@@ -4,7 +4,7 @@
 
 namespace gecko::sim {
 
-Checker::Checker(const MemberSettings& settings, Trace& trace) : settings_(settings), trace_(trace), reached_(settings.all(), Time::min()) {}
+Checker::Checker(const MemberSettings& settings, Trace& trace) : settings_(settings), trace_(trace), epochs_(settings.all()), paths_(settings.all(), std::vector<Path>(settings.all())) {}
 
 void Checker::violation(Time now, const std::string& what) {
   char at[32];
@@ -18,9 +18,17 @@ void Checker::look(Time now, const std::vector<Face>& faces) {
   // Two clocks, each as wrong as it may be. (Not core::margin: that is under test.)
   const Duration lease = settings_.lease + settings_.lease * 2 * settings_.keeper.lease.drift_ppm / 1'000'000 + settings_.keeper.lease.slack;
   for (uint16_t a = 0; a < faces.size(); ++a) {
-    if (faces[a].reaches) reached_[a] = now;
+    size_t granted = 1;   // by how many its heartbeats of the last lease may have been
+    for (uint16_t b = 0; b < faces.size(); ++b) {
+      Path& path = paths_[a][b];
+      if (faces[a].to & core::one(b)) path.to = now;
+      if (faces[a].from & core::one(b)) path.from = now;
+      granted += a != b && (faces[a].voters & core::one(b)) && path.to >= now - lease && path.from >= now - lease;
+    }
+    if (epochs_[a].first != faces[a].epoch) epochs_[a] = {faces[a].epoch, now};
+    const bool settled = now - epochs_[a].second > lease;   // until then by what was granted in the view before
     // Two nodes decide on their own what the rules for two allow.
-    else if (faces[a].transmits && reached_[a] != Time::min() && now - reached_[a] > lease && faces[a].members > 2)
+    if (faces[a].transmits && settled && granted < faces[a].needed && faces[a].members > 2)
       violation(now, "node " + std::to_string(a) + " may transmit although it has not reached enough voters for longer than a lease");
     for (uint16_t b = 0; b < a; ++b) {
       if (faces[a].transmits && faces[b].transmits) {

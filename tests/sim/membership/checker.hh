@@ -20,7 +20,9 @@ struct Face {
   bool acts = false;                                 // as contact
   uint64_t epoch = 0;                                // of its view
   size_t members = 0;                                // of its view
-  bool reaches = false;                              // enough voters for its lease, both ways, now
+  core::NodeSet voters = 0;                          // of its view
+  core::NodeSet to = 0, from = 0;                    // whom it could reach now, and who could reach it
+  size_t needed = 0;                                 // of them, itself included, for a lease
 };
 
 class Checker {
@@ -44,7 +46,11 @@ class Checker {
   std::map<uint64_t, wire::View> views_;                                    // by epoch
   std::map<uint64_t, std::pair<uint64_t, uint64_t>> disks_;                 // highest epoch and incarnation stored
   std::map<std::pair<uint16_t, uint16_t>, Time> both_act_since_;
-  std::vector<Time> reached_;                                               // per node: when it last reached enough voters
+  struct Path {
+    Time to = Time::min(), from = Time::min();                              // when it was last open
+  };
+  std::vector<std::pair<uint64_t, Time>> epochs_;                           // per node: of its view, and since when
+  std::vector<std::vector<Path>> paths_;                                    // per node, per voter
   Duration longest_two_contacts_{};
   std::vector<std::string> violations_;
   uint64_t checks_ = 0;

@@ -14,10 +14,8 @@ constexpr uint64_t kGroup = 0x6765636b6f;
 
 MemberWorld::MemberWorld(uint64_t seed, const MemberSettings& s, bool print_trace)
     : settings(s), random(seed), trace(print_trace), machines(queue, s.all()), checker(s, trace), nodes_(s.all()), faces_(s.all()) {
-  for (uint16_t n = 0; n < nodes_.size(); ++n) {
-    nodes_[n].cut.assign(nodes_.size(), false);
-    boot(n);
-  }
+  for (auto& node : nodes_) node.cut.assign(nodes_.size(), false);
+  for (uint16_t n = 0; n < nodes_.size(); ++n) boot(n);
   GECKO_ASSERT(nodes_[0].membership->form(kGroup, settings.lease, settings.two_nodes, local(nodes_[0])));
   for (uint16_t n = 0; n < nodes_.size(); ++n) settle(n);
 }
@@ -250,15 +248,17 @@ void MemberWorld::look() {
   for (uint16_t n = 0; n < nodes_.size(); ++n) {
     const Node& node = nodes_[n];
     Face& face = faces_[n];
-    face = {transmits(n), &node.serving, acts(n), 0, 0, false};
+    face = {transmits(n), &node.serving, acts(n), 0, 0, 0, 0, 0, 0};
     const wire::View* v = view(n);
     if (!v) continue;
     face.epoch = v->epoch;
     face.members = v->members.size();
-    size_t reached = 1;
-    for (const auto& m : v->members)
-      reached += m.node != n && machines.running(m.node, Part::daemon) && !node.cut[m.node] && !nodes_[m.node].cut[n];
-    face.reaches = machines.running(n, Part::daemon) && reached >= core::lease_votes(*v);
+    face.needed = core::lease_votes(*v);
+    face.voters = core::members(*v);
+    for (uint16_t m = 0; m < nodes_.size(); ++m) {
+      if (machines.running(n, Part::daemon) && !node.cut[m]) face.to |= core::one(m);
+      if (machines.running(m, Part::daemon) && !nodes_[m].cut[n]) face.from |= core::one(m);
+    }
   }
   checker.look(now(), faces_);
 }
