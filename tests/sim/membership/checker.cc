@@ -4,7 +4,8 @@
 
 namespace gecko::sim {
 
-Checker::Checker(const MemberSettings& settings, Trace& trace) : settings_(settings), trace_(trace), epochs_(settings.all()), paths_(settings.all(), std::vector<Path>(settings.all())) {}
+Checker::Checker(const MemberSettings& settings, Trace& trace)
+    : settings_(settings), trace_(trace), epochs_(settings.all()), paths_(settings.all(), std::vector<Path>(settings.all())) {}
 
 void Checker::violation(Time now, const std::string& what) {
   char at[32];
