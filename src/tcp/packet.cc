@@ -24,7 +24,85 @@ uint32_t add_words(uint32_t sum, wire::ByteView data) {
   return sum;
 }
 
+uint16_t get16(const uint8_t* at) { return static_cast<uint16_t>(at[0] << 8 | at[1]); }
+uint32_t get32(const uint8_t* at) { return static_cast<uint32_t>(get16(at)) << 16 | get16(at + 2); }
+
+Address address_at(const uint8_t* at, bool v4) {
+  Address address;
+  if (v4) address.bytes = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  std::memcpy(address.bytes.data() + (v4 ? 12 : 0), at, v4 ? 4 : 16);
+  return address;
+}
+
+// Where TCP begins in an IPv6 packet; 0: nowhere.
+size_t tcp_in_ipv6(wire::ByteView packet) {
+  constexpr int kMostHeaders = 8;  // more than anybody sends
+  uint8_t next = packet[6];
+  size_t at = kIpv6Header;
+  for (int i = 0; i <= kMostHeaders; ++i) {
+    if (next == IPPROTO_TCP) return at;
+    if (next != IPPROTO_HOPOPTS && next != IPPROTO_DSTOPTS && next != IPPROTO_ROUTING) return 0;
+    if (packet.size() < at + 8) return 0;
+    next = packet[at];
+    at += (packet[at + 1] + size_t{1}) * 8;
+  }
+  return 0;
+}
+
+void read_options(wire::ByteView options, Segment& s) {
+  for (size_t at = 0; at < options.size();) {
+    constexpr uint8_t kEnd = 0, kNop = 1, kTimestamps = 8;
+    if (options[at] == kEnd) return;
+    if (options[at] == kNop) {
+      ++at;
+      continue;
+    }
+    if (at + 1 >= options.size()) return;
+    const size_t length = options[at + 1];
+    if (length < 2 || at + length > options.size()) return;
+    if (options[at] == kTimestamps && length == 10) {
+      s.timestamps = true;
+      s.ts_value = get32(&options[at + 2]);
+      s.ts_echo = get32(&options[at + 6]);
+    }
+    at += length;
+  }
+}
+
 }  // namespace
+
+std::optional<Segment> read_packet(wire::ByteView packet) {
+  if (packet.empty()) return {};
+  const bool v4 = packet[0] >> 4 == 4;
+  if ((!v4 && packet[0] >> 4 != 6) || packet.size() < (v4 ? kIpv4Header : kIpv6Header)) return {};
+  const size_t total = v4 ? get16(&packet[2]) : kIpv6Header + get16(&packet[4]);
+  if (total > packet.size()) return {};
+  packet = packet.first(total);   // an Ethernet frame may be padded
+  size_t at = 0;
+  if (v4) {
+    constexpr uint16_t kMoreFragmentsAndOffset = 0x3fff;
+    at = static_cast<size_t>(packet[0] & 0x0f) * 4;
+    if (at < kIpv4Header || packet[9] != IPPROTO_TCP || (get16(&packet[6]) & kMoreFragmentsAndOffset) != 0) return {};
+  } else {
+    at = tcp_in_ipv6(packet);
+  }
+  if (at == 0 || packet.size() < at + kTcpHeader) return {};
+  const uint8_t* const tcp = &packet[at];
+  const size_t header = static_cast<size_t>(tcp[12] >> 4) * 4;
+  if (header < kTcpHeader || packet.size() < at + header) return {};
+  Segment s;
+  s.from = {address_at(&packet[v4 ? 12 : 8], v4), get16(tcp)};
+  s.to = {address_at(&packet[v4 ? 16 : 24], v4), get16(tcp + 2)};
+  s.seq = get32(tcp + 4);
+  s.ack = get32(tcp + 8);
+  s.flags = tcp[13];
+  s.window = get16(tcp + 14);
+  s.hop_limit = packet[v4 ? 8 : 7];
+  s.traffic_class = v4 ? packet[1] : static_cast<uint8_t>(packet[0] << 4 | packet[1] >> 4);
+  read_options(packet.subspan(at + kTcpHeader, header - kTcpHeader), s);
+  s.payload = packet.subspan(at + header);
+  return s;
+}
 
 uint16_t internet_checksum(wire::ByteView data, uint32_t sum) {
   sum = add_words(sum, data);  // 32 bits hold 65 536 words without overflow: more than any packet has

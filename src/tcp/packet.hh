@@ -1,9 +1,11 @@
-// Builds one raw TCP segment in an IPv6 or IPv4 packet, checksums included. For whoever must say something on behalf of
-// a connection that its kernel has no call for: a FIN to re-create, a one-byte nudge, a recovery probe.
+// Builds and reads one raw TCP segment in an IPv6 or IPv4 packet. For whoever must say something on behalf of a connection that its
+// kernel has no call for (a FIN to re-create, a one-byte nudge, a recovery probe), and hear the answer.
 //
 // No options except timestamps (RFC 7323; padded with two NOPs as everybody does), no IP options, not fragmented.
 // Formats: RFC 9293 section 3.1, RFC 8200 section 3, RFC 791 section 3.1.
 #pragma once
+
+#include <optional>
 
 #include "wire/codec.hh"
 
@@ -24,6 +26,11 @@ struct Segment {
 };
 
 wire::Bytes build_packet(const Segment& segment);
+
+// The segment in a packet as a kernel has taken it from the network: options other than timestamps are passed over, checksums are not looked
+// at (the kernel may leave them to hardware). IPv6 extension headers and IPv4 options are passed over. Nothing: not TCP, a fragment, cut
+// short, malformed. The payload points into `packet`.
+std::optional<Segment> read_packet(wire::ByteView packet);
 
 // The Internet checksum (RFC 1071) over `data`, continuing from `sum` (a folded or unfolded 32-bit sum of 16-bit words).
 uint16_t internet_checksum(wire::ByteView data, uint32_t sum = 0);
