@@ -2,6 +2,7 @@
 #include <bpf/bpf.h>
 
 #include "bpf/flow_key.hh"
+#include "bpf/map_entries.hh"
 #include "bpf/steering.hh"
 
 namespace gecko::bpf {
@@ -80,29 +81,7 @@ Status FlowTable::erase(const Flow& flow) {
 }
 
 Status FlowTable::for_each(const std::function<void(const Flow&, const gecko_flow&)>& visit) const {
-  // In batches: 262144 entries are 64 system calls instead of half a million. A batch holds whole hash buckets, so it must be
-  // larger than the fullest bucket (the kernel answers ENOSPC otherwise).
-  uint32_t batch_size = 4096;
-  std::vector<gecko_flow_key> keys(batch_size);
-  std::vector<gecko_flow> entries(batch_size);
-  uint32_t position = 0;
-  bool first = true;
-  for (;;) {
-    uint32_t count = batch_size;
-    LIBBPF_OPTS(bpf_map_batch_opts, opts);
-    const int failed = bpf_map_lookup_batch(map_.get(), first ? nullptr : &position, &position, keys.data(), entries.data(), &count, &opts);
-    if (failed != 0 && errno == ENOSPC && batch_size < GECKO_MAX_FLOWS) {
-      batch_size *= 2;
-      keys.resize(batch_size);
-      entries.resize(batch_size);
-      continue;
-    }
-    if (failed != 0 && errno != ENOENT) return os_error("list the flow table");
-    const bool last = failed != 0;
-    for (uint32_t i = 0; i < count; ++i) visit(from_key(keys[i]), entries[i]);
-    if (last) return {};
-    first = false;
-  }
+  return for_each_entry(map_.get(), GECKO_MAX_FLOWS, "list the flow table", visit);
 }
 
 }  // namespace gecko::bpf

@@ -4,6 +4,7 @@
 
 #include "bpf/flow_key.hh"
 #include "bpf/gate.hh"
+#include "bpf/map_entries.hh"
 
 namespace gecko::bpf {
 namespace {
@@ -96,28 +97,7 @@ Status GateTable::erase(const Flow& flow) {
 }
 
 Status GateTable::for_each(const std::function<void(const Flow&, const gecko_gated&)>& visit) const {
-  // A batch holds whole hash buckets (the kernel answers ENOSPC when it is smaller than the fullest one).
-  uint32_t batch_size = 4096;
-  std::vector<gecko_flow_key> keys(batch_size);
-  std::vector<gecko_gated> entries(batch_size);
-  uint32_t position = 0;
-  bool first = true;
-  for (;;) {
-    uint32_t count = batch_size;
-    LIBBPF_OPTS(bpf_map_batch_opts, opts);
-    const int failed = bpf_map_lookup_batch(map_.get(), first ? nullptr : &position, &position, keys.data(), entries.data(), &count, &opts);
-    if (failed != 0 && errno == ENOSPC && batch_size < GECKO_MAX_GATED) {
-      batch_size *= 2;
-      keys.resize(batch_size);
-      entries.resize(batch_size);
-      continue;
-    }
-    if (failed != 0 && errno != ENOENT) return os_error("list the gate's connections");
-    const bool last = failed != 0;
-    for (uint32_t i = 0; i < count; ++i) visit(from_key(keys[i]), entries[i]);
-    if (last) return {};
-    first = false;
-  }
+  return for_each_entry(map_.get(), GECKO_MAX_GATED, "list the gate's connections", visit);
 }
 
 }  // namespace gecko::bpf
