@@ -1,31 +1,13 @@
 #include "gate_lab.hh"
 
-#include <dirent.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
-#include <vector>
 
 namespace gecko::lab_test {
 namespace {
 
 constexpr const char* kRoles[] = {"client", "node"};
-
-// Namespaces of runs that were killed: their names end with "-<pid>-<role>".
-void remove_stale(const std::string& family) {
-  DIR* dir = opendir("/run/netns");
-  if (dir == nullptr) return;
-  std::vector<std::string> stale;
-  while (const dirent* entry = readdir(dir)) {
-    const std::string name = entry->d_name;
-    if (!name.starts_with(family)) continue;
-    const pid_t pid = std::atoi(name.c_str() + family.size());
-    if (pid > 0 && kill(pid, 0) != 0 && errno == ESRCH) stale.push_back(name);
-  }
-  closedir(dir);
-  for (const std::string& name : stale) (void)std::system(("ip netns del " + name).c_str());
-}
 
 }  // namespace
 

@@ -26,7 +26,8 @@ Status shell(const std::string& command) {
   return {};
 }
 
-// Namespaces of runs that were killed: their names end with "-<pid>-<role>".
+}  // namespace
+
 void remove_stale(const std::string& family) {
   DIR* dir = opendir("/run/netns");
   if (dir == nullptr) return;
@@ -40,8 +41,6 @@ void remove_stale(const std::string& family) {
   closedir(dir);
   for (const std::string& name : stale) (void)shell("ip netns del " + name);
 }
-
-}  // namespace
 
 Address NetLab::group(bool v4) { return *Address::parse(v4 ? "192.0.2.80" : "2001:db8:f::80"); }
 Address NetLab::client_address(bool v4) { return *Address::parse(v4 ? "198.51.100.2" : "2001:db8:c::2"); }

@@ -16,6 +16,9 @@
 
 namespace gecko::lab_test {
 
+// Removes namespaces of runs that were killed: their names are `family`, a process id, "-" and a role.
+void remove_stale(const std::string& family);
+
 class NetLab {
  public:
   static constexpr int kNodes = 3;
