@@ -6,8 +6,8 @@
 
 namespace gecko::wire {
 
-// A node speaks its own version and the one before.
-inline constexpr uint16_t kLinkVersion = 3;          // 3: serves, paths
+// A node speaks its own version and the two before.
+inline constexpr uint16_t kLinkVersion = 4;          // 3: serves, paths; 4: views (60 to 69), mirrors (70 to 79)
 inline constexpr uint16_t kLinkVersionMin = 2;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
@@ -52,6 +52,12 @@ enum class LinkType : uint16_t {
   drained_answer = 54,
   evict = 55,           // end what cannot move
   shed = 56,            // balance: give so many of your connections to that node
+  // protection of connections (wire/mirror.hh; version 4)
+  mirrors = 70,         // owner -> backup: connections and where they stand, in numbered batches
+  mirrors_kept = 71,    // answer: I have all of them up to this batch
+  checkpoint = 72,      // owner -> backup: an application's state at two offsets
+  recover_ask = 73,     // heir -> members: which of these do you own?
+  recover_answer = 74,
 };
 
 struct Hello {

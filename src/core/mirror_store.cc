@@ -1,0 +1,161 @@
+#include "core/mirror_store.hh"
+
+#include <algorithm>
+
+namespace gecko::core {
+namespace {
+
+bool is_named(const ConnId& id) { return id != ConnId{}; }
+
+// As wire::validate would refuse it of the whole mirror; and positions only grow.
+bool plausible(const wire::TcpMirror& was, const wire::MirrorMove& now) {
+  constexpr uint32_t kMaxWindow = 65535u << 14;
+  return now.snd_edge - now.snd_una <= kMaxWindow && now.rcv_edge - now.rcv_nxt <= kMaxWindow && now.acked >= was.acked &&
+         now.received >= was.received && static_cast<uint32_t>(now.acked - was.acked) == now.snd_una - was.snd_una &&
+         static_cast<uint32_t>(now.received - was.received) == now.rcv_nxt - was.rcv_nxt;
+}
+
+}  // namespace
+
+wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) {
+  const OwnerLife owner{from, batch.incarnation};
+  Life& life = lives_[owner];
+  wire::MirrorsKept answer{batch.incarnation, batch.batch, {}};
+  if (batch.begins) {
+    ++life.round;
+    life.resending = true;
+  }
+  for (const uint32_t handle : batch.ended) forget(owner, life, handle);
+  for (const wire::Mirror& m : batch.mirrors) {
+    if (keep(owner, life, m)) continue;
+    answer.refused.push_back(m.handle);
+    ++totals_.refused;
+  }
+  for (const wire::MirrorMove& move : batch.moves) {
+    const auto it = life.held.find(move.handle);
+    if (it == life.held.end() || !plausible(it->second.connection.tcp, move)) continue;
+    wire::TcpMirror& t = it->second.connection.tcp;
+    t.snd_una = move.snd_una;
+    t.acked = move.acked;
+    t.snd_edge = move.snd_edge;
+    t.rcv_nxt = move.rcv_nxt;
+    t.received = move.received;
+    t.rcv_edge = move.rcv_edge;
+    t.fin_received = move.fin_received;
+    t.echoed_clock = move.echoed_clock;
+    t.clock = move.clock;
+  }
+  if (batch.completes && life.resending) {
+    life.resending = false;
+    std::vector<uint32_t> unnamed;
+    for (const auto& [handle, held] : life.held)
+      if (held.round != life.round) unnamed.push_back(handle);
+    for (const uint32_t handle : unnamed) forget(owner, life, handle);
+  }
+  if (life.held.empty() && !life.resending) lives_.erase(owner);
+  return answer;
+}
+
+// True also for what is known to be elsewhere by now: there is nothing that its owner could do better.
+bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m) {
+  if (!wire::validate(m)) return false;
+  const auto it = life.held.find(m.handle);
+  if (is_named(m.id)) {
+    const auto known = by_id_.find(m.id);
+    if (known != by_id_.end() && !(known->second.owner == owner && known->second.handle == m.handle)) {
+      const Place place = known->second;
+      const auto other = lives_.find(place.owner);
+      const auto held = other->second.held.find(place.handle);
+      if (held->second.connection.epoch > m.epoch) {
+        if (it != life.held.end()) forget(owner, life, m.handle);
+        return true;
+      }
+      // Of the same epoch there is one owner: a new life of it, or the same one with a new handle.
+      forget(place.owner, other->second, place.handle);
+      if (place.owner != owner && other->second.held.empty() && !other->second.resending) lives_.erase(other);
+    }
+  }
+  if (const auto old = life.held.find(m.handle); old != life.held.end()) {
+    Held& held = old->second;
+    if (held.connection.tcp.flow != m.tcp.flow || held.connection.epoch > m.epoch || (is_named(held.connection.id) && held.connection.id != m.id))
+      return false;
+    held.connection.id = m.id;
+    held.connection.epoch = m.epoch;
+    held.connection.tcp = m.tcp;
+    held.round = life.round;
+  } else {
+    if (totals_.connections >= limits_.connections) return false;
+    life.held.emplace(m.handle, Held{{m.id, m.epoch, m.tcp, {}}, life.round});
+    ++totals_.connections;
+  }
+  if (is_named(m.id)) by_id_[m.id] = {owner, m.handle};
+  return true;
+}
+
+void MirrorStore::forget(const OwnerLife& owner, Life& life, uint32_t handle) {
+  const auto it = life.held.find(handle);
+  if (it == life.held.end()) return;
+  const MirroredConnection& c = it->second.connection;
+  if (const auto known = by_id_.find(c.id); known != by_id_.end() && known->second.owner == owner && known->second.handle == handle) by_id_.erase(known);
+  if (c.saved) totals_.blob_bytes -= c.saved->blob.size();
+  --totals_.connections;
+  life.held.erase(it);
+}
+
+bool MirrorStore::hear(NodeIndex from, wire::Checkpoint checkpoint) {
+  const auto life = lives_.find({from, checkpoint.incarnation});
+  const auto it = life == lives_.end() ? decltype(life->second.held.begin()){} : life->second.held.find(checkpoint.handle);
+  if (life == lives_.end() || it == life->second.held.end()) return false;
+  std::optional<SavedState>& saved = it->second.connection.saved;
+  const size_t was = saved ? saved->blob.size() : 0;
+  if (totals_.blob_bytes - was + checkpoint.blob.size() > limits_.blob_bytes) {
+    ++totals_.refused_blobs;
+    return false;
+  }
+  totals_.blob_bytes += checkpoint.blob.size() - was;
+  saved = SavedState{checkpoint.input, checkpoint.output, std::move(checkpoint.blob)};
+  return true;
+}
+
+std::vector<MirroredConnection> MirrorStore::take(const OwnerLife& owner) {
+  std::vector<MirroredConnection> all;
+  const auto life = lives_.find(owner);
+  if (life == lives_.end()) return all;
+  all.reserve(life->second.held.size());
+  for (auto& [handle, held] : life->second.held) all.push_back(held.connection);
+  drop(owner);
+  return all;
+}
+
+void MirrorStore::drop(const OwnerLife& owner) {
+  const auto life = lives_.find(owner);
+  if (life == lives_.end()) return;
+  while (!life->second.held.empty()) forget(owner, life->second, life->second.held.begin()->first);
+  lives_.erase(life);
+}
+
+std::vector<OwnerLife> MirrorStore::lives() const {
+  std::vector<OwnerLife> all;
+  for (const auto& [owner, life] : lives_) all.push_back(owner);
+  return all;
+}
+
+size_t MirrorStore::count(const OwnerLife& owner) const {
+  const auto life = lives_.find(owner);
+  return life == lives_.end() ? 0 : life->second.held.size();
+}
+
+const MirroredConnection* MirrorStore::find(const ConnId& id) const {
+  const auto known = by_id_.find(id);
+  return known == by_id_.end() ? nullptr : &lives_.at(known->second.owner).held.at(known->second.handle).connection;
+}
+
+const MirroredConnection* MirrorStore::find(const OwnerLife& owner, const Flow& flow) const {
+  const auto life = lives_.find(owner);
+  if (life == lives_.end()) return nullptr;
+  for (const auto& [handle, held] : life->second.held)
+    if (held.connection.tcp.flow == flow) return &held.connection;
+  return nullptr;
+}
+
+}  // namespace gecko::core

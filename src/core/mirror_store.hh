@@ -1,0 +1,88 @@
+// What this node holds as a backup: the mirrors and checkpoints of other nodes' connections (docs/adr/0020, docs/protocol/mirrors.md). `node`
+// feeds it what owners say, and takes everything of a life when that life is over.
+//
+// A mirror belongs to a life of its owner. The same connection is known once: a later epoch replaces an earlier one whoever it is from, an
+// earlier one that comes late changes nothing. Bounded: what finds no room is refused and counted, and its owner told.
+//
+// Costs one map step per connection that moved. One thread.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "wire/mirror.hh"
+
+namespace gecko::core {
+
+using NodeIndex = uint16_t;
+
+struct OwnerLife {
+  NodeIndex node = 0;
+  uint64_t incarnation = 0;
+  auto operator<=>(const OwnerLife&) const = default;
+};
+
+struct SavedState {              // wire::Checkpoint
+  uint64_t input = 0, output = 0;
+  wire::Bytes blob;
+};
+
+struct MirroredConnection {
+  ConnId id;                     // zeros: no application had accepted it
+  uint64_t epoch = 0;
+  wire::TcpMirror tcp;
+  std::optional<SavedState> saved;
+};
+
+class MirrorStore {
+ public:
+  struct Limits {
+    size_t connections = 65536;          // twice what one node may own
+    size_t blob_bytes = 256u << 20;      // of checkpoints
+  };
+  struct Totals {
+    size_t connections = 0, blob_bytes = 0;
+    uint64_t refused = 0;                // mirrors, since the start
+    uint64_t refused_blobs = 0;
+  };
+
+  MirrorStore() : MirrorStore(Limits()) {}
+  explicit MirrorStore(Limits limits) : limits_(limits) {}
+
+  // What the owner is to be told. A newer life of a node says nothing about an older one: that is recovery's to take or to drop.
+  wire::MirrorsKept hear(NodeIndex from, const wire::Mirrors& batch);
+  bool hear(NodeIndex from, wire::Checkpoint checkpoint);    // false: no such connection here, or no room; an earlier one stays
+
+  // Everything of a life, which is over: later words of it are heard as of a new one, and cost nothing but room until dropped.
+  std::vector<MirroredConnection> take(const OwnerLife& owner);
+  void drop(const OwnerLife& owner);
+  std::vector<OwnerLife> lives() const;
+  size_t count(const OwnerLife& owner) const;
+  const MirroredConnection* find(const ConnId& id) const;    // the latest epoch known
+  const MirroredConnection* find(const OwnerLife& owner, const Flow& flow) const;
+  const Totals& totals() const { return totals_; }
+
+ private:
+  struct Held {
+    MirroredConnection connection;
+    uint64_t round = 0;                  // of the full re-send it was last named in
+  };
+  struct Life {
+    std::unordered_map<uint32_t, Held> held;      // by handle
+    uint64_t round = 0;
+    bool resending = false;
+  };
+  struct Place { OwnerLife owner; uint32_t handle = 0; };
+
+  bool keep(const OwnerLife& owner, Life& life, const wire::Mirror& mirror);
+  void forget(const OwnerLife& owner, Life& life, uint32_t handle);
+
+  const Limits limits_;
+  std::map<OwnerLife, Life> lives_;
+  std::unordered_map<ConnId, Place> by_id_;
+  Totals totals_;
+};
+
+}  // namespace gecko::core

@@ -1,0 +1,110 @@
+#include "core/mirror_store.hh"
+
+#include <gtest/gtest.h>
+
+namespace gecko::core {
+namespace {
+
+constexpr uint64_t kLife = 0x300001;
+const OwnerLife kOwner{1, kLife};
+
+ConnId id_of(uint8_t n) {
+  ConnId id;
+  id.bytes[0] = n;
+  return id;
+}
+
+wire::Mirror mirror(uint32_t handle, uint8_t id = 0, uint64_t epoch = 1) {
+  wire::Mirror m{handle, id ? id_of(id) : ConnId{}, epoch, {}};
+  m.tcp.flow = {{*Address::parse("2001:db8:f::80"), 443}, {*Address::parse("2001:db8:c::1"), static_cast<uint16_t>(40'000 + handle)}};
+  m.tcp.mss = 1'400;
+  m.tcp.snd_una = 100;
+  m.tcp.snd_edge = 1'000;
+  return m;
+}
+
+wire::Mirrors batch(std::vector<wire::Mirror> mirrors) { return {kLife, 1, false, false, {}, std::move(mirrors), {}}; }
+
+TEST(MirrorStore, KeepsMovesAndHandsOver) {
+  MirrorStore s;
+  EXPECT_EQ(s.hear(1, batch({mirror(1), mirror(2, 2)})).refused.size(), 0u);
+  EXPECT_EQ(s.count(kOwner), 2u);
+  s.hear(1, batch({mirror(1, 1)}));                      // it has been accepted
+  EXPECT_EQ(s.totals().connections, 2u);
+  ASSERT_NE(s.find(id_of(1)), nullptr);
+  wire::MirrorMove move{2, 150, 1'100, 20, 40, 0, 0, 50, 20, true};
+  s.hear(1, wire::Mirrors{kLife, 2, false, false, {}, {}, {move, {9, 1, 2, 3, 4, 5, 6, 7, 8, false}}});
+  EXPECT_EQ(s.find(id_of(2))->tcp.acked, 50u);
+  EXPECT_EQ(s.find(id_of(2))->tcp.rcv_nxt, 20u);
+  EXPECT_TRUE(s.find(id_of(2))->tcp.fin_received);
+  move.acked = 49;                                       // back in the stream: nonsense
+  s.hear(1, wire::Mirrors{kLife, 3, false, false, {}, {}, {move}});
+  EXPECT_EQ(s.find(id_of(2))->tcp.acked, 50u);
+  EXPECT_EQ(s.take({1, kLife + 1}).size(), 0u);
+  EXPECT_EQ(s.take(kOwner).size(), 2u);
+  EXPECT_EQ(s.totals().connections, 0u);
+  EXPECT_EQ(s.find(id_of(1)), nullptr);
+  EXPECT_TRUE(s.lives().empty());
+}
+
+TEST(MirrorStore, AConnectionIsKnownOnceWithItsLatestEpoch) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1, 1)}));
+  auto there = mirror(7, 1, 2);
+  there.tcp.flow = mirror(1).tcp.flow;
+  s.hear(2, wire::Mirrors{5, 1, false, false, {}, {there}, {}});
+  EXPECT_EQ(s.count(kOwner), 0u);
+  EXPECT_EQ(s.count({2, 5}), 1u);
+  EXPECT_EQ(s.hear(1, batch({mirror(1, 1, 1)})).refused.size(), 0u) << "known to be elsewhere: not for want of room";
+  EXPECT_EQ(s.find(id_of(1))->epoch, 2u);
+  EXPECT_EQ(s.totals().connections, 1u);
+  s.hear(1, batch({mirror(3, 1, 3)}));                   // and back, under a new handle
+  EXPECT_EQ(s.find(id_of(1))->epoch, 3u);
+  EXPECT_EQ(s.totals().connections, 1u);
+}
+
+TEST(MirrorStore, WhatAResendDoesNotNameIsGone) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1), mirror(2, 2), mirror(3, 3)}));
+  auto first = batch({mirror(1, 1)}), last = batch({mirror(3, 3)});
+  first.begins = last.completes = true;
+  s.hear(1, first);
+  EXPECT_EQ(s.count(kOwner), 3u) << "until it is complete, what was there stays";
+  s.hear(1, last);
+  EXPECT_EQ(s.count(kOwner), 2u);
+  EXPECT_EQ(s.find(id_of(2)), nullptr);
+  s.hear(1, wire::Mirrors{kLife, 9, false, false, {1, 3, 99}, {}, {}});
+  EXPECT_TRUE(s.lives().empty());
+}
+
+TEST(MirrorStore, WhatFindsNoRoomIsRefusedAndCounted) {
+  MirrorStore s({2, 100});
+  const auto answer = s.hear(1, batch({mirror(1, 1), mirror(2, 2), mirror(3, 3)}));
+  EXPECT_EQ(answer.refused, std::vector<uint32_t>{3});
+  EXPECT_EQ(s.totals().refused, 1u);
+  EXPECT_EQ(s.hear(1, batch({mirror(2, 2)})).refused.size(), 0u) << "what is here already needs no room";
+  EXPECT_TRUE(s.hear(1, wire::Checkpoint{kLife, 1, 5, 6, wire::Bytes(60)}));
+  EXPECT_FALSE(s.hear(1, wire::Checkpoint{kLife, 2, 5, 6, wire::Bytes(60)}));
+  EXPECT_TRUE(s.hear(1, wire::Checkpoint{kLife, 1, 7, 8, wire::Bytes(100)}));
+  EXPECT_FALSE(s.hear(1, wire::Checkpoint{kLife, 3, 5, 6, {}})) << "no such connection";
+  EXPECT_EQ(s.totals().blob_bytes, 100u);
+  EXPECT_EQ(s.find(id_of(1))->saved->input, 7u);
+  s.hear(1, wire::Mirrors{kLife, 9, false, false, {1}, {}, {}});
+  EXPECT_EQ(s.totals().blob_bytes, 0u);
+}
+
+TEST(MirrorStore, NonsenseIsRefused) {
+  MirrorStore s;
+  auto bad = mirror(1, 1);
+  bad.tcp.mss = 0;
+  EXPECT_EQ(s.hear(1, batch({bad})).refused.size(), 1u);
+  s.hear(1, batch({mirror(1, 1, 4)}));
+  auto other = mirror(1, 2, 4);
+  EXPECT_EQ(s.hear(1, batch({other})).refused.size(), 1u) << "a handle is of one connection";
+  auto old = mirror(1, 1, 3);
+  EXPECT_EQ(s.hear(1, batch({old})).refused.size(), 1u);
+  EXPECT_EQ(s.find(id_of(1))->epoch, 4u);
+}
+
+}  // namespace
+}  // namespace gecko::core
