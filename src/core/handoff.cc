@@ -116,6 +116,12 @@ void Handoff::link_down(NodeIndex node, Time now) {
   impl_->acceptor.link_down(node);
 }
 
+void Handoff::life_over(NodeIndex node, Time now) {
+  impl_->expire(now);
+  impl_->donor.life_over(node);
+  impl_->acceptor.life_over(node);
+}
+
 void Handoff::tick(Time now) { impl_->expire(now); }
 Time Handoff::next_deadline() const { return std::min(impl_->donor.next_deadline(), impl_->acceptor.next_deadline()); }
 std::vector<Action> Handoff::take_actions() { return std::exchange(impl_->shared.out, {}); }

@@ -133,6 +133,9 @@ class Handoff {
   void message(NodeIndex from, LinkMessage message, Time now);
   void link_up(NodeIndex node, uint64_t incarnation, Time now);
   void link_down(NodeIndex node, Time now);
+  // A view without that node's life (docs/adr/0020): its heir owns what it owned. From its moves to here nothing comes to life any more that has
+  // not begun to; of the moves to it, those that were committed are its heir's, the others stay. The caller lets no message of it through.
+  void life_over(NodeIndex node, Time now);
   void tick(Time now);
   Time next_deadline() const;                               // Time::max() if none
   std::vector<Action> take_actions();                       // in the order in which they must be carried out

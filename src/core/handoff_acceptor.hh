@@ -24,6 +24,7 @@ class Acceptor {
   void on(NodeIndex from, const wire::Abort& message);
   void link_up(NodeIndex node, bool new_incarnation);
   void link_down(NodeIndex node);
+  void life_over(NodeIndex node);
   void expire(Time now);
 
   Time next_deadline() const;

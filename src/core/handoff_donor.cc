@@ -242,6 +242,23 @@ void Donor::link_down(NodeIndex node) {
   }
 }
 
+void Donor::life_over(NodeIndex node) {
+  const auto peer = by_target_.find(node);
+  if (peer == by_target_.end() || node == shared_.self) return;
+  const auto affected = peer->second;
+  for (const uint64_t xid : affected) {
+    Donation& d = donations_.at(xid);
+    if (d.step == Step::thawing || d.failure) continue;
+    if (d.step != Step::committed) {
+      fail(xid, d, make_error(Errc::unavailable, "it has died"), false);
+      continue;
+    }
+    // It may have lived there: only what the heir knows, and the client, can say where it stands.
+    shared_.out.push_back(Retire{xid, d.move.id});
+    report(xid, d, {}, d.move.epoch + 1, false);
+  }
+}
+
 void Donor::expire(Time now) {
   while (deadlines_.next() <= now) {
     const uint64_t xid = deadlines_.first();

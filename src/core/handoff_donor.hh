@@ -29,6 +29,7 @@ class Donor {
   void on(NodeIndex from, const wire::Gone& message);
   void link_up(NodeIndex node);
   void link_down(NodeIndex node);
+  void life_over(NodeIndex node);
   void expire(Time now);
 
   Time next_deadline() const { return deadlines_.next(); }
