@@ -198,6 +198,29 @@ GECKO_API void gecko_socket_unwatch(gecko_socket *socket);
 /* The application's state of the connection (at most 1 MiB): travels with it, is there when it has arrived. */
 GECKO_API int gecko_socket_set_state(gecko_socket *socket, const void *data, size_t size);
 GECKO_API size_t gecko_socket_get_state(gecko_socket *socket, void *data, size_t max);  /* its size; fills at most max */
+
+/* For the day this node dies: the program's state (at most 1 MiB) after all that it has read and written so far, kept by other nodes until the next
+ * checkpoint of this connection. No other thread may read or write it meanwhile. It is under way when this returns: a node that dies within milliseconds
+ * may take it along, then the one before counts. A connection that has moved needs a new one at its new node. GECKO_UNSUPPORTED: it has passed a
+ * node of an older version. Of use only where the group file says `recovery`, and where the program listens with it. */
+GECKO_API int gecko_socket_checkpoint(gecko_socket *socket, const void *data, size_t size);
+/* Bytes that were read from and written to the connection since its birth, on whatever nodes; also right where the program uses the descriptor
+ * directly. Either pointer may be NULL. */
+GECKO_API int gecko_socket_offsets(gecko_socket *socket, uint64_t *received, uint64_t *sent);
+/* A connection that accept returned because its node has died (gecko_socket_from). The client has received `sent` bytes of the program's output,
+ * exactly: the next byte written must be the one after. Of the client's bytes, `received` have been taken by the dead node and do not come again; the next
+ * byte read is the one after. A checkpoint says how far the program was at two offsets: what it had written since, up to `sent`, is not to be
+ * written again (if it was more than `sent`, the rest is); what it had read since, from `input` to `received`, is gone. Whoever cannot go on from there
+ * closes the connection. */
+struct gecko_recovery {
+  size_t size;             /* sizeof(struct gecko_recovery) */
+  uint64_t received, sent;
+  uint64_t input, output;  /* of the checkpoint: bytes read and written when it was made */
+  uint8_t has_checkpoint;
+};
+GECKO_API int gecko_socket_recovery(gecko_socket *socket, struct gecko_recovery *recovery);  /* 1: recovered; 0: it is not */
+GECKO_API size_t gecko_socket_get_checkpoint(gecko_socket *socket, void *data, size_t max);  /* its size; fills at most max */
+
 /* Called when the connection is about to leave: reads and writes are locked out already; set the state and return 1, or 0 to keep the
  * connection. Runs on any thread of the library's choice, in event-loop mode inside dispatch and handoff. Must not wait for a thread that may be inside
  * a call on this socket (use trylock and return 0). arg is given to destroy (may be NULL) in the end. fn NULL: no callback. */

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,17 @@ namespace gecko {
 
 using Timeout = std::chrono::milliseconds;
 inline constexpr Timeout kForever{-1};
+
+// A connection whose node has died (gecko.h has the whole story). Offsets are bytes since its birth.
+struct Recovery {
+  uint64_t received = 0;   // taken by the dead node: the next byte read is the one after
+  uint64_t sent = 0;       // received by the client: the next byte written must be the one after
+  struct Checkpoint {
+    std::vector<uint8_t> state;
+    uint64_t input = 0, output = 0;   // read and written when it was made
+  };
+  std::optional<Checkpoint> checkpoint;
+};
 
 class Socket {
  public:
@@ -98,6 +110,32 @@ class Socket {
     bytes.resize(std::min(bytes.size(), gecko_socket_get_state(handle_, bytes.data(), bytes.size())));
     return bytes;
   }
+  // For the day this node dies: the state after all that was read and written so far, kept by other nodes until the next one. No other thread reads
+  // or writes meanwhile. A connection that has moved needs a new one.
+  Status checkpoint(std::span<const uint8_t> state) { return detail::status(gecko_socket_checkpoint(handle_, state.data(), state.size())); }
+  // Of a connection that accept() returned because its node has died.
+  std::optional<Recovery> recovery() const {
+    gecko_recovery raw{};
+    raw.size = sizeof raw;
+    if (gecko_socket_recovery(handle_, &raw) == 0) return std::nullopt;
+    Recovery recovery{raw.received, raw.sent, {}};
+    if (raw.has_checkpoint == 0) return recovery;
+    recovery.checkpoint.emplace();
+    auto& [state, input, output] = *recovery.checkpoint;
+    state.resize(gecko_socket_get_checkpoint(handle_, nullptr, 0));
+    (void)gecko_socket_get_checkpoint(handle_, state.data(), state.size());
+    input = raw.input;
+    output = raw.output;
+    return recovery;
+  }
+  // Bytes since its birth, on whatever nodes: read, written.
+  Result<std::pair<uint64_t, uint64_t>> offsets() const {
+    std::pair<uint64_t, uint64_t> at;
+    const int rc = gecko_socket_offsets(handle_, &at.first, &at.second);
+    if (rc < 0) return detail::last_error(rc);
+    return at;
+  }
+
   // Called when the connection is about to leave, with reads and writes locked out: set_state() here and return true, or false to keep
   // it. The thread is the library's choice (event-loop mode: inside dispatch() or handoff()). Never wait there for a thread that may be
   // inside a call on this socket: try_lock and return false. The Socket given is this connection, valid during the call.

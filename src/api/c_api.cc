@@ -460,6 +460,42 @@ size_t gecko_socket_get_state(gecko_socket* socket, void* data, size_t max) {
   return blob.size();
 }
 
+int gecko_socket_checkpoint(gecko_socket* socket, const void* data, size_t size) {
+  const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
+  return done(connection(socket).save_checkpoint(data, size));
+}
+int gecko_socket_offsets(gecko_socket* socket, uint64_t* received, uint64_t* sent) {
+  const ErrnoKeeper keep;
+  if (foreign(socket)) return fail(Errc::invalid, kForked);
+  const auto at = connection(socket).offsets();
+  if (!at) return fail(at.error());
+  if (received != nullptr) *received = at->input;
+  if (sent != nullptr) *sent = at->output;
+  return 0;
+}
+int gecko_socket_recovery(gecko_socket* socket, struct gecko_recovery* recovery) {
+  if (foreign(socket)) return 0;
+  const auto& birth = connection(socket).birth();
+  if (!birth.recovered) return 0;
+  if (recovery == nullptr) return 1;
+  struct gecko_recovery r{};
+  r.size = std::min(recovery->size, sizeof r);
+  r.received = birth.base.received;
+  r.sent = birth.base.sent;
+  r.has_checkpoint = birth.saved ? 1 : 0;
+  r.input = birth.input;
+  r.output = birth.output;
+  std::memcpy(recovery, &r, r.size);
+  return 1;
+}
+size_t gecko_socket_get_checkpoint(gecko_socket* socket, void* data, size_t max) {
+  if (foreign(socket)) return 0;
+  const auto& blob = connection(socket).birth().checkpoint;
+  if (max != 0 && !blob.empty()) std::memcpy(data, blob.data(), std::min(max, blob.size()));
+  return blob.size();
+}
+
 int gecko_socket_on_yield(gecko_socket* socket, gecko_yield_fn fn, void* arg, void (*destroy)(void* arg)) {
   if (foreign(socket)) return fail(Errc::invalid, kForked);
   const auto owned = std::shared_ptr<void>(arg, destroy != nullptr ? destroy : [](void*) {});

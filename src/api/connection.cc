@@ -289,6 +289,41 @@ wire::Bytes Connection::blob() const {
   return blob_;
 }
 
+Result<Connection::Checkpoint> Connection::offsets() const {
+  if (!birth_.base.known)
+    return make_error(Errc::unsupported, "the connection " + flow().str() + " has passed a node of an older version, which did not count its bytes");
+  for (;;) {
+    {
+      const std::shared_lock lock(io_);
+      if (state_ != State::yielding) {
+        if (state_ != State::live) return state_error(state_);
+        GECKO_TRY(const StreamPosition here, stream_position(fd_));
+        return Checkpoint{birth_.base.received + here.read, birth_.base.sent + here.written, {}};
+      }
+    }
+    if (!is_blocking()) return make_error(Errc::again, {});
+    GECKO_CHECK(session_->wait_settled(*this, Time::max()));
+  }
+}
+
+Status Connection::save_checkpoint(const void* data, size_t size) {
+  if (size > wire::kMaxBlob)
+    return make_error(Errc::limit, "a checkpoint may have " + std::to_string(wire::kMaxBlob) + " bytes, not " + std::to_string(size));
+  GECKO_TRY(Checkpoint point, offsets());
+  const auto* bytes = static_cast<const uint8_t*>(data);
+  point.blob.assign(bytes, bytes + size);
+  {
+    const std::lock_guard lock(app_);
+    checkpoint_ = std::move(point);
+  }
+  return session_->checkpoint_changed(*this);
+}
+
+std::optional<Connection::Checkpoint> Connection::checkpoint() const {
+  const std::lock_guard lock(app_);
+  return checkpoint_;
+}
+
 void Connection::set_movable(bool movable, std::string reason) {
   if (!movable && reason.empty()) reason = "the application keeps it";
   if (movable) reason.clear();

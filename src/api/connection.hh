@@ -17,12 +17,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 
 #include "api/waiter.hh"
 #include "base/address.hh"
 #include "base/fd.hh"
+#include "base/stream_position.hh"
 #include "wire/link.hh"
 
 struct gecko_socket;
@@ -42,6 +44,16 @@ class Connection : public std::enable_shared_from_this<Connection> {
     uint64_t epoch = 1;
     std::string from;          // the node it came from; empty: a new client
     wire::Bytes blob;          // the state that came with it
+    StreamBase base{};         // what its streams carried before this machine had it
+    bool recovered = false;    // `from` has died
+    bool saved = false;        // a recovered one's last checkpoint: `checkpoint`, of these offsets
+    uint64_t input = 0, output = 0;
+    wire::Bytes checkpoint{};
+  };
+  // The application's state at two offsets of the streams.
+  struct Checkpoint {
+    uint64_t input = 0, output = 0;
+    wire::Bytes blob;
   };
 
   Connection(std::shared_ptr<Session> session, Fd socket, Birth birth);
@@ -52,6 +64,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   uint64_t epoch() const { return epoch_.load(std::memory_order_relaxed); }
   void set_epoch(uint64_t epoch) { epoch_.store(epoch, std::memory_order_relaxed); }   // it came back after its move had been committed
   const std::string& from() const { return birth_.from; }
+  const Birth& birth() const { return birth_; }
   Session& session() const { return *session_; }
 
   // --- for the application
@@ -74,6 +87,13 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void unwatch();
   Status set_blob(const void* data, size_t size);
   wire::Bytes blob() const;
+  // Kept with the backups until the next one: the state of the application after all it has read and written so far. The caller sees to it that no
+  // other thread reads or writes meanwhile. Errors: limit, moved, closed, again (non-blocking, on its way), unsupported (an older library or node
+  // on its way here did not count).
+  Status save_checkpoint(const void* data, size_t size);
+  std::optional<Checkpoint> checkpoint() const;          // the last one, if it was made here
+  // Bytes read from and written to the connection since its birth, by whatever node.
+  Result<Checkpoint> offsets() const;
   void set_movable(bool movable, std::string reason = {});   // reason: what operators are told
   std::string stay_reason() const;                       // empty: movable
   bool is_movable() const { return movable_.load(std::memory_order_relaxed); }
@@ -134,6 +154,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   WaitList waiters_;
   mutable std::mutex app_;          // blob_, callback_, the reasons
   wire::Bytes blob_;
+  std::optional<Checkpoint> checkpoint_;
   std::string stay_reason_, postpone_reason_;
   std::shared_ptr<YieldCallback> callback_;
   std::recursive_mutex calling_;    // held while the callback runs

@@ -74,11 +74,12 @@ class Session : public std::enable_shared_from_this<Session> {
   ConnectionPtr take_arrival(Listener& listener);
   // A new client; nullptr: the policy sent it elsewhere.
   ConnectionPtr admit(Fd socket, const Flow& flow, bool blocking);
-  Result<ConnectionPtr> adopt(int socket);     // takes it over on success
+  Result<ConnectionPtr> adopt(int socket, StreamBase base = {0, 0, true});     // takes it over on success
   Result<ConnectionPtr> connect(const Endpoint& peer, Time deadline);
 
   // --- for connections
   void movable_changed(const Connection& connection);
+  Status checkpoint_changed(const Connection& connection);
   void connection_closed(const Connection& connection);
   Status wait_settled(const Connection& connection, Time deadline);   // until it is no longer on its way
   Status hand_off(const ConnectionPtr& connection, const std::string& target, Time deadline);          // foreground
@@ -154,6 +155,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void handle(const wire::FrameView& frame, std::vector<Fd>& fds);
   Status handle_checked(const wire::FrameView& frame, std::vector<Fd>& fds);
   void answer(uint64_t request, const std::function<void(Request&)>& fill);
+  Result<wire::Arrive> decode_arrive(wire::ByteView body);
   void on_arrive(wire::Arrive message, Fd fd);
   void on_yield(const wire::Yield& message);
   void on_evict(const wire::AppEvict& message);
@@ -177,6 +179,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void forget_connection(const Connection& connection);
   void announce(const Connection& connection);
   void announce_locked(Known& known);                    // m_ held
+  Status send_opened(wire::ApiType type, const Connection& connection, int fd = -1);   // m_ held; also an orphan
+  Status send_checkpoint(const Connection& connection);  // m_ held
   void queue_arrival(ConnectionPtr connection);          // m_ held
   static void signal(Listener& listener, bool arrivals); // m_ held
   std::vector<Candidate> candidates_locked(uint16_t port) const;
@@ -208,7 +212,8 @@ class Session : public std::enable_shared_from_this<Session> {
   Link link_ = Link::down;
   std::optional<Error> broken_;                // the reader's: geckod sent nonsense
   uint32_t polled_ = 0;                        // events of geckod's socket in poll_fd_
-  uint64_t incarnation_ = 0;                   // how often we have reached geckod
+  uint64_t incarnation_ = 0;                   // how often we have reached geckod,
+  uint16_t version_ = wire::kApiVersionMin;    // ... and what this one speaks
   bool want_join_ = false, left_ = false;
   uint64_t join_request_ = 0;
   wire::Joined joined_;

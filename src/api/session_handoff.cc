@@ -86,13 +86,32 @@ void Session::conclude(Transfer& transfer, std::optional<Error> error) {
   waiters_.wake_all(this);
 }
 
+Status Session::send_opened(wire::ApiType type, const Connection& c, int fd) {
+  if (version_ < 3) return send(type, wire::OpenedBefore3{c.id(), c.flow(), c.is_movable(), c.epoch()}, fd);
+  return send(type, wire::Opened{c.id(), c.flow(), c.is_movable(), c.epoch(), c.birth().base}, fd);
+}
+
+Status Session::send_checkpoint(const Connection& connection) {
+  auto point = version_ < 3 ? std::nullopt : connection.checkpoint();
+  if (!point) return {};
+  return send(wire::ApiType::checkpoint, wire::AppCheckpoint{connection.id(), point->input, point->output, std::move(point->blob)});
+}
+
+Status Session::checkpoint_changed(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  const auto at = connections_.find(connection.id());
+  if (at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return {};   // announce_locked() will tell
+  return send_checkpoint(connection);
+}
+
 void Session::announce_locked(Known& known) {
   const Connection& c = *known.connection;
   if (link_ != Link::up || known.announced == incarnation_) return;
   const auto state = c.state();
   if (state != Connection::State::live) return;  // on its way: when it is back
   known.announced = incarnation_;
-  (void)send(wire::ApiType::opened, wire::Opened{c.id(), c.flow(), c.is_movable(), c.epoch()});
+  (void)send_opened(wire::ApiType::opened, c);
+  (void)send_checkpoint(c);   // that a former geckod was told of
   if (!c.is_movable()) (void)send(wire::ApiType::stays, wire::Stays{c.id(), c.stay_reason().substr(0, wire::kMaxText)});
 }
 
@@ -252,7 +271,7 @@ std::shared_ptr<PolicyHolder> Session::policy_for_new_client() const {
 }
 
 ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
-  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
+  auto connection = std::make_shared<Connection>(shared_from_this(), std::move(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}, {0, 0, true}});
   connection->assume_blocking(blocking);
   std::shared_ptr<PolicyHolder> policy;
   {
@@ -300,7 +319,7 @@ ConnectionPtr Session::place(const ConnectionPtr& connection, const std::shared_
   return connection;
 }
 
-Result<ConnectionPtr> Session::adopt(int socket) {
+Result<ConnectionPtr> Session::adopt(int socket, StreamBase base) {
   GECKO_CHECK(usable());
   sockaddr_storage local{}, peer{};
   socklen_t local_size = sizeof local, peer_size = sizeof peer;
@@ -319,7 +338,7 @@ Result<ConnectionPtr> Session::adopt(int socket) {
   if (!want_join_) return make_error(Errc::invalid, "call join() before adopting a connection");
   if (flow.local.address != joined_.address)
     return make_error(Errc::invalid, "the connection " + flow.str() + " is not on the group's address " + joined_.address.str() + ", so it cannot move");
-  auto connection = std::make_shared<Connection>(shared_from_this(), Fd(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}});
+  auto connection = std::make_shared<Connection>(shared_from_this(), Fd(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}, base});
   connection->assume_blocking(flags < 0 || (flags & O_NONBLOCK) == 0);
   Known& known = connections_[connection->id()] = {connection, 0};
   took_descriptor();
@@ -354,7 +373,9 @@ Result<ConnectionPtr> Session::connect(const Endpoint& peer, Time deadline) {
     if (err != 0) return os_error(doing, err);
   }
   if (fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return os_error(doing);
-  GECKO_TRY(ConnectionPtr connection, adopt(socket.get()));
+  // Where our side has opened the connection, the kernel counts its SYN as written.
+  GECKO_TRY(const StreamPosition begin, stream_position(socket.get()));
+  GECKO_TRY(ConnectionPtr connection, adopt(socket.get(), {uint64_t{0} - begin.written, 0, true}));
   (void)socket.release();
   return connection;
 }

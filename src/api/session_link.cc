@@ -120,7 +120,7 @@ void Session::offer_orphans() {
     transfer->request = 0;
     transfer->attempts_left = 0;
     transfers_[c.id()] = transfer;
-    (void)send(wire::ApiType::orphan, wire::Orphan{c.id(), c.flow(), c.is_movable(), c.epoch()}, transfer->fd);
+    (void)send_opened(wire::ApiType::orphan, c, transfer->fd);
     return true;
   });
 }

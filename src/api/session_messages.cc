@@ -48,6 +48,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
                                              std::to_string(wire::kApiVersionMin) + " to " + std::to_string(wire::kApiVersion));
       const std::lock_guard lock(m_);
       if (link_ != Link::greeting) return make_error(Errc::invalid, "welcome came twice");
+      version_ = m.version;
       last_error_ = {};
       if (want_join_) {
         rejoin();
@@ -151,7 +152,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
       return {};
     }
     case ApiType::arrive: {
-      GECKO_TRY(auto m, wire::decode<wire::Arrive>(frame.body));
+      GECKO_TRY(auto m, decode_arrive(frame.body));
       GECKO_TRY(Fd fd, take_fd());
       GECKO_CHECK(is_connection_of(fd.get(), m.flow.peer));
       on_arrive(std::move(m), std::move(fd));
@@ -179,6 +180,15 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
   return {};
 }
 
+Result<wire::Arrive> Session::decode_arrive(wire::ByteView body) {
+  {
+    const std::lock_guard lock(m_);
+    if (version_ >= 3) return wire::decode<wire::Arrive>(body);
+  }
+  GECKO_TRY(auto old, wire::decode<wire::ArriveBefore3>(body));
+  return wire::Arrive{old.id, old.epoch, old.flow, std::move(old.from), std::move(old.blob), {}};
+}
+
 void Session::answer(uint64_t request, const std::function<void(Request&)>& fill) {
   const auto at = requests_.find(request);
   if (at == requests_.end()) return;  // whoever asked has given up
@@ -200,7 +210,9 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
   if (left_before) finish(left_before, std::nullopt);
   auto connection = std::make_shared<Connection>(
       shared_from_this(), std::move(fd),
-      Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), std::move(message.blob)});
+      message.recovered ? Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), {}, message.base, true, message.saved,
+                                            message.input, message.output, std::move(message.blob)}
+                        : Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), std::move(message.blob), message.base});
   const std::lock_guard lock(m_);
   connections_[message.id] = {connection, incarnation_};
   queue_arrival(std::move(connection));

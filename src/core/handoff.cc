@@ -66,9 +66,9 @@ void Handoff::withdrawn(uint64_t xid, Error why, Time now) {
   impl_->expire(now);
   impl_->donor.withdrawn(xid, std::move(why));
 }
-void Handoff::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
+void Handoff::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now, StreamBase base) {
   impl_->expire(now);
-  impl_->donor.frozen(xid, std::move(tcp), now);
+  impl_->donor.frozen(xid, std::move(tcp), now, base);
 }
 void Handoff::spoiled(uint64_t xid, Error why, Time now) {
   impl_->expire(now);

@@ -81,7 +81,7 @@ struct Retire { uint64_t xid; ConnId id; };                          // close th
 // known here: forget it WITHOUT a packet to the client.
 struct Report { uint64_t xid; ConnId id; Flow flow; NodeIndex target; Status status; uint64_t epoch; bool give_back; bool lost; };
 struct Check { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };            // may it come? application there, limits -> checked()
-struct Restore { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes tcp; };   // silent socket -> restored()
+struct Restore { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes tcp; StreamBase base{}; };   // silent socket -> restored()
 struct Activate { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; };         // steering to mine, activate -> activated()
 // To an application; comes after activated(ok). When it has been carried out, owned_epoch(id) must answer `epoch`.
 struct Deliver { AcceptKey key; ConnId id; Flow flow; uint64_t epoch; wire::Bytes blob; };
@@ -120,7 +120,8 @@ class Handoff {
   // The application has taken the connection back without being told, or has ended (its link to geckod broke): a move that is not frozen yet
   // ends. One that is frozen goes on: the application sees that it is, and waits. While freezing: the caller still owes frozen().
   void withdrawn(uint64_t xid, Error why, Time now);
-  void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
+  // `base`: of the socket that the state becomes.
+  void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now, StreamBase base = {});
   // What was captured is no longer all that the frozen socket has taken (a packet was past its filter before it was attached, and has been
   // acknowledged since): the state that was sent must not come to life. Before commit the move ends; later the word comes too late.
   void spoiled(uint64_t xid, Error why, Time now);

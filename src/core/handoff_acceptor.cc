@@ -83,7 +83,7 @@ void Acceptor::on(NodeIndex from, wire::State&& m) {
   a.step = Step::restoring;
   a.blob = std::move(m.blob);
   deadlines_.disarm(a.deadline, key);
-  shared_.out.push_back(Restore{key, a.id, a.flow, a.epoch, std::move(m.tcp)});
+  shared_.out.push_back(Restore{key, a.id, a.flow, a.epoch, std::move(m.tcp), m.base});
 }
 
 void Acceptor::restored(const AcceptKey& key, Status status, Time now) {

@@ -95,7 +95,7 @@ void Donor::freeze(uint64_t xid, Donation& d, Time now) {
   shared_.out.push_back(Freeze{xid, d.move.id, d.move.flow});
 }
 
-void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
+void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now, StreamBase base) {
   Donation* d = find(xid, Step::freezing);
   if (!d) return;
   if (!tcp) {
@@ -114,7 +114,7 @@ void Donor::frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now) {
   const Move& move = d->move;
   if (planted(4)) shared_.out.push_back(Retire{xid, move.id});                       // the old socket dies before the new one is there
   if (planted(10)) shared_.out.push_back(CommitMove{xid, move.id, move.flow, move.target, move.epoch + 1});  // steering flips too early
-  shared_.send(move.target, wire::State{xid, move.id, move.epoch + 1, *std::move(tcp), std::move(d->move.blob)});
+  shared_.send(move.target, wire::State{xid, move.id, move.epoch + 1, *std::move(tcp), std::move(d->move.blob), base});
   if (planted(6)) commit(xid, *d, now);                                              // ownership goes before the socket exists
 }
 

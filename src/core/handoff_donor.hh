@@ -17,7 +17,7 @@ class Donor {
   void resume(uint64_t xid, Move move, Time now);
   bool yielded(uint64_t xid, Result<wire::Bytes> blob, Time now);
   void withdrawn(uint64_t xid, Error why);
-  void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now);
+  void frozen(uint64_t xid, Result<wire::Bytes> tcp, Time now, StreamBase base);
   void spoiled(uint64_t xid, Error why);
   void thawed(uint64_t xid, Status status);
 

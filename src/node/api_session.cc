@@ -58,6 +58,12 @@ Status ApiSession::joined_group() const {
   return {};
 }
 
+Result<wire::Opened> ApiSession::decode_opened(wire::ByteView body) const {
+  if (version_ >= 3) return wire::decode<wire::Opened>(body);
+  GECKO_TRY(const auto old, wire::decode<wire::OpenedBefore3>(body));
+  return wire::Opened{old.id, old.flow, old.movable, old.epoch, {}};
+}
+
 Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64_t& request) {
   const auto type = static_cast<ApiType>(f.type);
   if (!greeted_ && type != ApiType::hello) return make_error(Errc::invalid, "the first message must be hello");
@@ -135,7 +141,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       return {};
     }
     case ApiType::opened: {
-      GECKO_TRY(const auto m, wire::decode<wire::Opened>(f.body));
+      GECKO_TRY(const auto m, decode_opened(f.body));
       GECKO_CHECK(joined_group());
       return group_->opened(*this, m);
     }
@@ -149,6 +155,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(const auto m, wire::decode<wire::Stays>(f.body));
       GECKO_CHECK(joined_group());
       group_->stays(*this, m);
+      return {};
+    }
+    case ApiType::checkpoint: {
+      GECKO_TRY(auto m, wire::decode<wire::AppCheckpoint>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->checkpoint(*this, std::move(m));
       return {};
     }
     case ApiType::handoff: {
@@ -173,7 +185,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       return {};
     }
     case ApiType::orphan: {
-      GECKO_TRY(const auto m, wire::decode<wire::Orphan>(f.body));
+      GECKO_TRY(const auto m, decode_opened(f.body));
       GECKO_CHECK(joined_group());
       if (fds.size() != 1) return make_error(Errc::invalid, "an orphan carries exactly one descriptor");
       return group_->app_orphan(*this, m, std::move(fds[0]));

@@ -40,6 +40,7 @@ class ApiSession {
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);
   Status handle(const wire::FrameView& frame, std::vector<Fd>& fds, uint64_t& request);
   Status joined_group() const;
+  Result<wire::Opened> decode_opened(wire::ByteView body) const;
   Daemon& daemon_;
   net::PeerCred who_;
   std::string program_;

@@ -222,7 +222,12 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::prepare: return with(wire::Prepare{}, [&](wire::Prepare& m) { handoff_message(peer, m); });
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
-    case LinkType::state: return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, m); });
+    case LinkType::state:
+      if (peer.version < 4)
+        return with(wire::StateBefore4{}, [&](wire::StateBefore4& m) {
+          handoff_message(peer, wire::State{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob), {}});
+        });
+      return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, std::move(m)); });
     case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) {
         check_for_late_segments(m.xid);
         handoff_message(peer, m);
@@ -234,6 +239,11 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
     case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
     case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
+    case LinkType::mirrors:
+    case LinkType::mirrors_kept:
+    case LinkType::checkpoint:
+    case LinkType::recover_ask:
+    case LinkType::recover_answer:
     case LinkType::hello: break;
   }
   bad(make_error(Errc::invalid, "a message it should not send"));

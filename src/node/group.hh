@@ -14,6 +14,7 @@
 
 #include "core/contact.hh"
 #include "core/handoff.hh"
+#include "core/mirror_store.hh"
 #include "core/nearness.hh"
 #include "core/policy.hh"
 #include "core/rebalance.hh"
@@ -46,6 +47,8 @@ struct Connection {
   bool closed = false;              // by its application while a move was being prepared: nothing to let go of, forgotten when the move has failed
   uint16_t wanted_at = kNowhere;    // asked to move there, and its application said "not now": it will go by itself
   std::string reason{};             // why it stays (not movable), or what it waits for (wanted_at)
+  StreamBase base{};                // what its streams carried before this kernel had it
+  std::shared_ptr<const core::SavedState> saved{};   // its application's last checkpoint
 };
 
 struct GroupCounters {
@@ -99,10 +102,11 @@ class Group {
   Status opened(ApiSession& session, const wire::Opened& m);
   void closed(ApiSession& session, const ConnId& id);
   void stays(ApiSession& session, const wire::Stays& m);
+  void checkpoint(ApiSession& session, wire::AppCheckpoint m);
   void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
   void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
   void app_not_yielded(ApiSession& session, const wire::NotYielded& m);
-  Status app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd);
+  Status app_orphan(ApiSession& session, const wire::AppOrphan& m, Fd fd);
   void membership_changed();        // tells subscribers, re-computes where new connections go
   void send_members(ApiSession& session);
 
@@ -163,7 +167,7 @@ class Group {
   void made_room(const Giving& giving);
   void drain_then_freeze(uint64_t xid, Time give_up);
   void freeze(uint64_t xid, int attempt);
-  void deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd);
+  void deliver(wire::Arrive arrival, Fd fd);
   ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
   void arm_timer();
   void handoff_message(Peer& peer, core::LinkMessage message);
@@ -269,9 +273,11 @@ class Group {
     bool resumed = false;    // a former life of this node had committed it; token is 0 until the application offers the socket
     uint64_t thaw_epoch = 0; // it may come back as soon as it is offered
     uint32_t segments_in = 0;   // at its capture
+    StreamBase base{};
   };
   struct Taking {            // acceptor's side
     Flow flow;
+    StreamBase base{};
     uint64_t token = 0;
     Fd fd;                   // active, until delivered
     bool held = false;       // steering was turned to hold for it

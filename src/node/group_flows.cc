@@ -51,6 +51,7 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
       connection.session = &session;
       ++session.connections;
     }
+    if (m.base.known) connection.base = m.base;
     connection.movable = m.movable;   // said again: it became movable, or no longer is
     return {};
   }
@@ -67,7 +68,7 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
   GECKO_TRY(const uint64_t epoch, proven_epoch(m));
   if (old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
   GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), epoch));
-  remember(Connection{m.id, m.flow, epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}});
+  remember(Connection{m.id, m.flow, epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}, m.base});
   // After a restart of this daemon the contact may have forgotten, or be another one. A new one the contact knows by its SYN alone.
   if (!is_contact()) {
     if (epoch > 1) tell_contact(m.flow, self_, epoch);
@@ -134,6 +135,12 @@ void Group::stays(ApiSession& session, const wire::Stays& m) {
   it->second.movable = m.reason.empty();
   it->second.reason = m.reason;
   if (!it->second.movable) it->second.wanted_at = kNowhere;
+}
+
+void Group::checkpoint(ApiSession& session, wire::AppCheckpoint m) {
+  const auto it = connections_.find(m.id);
+  if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left
+  it->second.saved = std::make_shared<core::SavedState>(core::SavedState{m.input, m.output, std::move(m.blob)});
 }
 
 void Group::remember(Connection connection) {

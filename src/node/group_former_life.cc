@@ -55,7 +55,7 @@ void Group::disown(const HandoffJournal::Record& record) {
 }
 
 // An application offers a connection that it had let go of to a geckod that is no more.
-Status Group::app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd) {
+Status Group::app_orphan(ApiSession& session, const wire::AppOrphan& m, Fd fd) {
   if (!belongs(config_, m.flow)) return make_error(Errc::invalid, m.flow.str() + " is not on the address and ports of group '" + config_.name + "'");
   if (connections_.contains(m.id)) return make_error(Errc::exists, "connection " + m.id.str() + " is registered already");
   const auto& given = daemon_.journal().given_before();
@@ -73,13 +73,13 @@ Status Group::app_orphan(ApiSession& session, const wire::Orphan& m, Fd fd) {
     giving->second.done = [this](const core::Report& r, ApiSession* owner) {
       if (owner != nullptr) tell_outcome(*owner, 0, r, true);
     };
-    remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false});
+    remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false, kNowhere, {}, m.base});
     if (giving->second.thaw_epoch != 0) {
       core::Thaw thaw{giving->first, m.id, m.flow, giving->second.thaw_epoch};
       carry_out(thaw);
     }
   } else if (ours) {
-    remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false});
+    remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false, kNowhere, {}, m.base});
     daemon_.privileged().thaw(token, [this, m, slot](Status status) {
       (void)daemon_.hold().release(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch);
       daemon_.journal().mark_given(slot, m.id, HandoffJournal::State::settled);

@@ -54,7 +54,9 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   connection.moving = true;
   connection.wanted_at = kNowhere;
   connection.reason.clear();
-  giving_.emplace(xid, Giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}, {}});
+  Giving giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}, {}};
+  giving.base = connection.base;
+  giving_.emplace(xid, std::move(giving));
   return xid;
 }
 
@@ -145,7 +147,9 @@ void Group::carry_out(core::Send& a) {
   Peer& peer = peers_[a.to];
   if (!peer.up() || !peer.link) return;   // link_down has told or will tell the state machine
   std::visit(
-      [&]<class M>(const M& m) {
+      [&]<class M>(M& m) {
+        if constexpr (std::is_same_v<M, wire::State>)
+          if (peer.version < 4) return peer.send(LinkType::state, wire::StateBefore4{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob)});
         constexpr auto type = std::is_same_v<M, wire::Prepare>    ? LinkType::prepare
                               : std::is_same_v<M, wire::Ready>    ? LinkType::ready
                               : std::is_same_v<M, wire::Refuse>   ? LinkType::refuse
@@ -269,7 +273,11 @@ void Group::freeze(uint64_t xid, int attempt) {
     if (captured) at->second.segments_in = captured->segments_in;
     if (captured && at->second.ahead && at->second.ahead->sent != 0)
       peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
-    if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now());
+    StreamBase base;
+    if (captured && at->second.base.known)
+      if (const auto position = stream_position(at->second.fd.get()))
+        base = {at->second.base.sent + position->acked, at->second.base.received + position->read, true};
+    if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now(), base);
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();
   });
@@ -358,7 +366,8 @@ void Group::carry_out(core::Report& a) {
   } else if (connection != connections_.end() && (connection->second.session == nullptr || connection->second.closed)) {
     forget(a.id, true);   // came back, but its application is gone or has closed it: the descriptor was the last one, the kernel has closed it
   }
-  if (a.status && a.target == self_) deliver(a.id, a.flow, a.epoch, self_, std::move(giving.local_blob), std::move(giving.fd));
+  if (a.status && a.target == self_)
+    deliver({a.id, a.epoch, a.flow, config_.nodes[self_].name, std::move(giving.local_blob), giving.base, {}, {}, {}, {}}, std::move(giving.fd));
 }
 
 void Group::carry_out(core::Check& a) {
@@ -382,6 +391,7 @@ void Group::carry_out(core::Restore& a) {
   // From now on nothing of this flow may reach the silent socket: its filter would drop it and the client would have to send it again.
   taking.held = true;
   taking.flow = a.flow;
+  taking.base = a.base;
   daemon_.hold().expect(a.flow);
   Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
   if (!held) {
@@ -432,9 +442,10 @@ void Group::carry_out(core::Deliver& a) {
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
   Fd fd = std::move(it->second.fd);
+  const StreamBase base = it->second.base;
   taking_.erase(it);
   if (!is_contact()) tell_contact(a.flow, self_, a.epoch);
-  deliver(a.id, a.flow, a.epoch, a.key.from, std::move(a.blob), std::move(fd));
+  deliver({a.id, a.epoch, a.flow, config_.nodes[a.key.from].name, std::move(a.blob), base, {}, {}, {}, {}}, std::move(fd));
 }
 
 void Group::carry_out(core::Destroy& a) {
@@ -484,22 +495,25 @@ ApiSession* Group::choose_session(uint16_t port, size_t more) const {
   return best;
 }
 
-void Group::deliver(const ConnId& id, const Flow& flow, uint64_t epoch, uint16_t from, wire::Bytes blob, Fd fd) {
-  ApiSession* session = choose_session(flow.local.port, 1);
-  if (session == nullptr) session = choose_session(flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
+void Group::deliver(wire::Arrive a, Fd fd) {
+  ApiSession* session = choose_session(a.flow.local.port, 1);
+  if (session == nullptr) session = choose_session(a.flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
   if (session == nullptr) {
     // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
     ++counters_.lost;
-    log_error("connection " + flow.str() + " arrived from " + config_.nodes[from].name + " but the application that serves port " +
-              std::to_string(flow.local.port) + " has ended meanwhile; it is closed");
-    (void)daemon_.flows().erase(flow);
+    log_error("connection " + a.flow.str() + " arrived from " + a.from + " but the application that serves port " + std::to_string(a.flow.local.port) +
+              " has ended meanwhile; it is closed");
+    (void)daemon_.flows().erase(a.flow);
     return;
   }
-  remember(Connection{id, flow, epoch, session, true, false, daemon_.loop().now(), false});
+  Connection connection{a.id, a.flow, a.epoch, session, true, false, daemon_.loop().now(), false};
+  connection.base = a.base;
+  remember(std::move(connection));
   ++session->arrived;
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
-  session->send(ApiType::arrive, wire::Arrive{id, epoch, flow, config_.nodes[from].name, std::move(blob)}, std::move(fds));
+  if (session->version() < 3) session->send(ApiType::arrive, wire::ArriveBefore3{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob)}, std::move(fds));
+  else session->send(ApiType::arrive, a, std::move(fds));
 }
 
 }  // namespace gecko::node

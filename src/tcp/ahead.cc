@@ -6,25 +6,15 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "base/stream_position.hh"
 #include "tcp/socket_option.hh"
 
 namespace gecko::tcp {
 
 Result<uint64_t> consumed(int fd) {
-  constexpr int kTries = 64;  // each fails only if a packet arrives within that microsecond
-  tcp_info before{}, after{};
-  if (!get_raw(fd, kSolTcp, TCP_INFO, before)) return socket_error(fd, "TCP_INFO");
-  for (int i = 0; i < kTries; ++i) {
-    int unread = 0;
-    if (::ioctl(fd, SIOCINQ, &unread) != 0 || !get_raw(fd, kSolTcp, TCP_INFO, after)) return socket_error(fd, "reading its positions");
-    if (after.tcpi_bytes_received == before.tcpi_bytes_received) {
-      // A received FIN counts as received, but is never read.
-      const bool fin = after.tcpi_state == kCloseWait || after.tcpi_state == kLastAck || after.tcpi_state == kClosing;
-      return after.tcpi_bytes_received - (fin ? 1 : 0) - static_cast<uint64_t>(unread);
-    }
-    before = after;
-  }
-  return make_error(Errc::busy, describe(fd) + " receives faster than its position can be read");
+  const auto position = stream_position(fd);
+  if (!position) return make_error(position.error().code, describe(fd) + ": " + position.error().message);
+  return position->read;
 }
 
 Result<Arrival> arrival(int fd) {

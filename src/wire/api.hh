@@ -6,7 +6,7 @@
 
 namespace gecko::wire {
 
-inline constexpr uint16_t kApiVersion = 2;           // 2: placement
+inline constexpr uint16_t kApiVersion = 3;           // 2: placement; 3: checkpoint, recovered connections
 inline constexpr uint16_t kApiVersionMin = 1;
 inline constexpr size_t kMaxJson = 16u << 20;
 
@@ -30,6 +30,7 @@ enum class ApiType : uint16_t {
   stays = 16,           // this connection cannot move, and why; empty: it can again. No answer
   orphan = 17,          // +fd: a former geckod died while this connection was on its way, and left it frozen. Answered by outcome (request 0)
   room = 18,            // how many connections the application can still take: its limit of descriptors. No answer; older libraries say nothing
+  checkpoint = 19,      // the application's state at this point of the connection's streams, for the day its node dies (version 3). No answer
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -66,10 +67,14 @@ struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
 struct Room { uint64_t arrivals = 0; GECKO_FIELDS(arrivals) };
 
 // The library makes the id (ConnId::random), so that no answer has to be awaited.
-struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
+struct OpenedBefore3 { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
+struct Opened { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; StreamBase base{};
+  GECKO_FIELDS(id, flow, movable, epoch, base) };
 struct Stays { ConnId id; std::string reason; GECKO_FIELDS(id, wire::limited<kMaxText>(reason)) };
 // epoch: as the application knew it before the handoff.
-struct Orphan { ConnId id; Flow flow; bool movable = true; uint64_t epoch = 1; GECKO_FIELDS(id, flow, movable, epoch) };
+using AppOrphan = Opened;
+// Offsets as in a Checkpoint between nodes (wire/mirror.hh). A later one replaces it.
+struct AppCheckpoint { ConnId id; uint64_t input = 0, output = 0; Bytes blob; GECKO_FIELDS(id, input, output, wire::limited<kMaxBlob>(blob)) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
 // After a yield that was answered with `again`, an empty target is the node that the yield was for.
@@ -86,8 +91,12 @@ struct NotYielded { ConnId id; uint16_t code = 0; std::string reason; GECKO_FIEL
 // final = false: one target failed, geckod goes on with another (for the policy's report). epoch: with which it is here again; 0: as before.
 struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::string message, node; bool final = true; uint64_t epoch = 0;
   GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final, epoch) };
-struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob;
+struct ArriveBefore3 { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob)) };
+// recovered: `from` has died; the streams stand at `base`; then `saved` tells whether `blob` is a checkpoint, of the offsets input and output.
+struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
+  bool recovered = false, saved = false; uint64_t input = 0, output = 0;
+  GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output) };
 struct HandoffClient { uint64_t request = 0; Endpoint client; std::string target; GECKO_FIELDS(request, client, wire::limited<kMaxName>(target)) };
 struct ClientOutcome { ConnId id; Endpoint client; std::string from; uint16_t code = 0; std::string reason;
   GECKO_FIELDS(id, client, wire::limited<kMaxName>(from), code, wire::limited<kMaxText>(reason)) };

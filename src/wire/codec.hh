@@ -4,7 +4,7 @@
 // A message is a struct with one line that lists its fields; encoder, decoder, property tests and fuzzers come from it:
 //     struct Ready { uint64_t xid = 0; GECKO_FIELDS(xid) };
 // Field types: bool, unsigned integers, enums that have `enum_max(E)`, std::array<uint8_t, N>, Address, Endpoint, Flow,
-// ConnId, nested messages, and with a stated maximum: wire::limited<N>(string or vector).
+// ConnId, StreamBase, nested messages, and with a stated maximum: wire::limited<N>(string or vector).
 //
 // Errors: a decoder never throws and never reads past its input; it yields an Error naming the offset. Input left over
 // after a message is an error (strict), so is a bool other than 0/1 or an enum value out of range.
@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/address.hh"
+#include "base/stream_position.hh"
 #include "base/result.hh"
 
 namespace gecko::wire {
@@ -104,6 +105,7 @@ void put(Writer& w, const T& value) {
   else if constexpr (std::is_same_v<T, Address> || std::is_same_v<T, ConnId>) w.raw(value.bytes.data(), 16);
   else if constexpr (std::is_same_v<T, Endpoint>) { put(w, value.address); w.integer(value.port, 2); }
   else if constexpr (std::is_same_v<T, Flow>) { put(w, value.local); put(w, value.peer); }
+  else if constexpr (std::is_same_v<T, StreamBase>) { put(w, value.sent); put(w, value.received); put(w, value.known); }
   else if constexpr (Message<const T>) value.gecko_fields([&](const auto&... f) { (put(w, f), ...); });
   else w.raw(value.data(), value.size());  // std::array<uint8_t, N>
 }
@@ -124,6 +126,7 @@ void get(Reader& r, T& value) {
   else if constexpr (std::is_same_v<T, Address> || std::is_same_v<T, ConnId>) (void)r.raw(value.bytes.data(), 16);
   else if constexpr (std::is_same_v<T, Endpoint>) { get(r, value.address); value.port = static_cast<uint16_t>(r.integer(2)); }
   else if constexpr (std::is_same_v<T, Flow>) { get(r, value.local); get(r, value.peer); }
+  else if constexpr (std::is_same_v<T, StreamBase>) { get(r, value.sent); get(r, value.received); get(r, value.known); }
   else if constexpr (Message<T>) value.gecko_fields([&](auto&&... f) { (get(r, f), ...); });
   else (void)r.raw(value.data(), value.size());
 }

@@ -105,6 +105,14 @@ struct State {
   uint64_t epoch = 0;
   Bytes tcp;                        // encoded TcpState
   Bytes blob;                       // the application's
+  StreamBase base{};                // of the socket that is made of it (version 4)
+  GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob), base)
+};
+struct StateBefore4 {
+  uint64_t xid = 0;
+  ConnId id;
+  uint64_t epoch = 0;
+  Bytes tcp, blob;
   GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob))
 };
 struct Restored { uint64_t xid = 0; GECKO_FIELDS(xid) };
