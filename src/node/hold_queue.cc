@@ -140,7 +140,8 @@ namespace {
 // By sequence number, as long as all are whole segments; counted from the first, so that one far off does not make order nonsense.
 template <class Packets> void sort_by_sequence(Packets& packets) {
   if (packets.size() < 2 || !std::ranges::all_of(packets, [](const auto& packet) { return packet.stretch.has_value(); })) return;
-  std::ranges::stable_sort(packets, {}, [base = packets.front().stretch->begin](const auto& packet) { return static_cast<int32_t>(packet.stretch->begin - base); });
+  const auto from_first = [base = packets.front().stretch->begin](const auto& packet) { return static_cast<int32_t>(packet.stretch->begin - base); };
+  std::ranges::stable_sort(packets, {}, from_first);
 }
 }  // namespace
 
