@@ -16,7 +16,7 @@ namespace gecko::api {
 class Connection;
 
 // A node that could take a connection.
-struct Candidate : wire::Member {
+struct Candidate : wire::ApiMember {
   uint32_t weight = 1;
 };
 

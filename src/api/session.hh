@@ -218,7 +218,7 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t join_request_ = 0;
   wire::Joined joined_;
   bool contact_ = false;
-  std::optional<std::vector<wire::Member>> members_;
+  std::optional<std::vector<wire::ApiMember>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;
   Time reconnect_at_ = Time::max(), orphans_at_ = Time::max(), orphans_until_ = Time::max(), flush_at_ = Time::max(),

@@ -152,7 +152,7 @@ std::vector<Candidate> Session::candidates_locked(uint16_t port) const {
   std::vector<Candidate> nodes;
   if (!members_) return nodes;
   for (size_t i = 0; i < members_->size(); ++i) {
-    const wire::Member& m = (*members_)[i];
+    const wire::ApiMember& m = (*members_)[i];
     if (!m.up || (!m.self && (m.applications == 0 || !serves(i, port)))) continue;
     nodes.push_back({m, placement_ && i < placement_->members.size() ? placement_->members[i].weight : 1});
     if (const auto more = sent_since_.find(m.name); more != sent_since_.end()) nodes.back().connections += more->second;

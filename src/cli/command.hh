@@ -33,6 +33,7 @@ void add_status(CLI::App& app, Context& context);
 void add_connections(CLI::App& app, Context& context);
 void add_handoff(CLI::App& app, Context& context);
 void add_contact(CLI::App& app, Context& context);
+void add_member(CLI::App& app, Context& context);
 void add_drain(CLI::App& app, Context& context);
 void add_undrain(CLI::App& app, Context& context);
 void add_balance(CLI::App& app, Context& context);

@@ -1,10 +1,12 @@
 // What around geckod may harm it: limits, clock, other daemons, sysctls; and one group's file on this node.
 #include <dirent.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/timex.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 
@@ -104,6 +106,25 @@ void check_reverse_path(Findings& findings, const std::vector<config::GroupConfi
   else findings.push_back({"rp-filter", Level::ok, "no strict reverse path filter", "", ""});
 }
 
+// Where this node keeps its promises about who is a member. Of the default directory: another is named on geckod's command line only.
+void check_state(Findings& findings) {
+  constexpr const char* kDirectory = "/var/lib/gecko";
+  struct statvfs room{};
+  const std::string mend = "mkdir -p /var/lib/gecko, on a disk that outlives the machine, has room and is fast";
+  const char* why = "a node that cannot store its promises does not vote on who is a member";
+  if (access(kDirectory, F_OK) != 0)
+    findings.push_back({"state", Level::note, std::string(kDirectory) + " is not there", "geckod makes it when it starts first", ""});
+  else if (geteuid() != 0)
+    findings.push_back({"state", Level::skipped, std::string(kDirectory) + " can only be looked at by root", "", "sudo gecko doctor"});
+  else if (access(kDirectory, W_OK) != 0)
+    findings.push_back({"state", Level::failure, std::string(kDirectory) + " cannot be written: " + std::strerror(errno), why, mend});
+  else if (statvfs(kDirectory, &room) == 0 && (room.f_flag & ST_RDONLY) != 0)
+    findings.push_back({"state", Level::failure, std::string(kDirectory) + " is on a disk that can only be read", why, mend});
+  else if (room.f_bavail * room.f_frsize < (1u << 20))
+    findings.push_back({"state", Level::warning, "the disk of " + std::string(kDirectory) + " is full", why, "make room there: geckod needs 16 KiB per group"});
+  else findings.push_back({"state", Level::ok, std::string(kDirectory) + " can be written", "", ""});
+}
+
 Result<net::Interface> interface_of(const config::GroupConfig& group, const config::Node& self) {
   GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
   return group.interface.empty() ? rtnetlink.holder(self.address) : rtnetlink.by_name(group.interface);
@@ -116,6 +137,7 @@ void check_machine(Findings& findings, const std::vector<config::GroupConfig>& g
   check_ipv6(findings);
   check_descriptors(findings, groups);
   check_clock(findings);
+  check_state(findings);
   check_networkd(findings);
   check_reverse_path(findings, groups);
 }

@@ -22,6 +22,27 @@ Tone tone_of(const std::string& state) {
   return state == "down" ? Tone::bad : Tone::warn;
 }
 
+std::string names(const Json& list) {
+  std::string out;
+  for (const auto& name : list) out += (out.empty() ? "" : ", ") + printable(name.get<std::string>());
+  return out;
+}
+
+void print_membership(const Json& m) {
+  const auto& view = m.at("view");
+  if (view.is_null()) return void(std::printf("members: no view yet\n"));
+  std::printf("members: %s (view %lu); this node %s", names(view.at("members")).c_str(), view.at("number").get<unsigned long>(),
+              !m.at("member").get<bool>() ? "is none" : m.at("lease").at("holds").get<bool>() ? "has a lease" : "has no lease");
+  if (!m.at("suspected").empty()) std::printf("; no answer from %s", names(m.at("suspected")).c_str());
+  if (const auto& orphans = view.at("orphans"); !orphans.empty()) {
+    std::printf("; being recovered:");
+    for (const auto& o : orphans)
+      std::printf(" %s by %s", o.at("node").is_string() ? printable(o.at("node").get<std::string>()).c_str() : "?",
+                  o.at("heir").is_string() ? printable(o.at("heir").get<std::string>()).c_str() : "nobody");
+  }
+  std::printf("\n");
+}
+
 void print_group(const Json& group) {
   const auto contact = group.at("contact");
   std::string ports;
@@ -36,6 +57,7 @@ void print_group(const Json& group) {
               plural(group.at("applications").get<uint64_t>(), "application").c_str(), moved.at("out_ok").get<unsigned long>(),
               moved.at("out_failed").get<unsigned long>(), moved.at("in_ok").get<unsigned long>(), moved.at("in_failed").get<unsigned long>(),
               plural(group.at("held_packets").get<uint64_t>(), "packet").c_str());
+  if (const auto m = group.find("membership"); m != group.end()) print_membership(*m);
   std::vector<Row> rows = {{"NODE", "ADDRESS", "STATE", "HEARD", "CONNECTIONS", "APPLICATIONS", "VERSION", "CONFIG"}};
   for (const auto& node : group.at("nodes")) {
     const auto state = node.at("state").get<std::string>(), config = node.at("config").get<std::string>();

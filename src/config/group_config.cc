@@ -30,10 +30,11 @@ class GroupReader {
   GroupReader(const toml::table& root, const std::string& file) : root_(root), errors_(file) { group_.file = file; }
 
   Result<GroupConfig> read() {
-    report_unknown(errors_, root_, "the file", {"group", "node", "limits", "rights"});
+    report_unknown(errors_, root_, "the file", {"group", "node", "limits", "membership", "rights"});
     read_nodes();
     read_group();
     read_limits();
+    read_membership();
     read_rights();
     if (!errors_.empty()) return make_error(Errc::invalid, errors_.str());
     return std::move(group_);
@@ -233,6 +234,21 @@ class GroupReader {
     section.finish();
   }
 
+  void read_membership() {
+    Section section = this->section("membership", false);
+    if (const auto mode = section.word("two_nodes", {"safe", "available"})) group_.two_nodes = static_cast<TwoNodes>(*mode);
+    const auto lease = section.duration_ms("lease", 10, 10'000);
+    const auto heartbeat = section.duration_ms("heartbeat", 1, 2'500);
+    if (lease) group_.lease_ms = lease->value;
+    if (heartbeat) group_.heartbeat_ms = heartbeat->value;
+    // A node is suspected after three heartbeats without an answer; a lease that is shorter would end for every lost one.
+    if (group_.lease_ms < 4 * group_.heartbeat_ms)
+      errors_.add(lease ? lease->where : heartbeat ? heartbeat->where : Position{1, 1},
+                  "'lease' (" + std::to_string(group_.lease_ms) + "ms) is shorter than four times 'heartbeat' (" + std::to_string(group_.heartbeat_ms) +
+                      "ms); one lost packet would end it");
+    section.finish();
+  }
+
   void read_users(Section& section, const char* key, std::vector<std::string>& users) {
     const auto written = section.texts(key, true);
     if (!written) return;
@@ -345,6 +361,9 @@ std::string digest(const GroupConfig& group) {
   if (group.first_bytes != usual.first_bytes) text += "\nfirst_bytes " + std::to_string(group.first_bytes);
   if (group.first_bytes_timeout_ms != usual.first_bytes_timeout_ms) text += "\nfirst_bytes_timeout " + std::to_string(group.first_bytes_timeout_ms);
   if (group.rebalance != usual.rebalance) text += "\nrebalance " + std::to_string(static_cast<int>(group.rebalance));
+  if (group.two_nodes != usual.two_nodes) text += "\ntwo_nodes " + std::to_string(static_cast<int>(group.two_nodes));
+  if (group.lease_ms != usual.lease_ms) text += "\nlease " + std::to_string(group.lease_ms);
+  if (group.heartbeat_ms != usual.heartbeat_ms) text += "\nheartbeat " + std::to_string(group.heartbeat_ms);
   for (const auto& node : group.nodes) {
     text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);
     if (node.weight != 1) text += " " + std::to_string(node.weight);

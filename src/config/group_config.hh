@@ -26,6 +26,7 @@ enum class ReturnPath { direct, home };
 enum class AfterClose { clear, sticky };
 enum class Rebalance { off, on_join };
 enum class Recovery { none, fast, replicated };
+enum class TwoNodes { safe, available };
 
 struct Node {
   std::string name;                // [a-z0-9][a-z0-9-]{0,62}
@@ -57,6 +58,9 @@ struct GroupConfig {
   uint32_t max_held_packets = 65536;
   uint32_t handoff_timeout_ms = 1000;        // prepare to restored
   uint32_t drain_timeout_ms = 20;            // before a freeze, with bytes unacknowledged
+  TwoNodes two_nodes = TwoNodes::safe;       // [membership]: what is decided when one of two is silent,
+  uint32_t lease_ms = 40;                    // how long an owner may transmit after a majority has answered (of the first view: it keeps it),
+  uint32_t heartbeat_ms = 10;                // and how often it asks
   std::vector<std::string> serve;  // [rights] serve: users (names or "#uid") that may serve this group; default root only
   std::vector<std::string> admin;  // [rights] admin: users that may hand off, drain, change the contact; default root only
   std::vector<Node> nodes;

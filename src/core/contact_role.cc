@@ -16,14 +16,14 @@ bool ContactRole::eligible(NodeIndex node) const {
   return m && !m->witness && m->order != wire::kNoNode;
 }
 
-bool ContactRole::raise(const wire::Claim& claim) {
+bool ContactRole::raise(const wire::ContactClaim& claim) {
   if (claim <= claim_ || !eligible(claim.node)) return false;
   claim_ = claim;
   repeated_ = one(self_);
   return true;
 }
 
-void ContactRole::hear(NodeIndex from, const wire::Claim& claim) {
+void ContactRole::hear(NodeIndex from, const wire::ContactClaim& claim) {
   raise(claim);
   if (claim == claim_) repeated_ |= one(from);
   else repeated_ &= ~one(from);   // it has forgotten, or knew less when it spoke

@@ -15,22 +15,22 @@ class ContactRole {
 
   void adopt(const wire::View& view);
   // What a member of this view knows.
-  void hear(NodeIndex from, const wire::Claim& claim);
+  void hear(NodeIndex from, const wire::ContactClaim& claim);
   // `suspects`: this node's; `agreed`: those that a majority suspects. May raise a claim of its own. True: it did.
   bool consider(NodeSet suspects, NodeSet agreed);
   // An operator's or a drain's wish. Errors: invalid (may not be contact).
   Status appoint(NodeIndex node);
 
-  wire::Claim claim() const { return claim_; }
+  wire::ContactClaim claim() const { return claim_; }
   bool confirmed() const;      // that claim names this node and enough voters have repeated it
 
  private:
   bool eligible(NodeIndex node) const;
-  bool raise(const wire::Claim& claim);
+  bool raise(const wire::ContactClaim& claim);
 
   const NodeIndex self_;
   wire::View view_;
-  wire::Claim claim_{0, wire::kNoNode};
+  wire::ContactClaim claim_{0, wire::kNoNode};
   NodeSet repeated_ = 0;
 };
 

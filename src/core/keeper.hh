@@ -56,6 +56,7 @@ class Keeper {
   Time lease_until() const;                                  // may transmit before that
   bool acts_as_contact(Time now) const;
   NodeIndex contact() const { return contact_.claim().node; }
+  wire::ContactClaim claim() const { return contact_.claim(); }
   const Suspicions& suspicions() const { return told_suspicions_; }   // for a geckod that has just been restarted
   const wire::View& view() const { return view_; }
   uint64_t incarnation() const { return incarnation_; }

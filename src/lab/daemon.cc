@@ -19,14 +19,16 @@ std::string read_link(const std::string& path) {
   return length > 0 ? std::string(target, static_cast<size_t>(length)) : std::string();
 }
 
-// Names of the nodes that this status reply counts as alive.
+// Names of the nodes that this status reply counts as alive; none while it knows no contact.
 Result<std::set<std::string>> nodes_alive(const std::string& status) {
   std::set<std::string> alive;
   try {
     const auto json = nlohmann::json::parse(status);   // lives through the loops
-    for (const auto& group : json.at("groups"))
+    for (const auto& group : json.at("groups")) {
+      if (group.at("contact").is_null()) continue;
       for (const auto& node : group.at("nodes"))
         if (const auto state = node.at("state").get<std::string>(); state == "self" || state == "ok") alive.insert(node.at("name").get<std::string>());
+    }
   } catch (const nlohmann::json::exception& e) {
     return make_error(Errc::invalid, std::string("geckod's status is not what this gecko understands: ") + e.what());
   }
@@ -58,7 +60,9 @@ Status start_geckod(const Lab& lab, const Host& host, const std::string& program
   options.log_file = lab.log(host.name);
   options.daemon = true;
   const std::string keys = lab.directory() + "/keys/" + host.name;
-  const auto started = lab.run(host.name, {program, "--node", host.name, "--runtime-dir", directory, "--keys", keys, lab.group_file()}, std::move(options));
+  const std::vector<std::string> argv{program, "--node", host.name, "--runtime-dir", directory, "--state-dir", directory + "/state", "--keys", keys,
+                                      lab.group_file()};
+  const auto started = lab.run(host.name, argv, std::move(options));
   if (!started) return started.error();
   return {};
 }
@@ -67,7 +71,10 @@ std::vector<pid_t> geckods_in(const std::string& network_namespace) {
   std::vector<pid_t> pids;
   for (const pid_t pid : processes_in(network_namespace)) {
     const std::string program = read_link("/proc/" + std::to_string(pid) + "/exe");
-    if (program.substr(program.rfind('/') + 1).starts_with("geckod")) pids.push_back(pid);  // " (deleted)" follows after a rebuild
+    if (!program.substr(program.rfind('/') + 1).starts_with("geckod")) continue;   // " (deleted)" follows after a rebuild
+    std::ifstream name("/proc/" + std::to_string(pid) + "/comm");
+    std::string line;
+    if (std::getline(name, line) && line != "geckod: lease") pids.push_back(pid);
   }
   return pids;
 }
@@ -85,7 +92,7 @@ Status look_ready(const Lab& lab, const std::string& node, const std::vector<std
   GECKO_TRY(const std::string status, client.ask(R"({"op":"status"})", std::chrono::seconds(1)));
   GECKO_TRY(const auto alive, nodes_alive(status));
   for (const auto& other : among)
-    if (!alive.contains(other)) return make_error(Errc::unavailable, "geckod on " + node + " does not see " + other + " yet");
+    if (!alive.contains(other)) return make_error(Errc::unavailable, "geckod on " + node + " does not see " + other + " and the contact yet");
   return {};
 }
 

@@ -132,6 +132,7 @@ std::string group_file(const LabOptions& options) {
     if (node < options.weights.size()) text += "weight = " + std::to_string(options.weights[node]) + "\n";
     ++node;
   }
+  if (options.two_available) text += "\n[membership]\ntwo_nodes = \"available\"\n";
   return text;
 }
 

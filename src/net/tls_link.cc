@@ -104,6 +104,14 @@ const std::string& TlsLink::peer_node() const { return check_->peer.node; }
 const std::string& TlsLink::peer_serial() const { return check_->serial; }
 void TlsLink::set_events(Events events) { in_->events = std::make_shared<Events>(std::move(events)); }
 
+Result<std::array<uint8_t, 32>> TlsLink::export_key(std::string_view label) const {
+  std::array<uint8_t, 32> key{};
+  if (phase_ != Phase::up) return make_error(Errc::unavailable, "a link that is not up has no session to take a key from");
+  if (SSL_export_keying_material(ssl_, key.data(), key.size(), label.data(), label.size(), nullptr, 0, 0) != 1)
+    return make_error(Errc::internal, "taking a key from the session with " + whom() + ": " + openssl_reasons());
+  return key;
+}
+
 std::string TlsLink::whom() const {
   const std::string& name = is_server_ ? check_->peer.node : check_->expected_node;
   return name.empty() ? peer_address_.str() : name + " at " + peer_address_.str();

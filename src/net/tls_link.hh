@@ -6,6 +6,7 @@
 // certificate is never up first and down later.
 #pragma once
 
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -62,6 +63,8 @@ class TlsLink {
   const std::string& peer_node() const;
   const std::string& peer_serial() const;
   const Endpoint& peer_address() const { return peer_address_; }
+  // 32 bytes that only the two ends of this session know (RFC 5705), for the use that `label` names; while it is up.
+  Result<std::array<uint8_t, 32>> export_key(std::string_view label) const;
   size_t queued_bytes() const { return out_.size() - out_sent_ + transport_.out.size() - sent_; }
   void set_events(Events events);
 

@@ -70,6 +70,41 @@ Json node_row(const Group& group, const Peer& peer, Time now) {
   return row;
 }
 
+Json names_of(const Group& group, core::NodeSet nodes) {
+  Json out = Json::array();
+  for (uint16_t n = 0; n < group.config().nodes.size() && n <= wire::kMaxNodeIndex; ++n)
+    if (nodes & core::one(n)) out.push_back(group.config().nodes[n].name);
+  return out;
+}
+
+// Who may own: the view, this node's lease, whom it suspects.
+Json membership_of(const Group& group) {
+  const auto& view = group.view();
+  const auto name = [&](uint16_t node) { return node < group.config().nodes.size() ? Json(group.config().nodes[node].name) : Json(nullptr); };
+  Json m;
+  m["member"] = group.is_member();
+  char life[17];
+  std::snprintf(life, sizeof life, "%016llx", static_cast<unsigned long long>(group.life().incarnation));
+  m["life"] = life;
+  m["voting"] = group.members().trouble().empty() && group.life().incarnation != 0;
+  if (!group.members().trouble().empty()) m["trouble"] = group.members().trouble();
+  m["lease"] = {{"holds", group.members().lease().holds}, {"term", group.members().lease().term}};
+  m["suspected"] = names_of(group, group.members().suspects());
+  if (view.epoch == 0) {
+    m["view"] = nullptr;
+    return m;
+  }
+  Json orphans = Json::array();
+  for (const auto& o : view.orphans) orphans.push_back({{"node", name(o.node)}, {"heir", name(o.heir)}});
+  m["view"] = {{"epoch", view.epoch},
+               {"number", view.epoch & UINT32_MAX},
+               {"members", names_of(group, core::members(view))},
+               {"lease_ms", static_cast<double>(view.lease_us) / 1000.0},
+               {"two_nodes", view.two_nodes == wire::TwoNodes::safe ? "safe" : "available"},
+               {"orphans", std::move(orphans)}};
+  return m;
+}
+
 void status(Daemon& daemon, const Reply& reply) {
   const Time now = monotonic_now();
   std::vector<std::string> reasons;
@@ -87,13 +122,20 @@ void status(Daemon& daemon, const Reply& reply) {
         reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " has another group file");
     }
     const bool contact = group->contact() < config.nodes.size();
-    if (!contact) reasons.push_back("group " + config.name + ": no contact yet");
+    if (!contact) reasons.push_back("group " + config.name + ": no contact" + (group->contact() == kNowhere && group->view().epoch == 0 ? " yet" : ""));
+    if (!group->members().trouble().empty())
+      reasons.push_back("group " + config.name + ": this node does not vote on who is a member: " + group->members().trouble());
+    else if (group->view().epoch != 0 && !group->is_member())
+      reasons.push_back("group " + config.name + ": this node is not a member");
+    else if (group->is_member() && !group->members().lease().holds)
+      reasons.push_back("group " + config.name + ": this node has no lease: not enough members answer it");
     Json g;
     g["name"] = config.name;
     g["address"] = config.address.str();
     g["ports"] = config.ports;
     g["contact"] = contact ? Json(config.nodes[group->contact()].name) : Json(nullptr);
     g["contact_term"] = group->contact_term();
+    g["membership"] = membership_of(*group);
     g["policy"] = config.policy;
     g["return"] = config.return_path == config::ReturnPath::home ? "home" : "direct";
     g["connections"] = group->connections().size();
@@ -182,9 +224,38 @@ void contact(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& req
   auto group = daemon.find_group(text(request, "group"));
   if (!group) return fail(reply, group.error());
   if (auto may = daemon.may_administer(who, (*group)->config()); !may) return fail(reply, may.error());
-  if (auto ok = (*group)->set_contact(text(request, "node")); !ok) return fail(reply, ok.error());
-  reply(dump({{"schema", "gecko.contact/1"}, {"group", (*group)->config().name}, {"contact", (*group)->config().nodes[(*group)->contact()].name},
-              {"term", (*group)->contact_term()}}));
+  const std::string node = text(request, "node");
+  (*group)->set_contact(node, [reply, g = *group](const Status& status) {
+    if (!status) return fail(reply, status.error());
+    const bool known = g->contact() < g->config().nodes.size();
+    reply(dump({{"schema", "gecko.contact/1"}, {"group", g->config().name}, {"contact", known ? Json(g->config().nodes[g->contact()].name) : Json(nullptr)},
+                {"term", g->contact_term()}}));
+  });
+}
+
+// {"op":"member","action":"form"|"join"|"remove"|"dead","nodes":[NAME, ...]}
+void member(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& request, const Reply& reply) {
+  auto found = daemon.find_group(text(request, "group"));
+  if (!found) return fail(reply, found.error());
+  Group& group = **found;
+  if (auto may = daemon.may_administer(who, group.config()); !may) return fail(reply, may.error());
+  const std::string action = text(request, "action");
+  std::vector<uint16_t> nodes;
+  if (const auto list = request.find("nodes"); list != request.end() && list->is_array())
+    for (const auto& one : *list) {
+      const auto node = group.find_node(one.is_string() ? one.get<std::string>() : std::string());
+      if (!node) return fail(reply, node.error());
+      nodes.push_back(*node);
+    }
+  const uint16_t first = nodes.empty() ? group.self() : nodes.front();
+  Status done;
+  if (action == "form") done = group.members().form();
+  else if (action == "join") done = group.members().join(first);
+  else if (action == "remove") done = nodes.size() == 1 ? group.members().remove(first) : make_error(Errc::invalid, "one node is removed at a time");
+  else if (action == "dead") done = nodes.empty() ? make_error(Errc::invalid, "which nodes are dead?") : group.members().declare_dead(nodes);
+  else done = make_error(Errc::invalid, "a member's action is form, join, remove or dead, not '" + action.substr(0, 64) + "'");
+  if (!done) return fail(reply, done.error());
+  reply(dump({{"schema", "gecko.member/1"}, {"group", group.config().name}, {"action", action}, {"membership", membership_of(group)}}));
 }
 
 Json drain_json(const Group& group, uint16_t node, const wire::DrainReport& r) {
@@ -295,12 +366,13 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   if (op == "connections") return connections(daemon, text(request, "group"), reply);
   if (op == "handoff") return handoff(daemon, who, request, reply);
   if (op == "contact") return contact(daemon, who, request, reply);
+  if (op == "member") return member(daemon, who, request, reply);
   if (op == "drain") return drain(daemon, who, request, reply);
   if (op == "balance") return balance(daemon, who, request, reply);
   if (op == "kernel") return kernel(daemon, reply);
   fail(reply,
        make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) +
-                                     "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, drain, balance, kernel"));
+                                     "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, member, drain, balance, kernel"));
 }
 
 }  // namespace gecko::node

@@ -207,8 +207,11 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       request = m.request;
       GECKO_CHECK(joined_group());
       GECKO_CHECK(daemon_.may_administer(who_, group_->config()));
-      GECKO_CHECK(group_->set_contact(m.node));
-      send(ApiType::done, wire::Done{request});
+      group_->set_contact(m.node, [this, alive = std::weak_ptr<bool>(alive_), request](const Status& status) {
+        if (alive.expired()) return;
+        if (status) send(ApiType::done, wire::Done{request});
+        else send(ApiType::error, wire::ApiError{request, static_cast<uint16_t>(status.error().code), status.error().message.substr(0, wire::kMaxText)});
+      });
       return {};
     }
     case ApiType::socket: {

@@ -8,6 +8,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <vector>
+
 namespace gecko::node {
 namespace {
 
@@ -77,6 +79,8 @@ constexpr int kUnprivilegedCalls[] = {
     SCMP_SYS(readlink),
     SCMP_SYS(lseek),
     SCMP_SYS(pread64),
+    SCMP_SYS(pwrite64),   // the membership's state file, open already
+    SCMP_SYS(fdatasync),
     SCMP_SYS(getdents64),
     SCMP_SYS(getpid),
     SCMP_SYS(gettid),
@@ -99,6 +103,37 @@ constexpr int kUnprivilegedCalls[] = {
     SCMP_SYS(wait4),
     SCMP_SYS(sigaltstack),
     SCMP_SYS(set_robust_list),
+};
+
+// Sockets are accepted, never made; memory is needed for the gate's leases (mapped) and the allocator.
+constexpr int kKeeperCalls[] = {
+    SCMP_SYS(recvfrom),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(sendto),
+    SCMP_SYS(sendmsg),
+    SCMP_SYS(accept4),
+    SCMP_SYS(getsockopt),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(close),
+    SCMP_SYS(write),   // the log
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_pwait2),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(clock_nanosleep),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(futex),
+    SCMP_SYS(mmap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(madvise),
+    SCMP_SYS(brk),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(exit),
+    SCMP_SYS(exit_group),
 };
 
 Status allow_only(const int* calls, size_t count) {
@@ -134,11 +169,25 @@ Status confine_unprivileged(const std::string& user) {
 }
 
 Status confine_privileged() {
+  std::vector<int> kept{CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_NET_BIND_SERVICE, CAP_CHOWN, CAP_DAC_OVERRIDE};
+  for (const int wish : {CAP_SYS_NICE, CAP_IPC_LOCK})
+    if (capng_have_capability(CAPNG_PERMITTED, static_cast<unsigned>(wish)) != 0) kept.push_back(wish);
   capng_clear(CAPNG_SELECT_BOTH);
-  for (const int capability : {CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF, CAP_NET_BIND_SERVICE, CAP_CHOWN, CAP_DAC_OVERRIDE})
+  for (const int capability : kept)
     capng_update(CAPNG_ADD, static_cast<capng_type_t>(CAPNG_EFFECTIVE | CAPNG_PERMITTED), static_cast<unsigned>(capability));
   if (capng_apply(CAPNG_SELECT_CAPS) != 0) return make_error(Errc::internal, "dropping capabilities failed");
   return no_new_privileges();
+}
+
+Status confine_keeper() {
+  capng_clear(CAPNG_SELECT_BOTH);
+  if (capng_apply(CAPNG_SELECT_CAPS) != 0) return make_error(Errc::internal, "dropping all capabilities failed");
+  GECKO_CHECK(no_new_privileges());
+#ifdef GECKO_ASAN
+  return {};
+#else
+  return allow_only(kKeeperCalls, std::size(kKeeperCalls));
+#endif
 }
 
 }  // namespace gecko::node

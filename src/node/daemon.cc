@@ -81,7 +81,9 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
              .is_group =
                  [this](const Address& address) {
                    return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
-                 }}) {}
+                 }}),
+      states_(std::move(descriptors.states)),
+      keeper_(*this) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups
@@ -100,10 +102,11 @@ Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts) {
                 }));
     }
     listener->add_group(contexts[i]);
-    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i]));
+    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i], std::move(states_.at(i))));
   }
   GECKO_CHECK(loop_.watch(api_listener_.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
   for (auto& group : groups_) group->start();
+  keeper_.start();
   sweep();
   return {};
 }

@@ -5,6 +5,7 @@
 #include <list>
 
 #include "node/group.hh"
+#include "node/keeper_client.hh"
 #include "node/program_slots.hh"
 
 namespace gecko::node {
@@ -13,6 +14,7 @@ class Daemon {
  public:
   struct Descriptors {         // made while still root
     Fd privileged, api_listener, hold_device, flow_map, flow_setter, counter_map;
+    std::vector<MemberState> states;   // by group index
   };
   Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal);
   ~Daemon();
@@ -26,6 +28,7 @@ class Daemon {
   HoldQueue& hold() { return hold_; }
   bpf::FlowTable& flows() { return flows_; }
   HandoffJournal& journal() { return journal_; }
+  KeeperClient& keeper() { return keeper_; }
   const NodeNumbers& numbers() const { return numbers_; }
   const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
   uint64_t incarnation() const { return incarnation_; }
@@ -53,6 +56,8 @@ class Daemon {
   Fd counter_map_, api_listener_;
   PrivilegedClient privileged_;
   HoldQueue hold_;
+  std::vector<MemberState> states_;
+  KeeperClient keeper_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;

@@ -26,7 +26,7 @@ std::vector<core::NodeIndex> contact_order(const config::GroupConfig& group) {
 }
 }  // namespace
 
-Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls)
+Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls, MemberState state)
     : daemon_(daemon),
       index_(index),
       config_(config),
@@ -46,7 +46,8 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       rebalance_(config.nodes.size()),
       nearness_(config.nodes.size()),
       choice_(self_, contact_order(config)),
-      drain_(*this, config.nodes.size()) {
+      drain_(*this, config.nodes.size()),
+      members_(*this, std::move(state)) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
     peers_[i].index = i;
     name_hash_.push_back(core::hash_of(config.nodes[i].name));
@@ -66,6 +67,7 @@ void Group::start() {
   daemon_.loop().at(daemon_.loop().now() + kSettle, [this] {
     settled_ = true;
     elect();
+    members_.settled();
     rebalance();   // who is here now has not joined
   });
   elect();
@@ -127,6 +129,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (peer.index > self_) redial_later(peer);
   if (!was_up) return;
   choice_.down(peer.index);
+  members_.link_down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
   drain_.link_down(peer.index);
   for (auto it = batches_.begin(); it != batches_.end();) {
@@ -179,6 +182,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       choice_.up(peer.index);
       if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
       drain_.link_up(peer);
+      members_.link_up(peer);
       handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
       run_actions();
       elect();
@@ -189,6 +193,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       membership_changed();
     });
   }
+  const auto about_views = [&](auto& m) { members_.on(peer, core::ViewMessage(std::move(m))); };
   switch (type) {
     case LinkType::ping:
     case LinkType::pong:
@@ -239,6 +244,18 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
     case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
     case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
+    case LinkType::heartbeat_key: return with(wire::HeartbeatKeyed{}, [&](wire::HeartbeatKeyed& m) { members_.on(peer, m); });
+    case LinkType::first_view: return with(wire::FirstView{}, [&](wire::FirstView& m) { members_.on(peer, m); });
+    case LinkType::view_prepare: return with(wire::ViewPrepare{}, about_views);
+    case LinkType::view_promise: return with(wire::ViewPromise{}, about_views);
+    case LinkType::view_propose: return with(wire::ViewPropose{}, about_views);
+    case LinkType::view_accepted: return with(wire::ViewAccepted{}, about_views);
+    case LinkType::view_refused: return with(wire::ViewRefused{}, about_views);
+    case LinkType::view_is: return with(wire::ViewIs{}, about_views);
+    case LinkType::view_ask: return with(wire::ViewAsk{}, about_views);
+    case LinkType::join_ask: return with(wire::JoinAsk{}, about_views);
+    case LinkType::leave_ask: return with(wire::LeaveAsk{}, about_views);
+    case LinkType::recovered: return with(wire::Recovered{}, about_views);
     case LinkType::mirrors:
     case LinkType::mirrors_kept:
     case LinkType::checkpoint:

@@ -2,7 +2,8 @@
 // state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_clients.cc (all
 // connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (the contact),
 // group_policy.cc (where connections go),
-// group_paths.cc (round trips to clients); emptying a node is a class of its own (drain.hh).
+// group_paths.cc (round trips to clients), group_views.cc (what follows from a view); emptying a node (drain.hh) and who is
+// a member (members.hh) are classes of their own.
 #pragma once
 
 #include <deque>
@@ -22,6 +23,7 @@
 #include "node/drain.hh"
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
+#include "node/members.hh"
 #include "node/options.hh"
 #include "node/peer.hh"
 #include "node/privileged_client.hh"
@@ -75,7 +77,7 @@ class Group {
   using MoveDone = std::function<void(const core::Report&, ApiSession* owner)>;
   using OutcomesDone = std::function<void(std::vector<wire::ClientOutcome>)>;
 
-  Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls);
+  Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, std::shared_ptr<net::TlsContext> tls, MemberState state);
   ~Group();
   void start();
 
@@ -84,7 +86,7 @@ class Group {
   uint16_t self() const { return self_; }
   bool is_contact() const { return contact_ == self_; }
   uint16_t contact() const { return contact_; }
-  uint64_t contact_term() const { return choice_.appointment() ? choice_.appointment()->term : 0; }
+  uint64_t contact_term() const;
   const std::vector<Peer>& peers() const { return peers_; }
   const std::unordered_map<ConnId, Connection>& connections() const { return connections_; }
   const GroupCounters& counters() const { return counters_; }
@@ -110,9 +112,21 @@ class Group {
   void membership_changed();        // tells subscribers, re-computes where new connections go
   void send_members(ApiSession& session);
 
+  // Who is a member, who may own (docs/adr/0017). Node numbers are the group file's. Until a first view: epoch 0, no members.
+  Members& members() { return members_; }
+  const Members& members() const { return members_; }
+  const wire::View& view() const { return members_.view(); }
+  bool is_member() const { return members_.is_member(); }
+  core::Owner life() const { return members_.life(); }                              // this node's present one
+  uint16_t heir_of(uint16_t node) const { return core::heir_of(view(), node); }     // wire::kNoNode: none
+  std::vector<uint16_t> backups(size_t count) const { return members_.backups(count); }
+  uint16_t lease_term() const { return members_.lease().term; }                     // of the gate
+  Time lease_until() const { return members_.lease().until; }                       // CLOCK_BOOTTIME; see Lease
+  void recovered(const core::Owner& owner) { members_.recovered(owner); }           // nothing of it is left to recover here
+
   // Operators and applications.
   Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
-  Status set_contact(const std::string& node);
+  void set_contact(const std::string& node, std::function<void(const Status&)> done);   // `done` once, within a second or so
   Result<uint16_t> find_node(const std::string& name_or_address) const;
   Drain& drain() { return drain_; }
   const Drain& drain() const { return drain_; }
@@ -126,7 +140,8 @@ class Group {
 
  private:
   friend class Daemon;
-  friend class Drain;   // it acts on the group's connections and links
+  friend class Drain;     // it acts on the group's connections and links
+  friend class Members;   // it acts on the links, and tells what follows from a view
   // group.cc
   void dial(Peer& peer);
   void redial_later(Peer& peer);
@@ -203,19 +218,27 @@ class Group {
   void tell_due();
   bool spoken_for(const Flow& flow) const;
   bool taken_back(const wire::Hint& hint) const;
-  static bool is_busy(const gecko_flow& entry);
-  void turn_when_quiet(const wire::Hint& hint, uint64_t packets, int looks);
   bool room_for_others() const;
   void sweep_own(const std::vector<std::pair<Flow, gecko_flow_state>>& own);
   void send_owned_flows(Peer& to);
   void on_closed(const wire::Closed& m);
   void on_ask_owner(Peer& peer, const wire::AskOwner& m);
   void on_owner_is(Peer& peer, const wire::OwnerIs& m);
+  // group_views.cc; called by Members.
+  void on_view(const ViewChange& change);   // the backups may be others now; for each life it inherits this node calls recovered() in the end
+  void on_lease();                          // it begins, ends, or has another term
+  // This node's life `former` is over (expelled, or its lease keeper died; incarnation 0: not known which): end silently what it
+  // owned, then call `done` (at once, or later). Before that this node does not join.
+  void fence(const core::Owner& former, std::function<void()> done);
   // group_contact.cc
   void on_contact(const Peer& from, const wire::Contact& m);
   void tell_all(const wire::Contact& appointment, uint16_t but);
   void elect();
+  void elect_by_view(const Members::Contact& chosen);
   void become(uint16_t contact);
+  void give_role_away();
+  void appointed_or_not();
+  void resign_later();
   void take_contact_role();
   void role_changed(const Status& status) const;
   // group_policy.cc
@@ -340,11 +363,15 @@ class Group {
   core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
   uint16_t former_contact_ = UINT16_MAX;
+  struct Appointment { uint16_t node; Time until; std::function<void(const Status&)> done; };
+  std::vector<Appointment> appointments_;         // operators wait to hear that it has happened
+  bool contact_by_view_ = false, resigning_ = false;
   Time heartbeat_due_{};
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   wire::IpcSynSlots programmed_;
   std::vector<uint16_t> told_ports_;              // to the other nodes
   Drain drain_;
+  Members members_;
   GroupCounters counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -49,7 +49,7 @@ void Group::measure() {
   }
   if (!paths.paths.empty())
     for (auto& peer : peers_)
-      if (peer.up() && peer.index != self_ && peer.version >= 3) peer.send(LinkType::paths, paths);
+      if (peer.up() && peer.index != self_) peer.send(LinkType::paths, paths);
   measuring_ = !to_measure_.empty();
   if (measuring_) measure_at(std::max(now + kTurn, to_measure_.front().first));
 }
@@ -75,7 +75,7 @@ void Group::on_paths(const Peer& peer, const wire::Paths& m) {
 }
 
 void Group::send_paths(Peer& to) {
-  if (policy_ != core::PolicyKind::locality || to.version < 3) return;
+  if (policy_ != core::PolicyKind::locality) return;
   wire::Paths paths;
   for (const auto& [network, rtt_us] : nearness_.measured_by(self_)) {
     paths.paths.push_back({network, rtt_us});

@@ -44,7 +44,7 @@ bool Group::serves(const Peer& peer, uint16_t port) const {
 }
 
 void Group::tell_served(Peer& peer) {
-  if (peer.up() && peer.index != self_ && peer.version >= 3) peer.send(LinkType::serves, wire::Serves{served_ports()});
+  if (peer.up() && peer.index != self_) peer.send(LinkType::serves, wire::Serves{served_ports()});
 }
 
 void Group::on_serves(Peer& peer, wire::Serves& m) {

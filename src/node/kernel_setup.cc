@@ -59,7 +59,7 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
   (void)net::write_sysctl(std::string("net/ipv4/conf/") + kHoldDevice + "/rp_filter", "0");
 
   GECKO_TRY(const auto loopback, rtnetlink.by_name("lo"));
-  Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}};
+  Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}, {}};
   for (uint16_t i = 0; i < numbers.addresses().size(); ++i) GECKO_CHECK(kernel.steering.set_node(i, numbers.addresses()[i]));
 
   std::set<int> attached;

@@ -55,6 +55,19 @@ Status prepare_runtime_dir(const std::string& dir) {
   return {};
 }
 
+// As root, before the halves part. A node that cannot write what it promises takes no part in the membership, and serves all the same.
+Result<std::vector<MemberState>> open_states(const Options& options) {
+  if (::mkdir(options.state_dir.c_str(), 0755) != 0 && errno != EEXIST) log_error(os_error("create " + options.state_dir).message);
+  std::vector<MemberState> states;
+  for (const auto& group : options.groups) {
+    auto state = MemberState::open(options.state_dir, group.name, options.node, static_cast<uint16_t>(group.index_of(options.node)));
+    if (!state && state.error().code == Errc::busy) return state.error();
+    if (!state) log_error(state.error().message + ": this node does not vote on who is a member of group '" + group.name + "'; mend it and start geckod again");
+    states.push_back(state ? std::move(*state) : MemberState());
+  }
+  return states;
+}
+
 int run(const Options& options) {
   if (::geteuid() != 0)
     return fail(
@@ -67,6 +80,8 @@ int run(const Options& options) {
   if (auto ok = prepare_runtime_dir(options.runtime_dir); !ok) return fail(ok.error());
   auto journal = HandoffJournal::open(options.runtime_dir);   // waits until a former geckod is all gone
   if (!journal) return fail(journal.error());
+  auto states = open_states(options);
+  if (!states) return fail(states.error());
   for (const auto& group : options.groups)
     if (auto ok = copy_keys(options, group); !ok) return fail(ok.error());
   auto api = net::unix_listen(options.runtime_dir + "/geckod.sock", 0666);   // who may do what is asked per command (SO_PEERCRED)
@@ -75,6 +90,7 @@ int run(const Options& options) {
   if (!kernel) return fail(kernel.error());
 
   Daemon::Descriptors descriptors;
+  descriptors.states = std::move(*states);
   descriptors.api_listener = std::move(*api);
   descriptors.hold_device.reset(::fcntl(kernel->hold_device.fd(), F_DUPFD_CLOEXEC, 0));
   auto flow_map = kernel->steering.dup_flow_map();
@@ -164,6 +180,7 @@ int main(int argc, char** argv) {
   app.add_option("FILE", files, "group files (TOML), see gecko-group.toml(5)")->required();
   app.add_option("--node", options.node, "this node's name in the group files (default: the host name)");
   app.add_option("--runtime-dir", options.runtime_dir, "where the API socket is made")->capture_default_str();
+  app.add_option("--state-dir", options.state_dir, "where this node keeps what it has promised about who is a member")->capture_default_str();
   app.add_option("--keys", options.keys, "key directory (default: the group's 'keys', or /etc/gecko/keys/GROUP)");
   app.add_option("--user", options.user, "user of the unprivileged half (default: gecko, or nobody where there is no such user)");
   app.add_option("--cpu", options.cpu, "run both halves on this CPU");

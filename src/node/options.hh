@@ -13,6 +13,7 @@ struct Options {
   std::string node;                        // this node's name in every group file
   std::vector<config::GroupConfig> groups;
   std::string runtime_dir = "/run/gecko";  // API socket, journal, key copies
+  std::string state_dir = "/var/lib/gecko";   // who is a member, as of this node's last word: outlives the machine
   std::string keys;                        // key directory; empty: the group's own, or /etc/gecko/keys/GROUP
   std::string user;                        // the unprivileged half runs as this user
   int cpu = -1;                            // both halves on this CPU; -1: the scheduler's choice

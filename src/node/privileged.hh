@@ -25,6 +25,7 @@ class Privileged {
     net::Tun hold_device;         // injected packets go in here
     std::vector<bpf::GroupSteering> groups;     // by group index
     std::vector<net::Interface> interfaces;     // by group index: where the group address is announced
+    Fd lease_map;                 // the gate's, for the lease keeper; none: no port is protected
   };
   Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal);
   ~Privileged();
@@ -39,7 +40,6 @@ class Privileged {
     bool is_frozen = false;       // else restored
     uint32_t slot = HandoffJournal::kNoSlot;   // frozen: in the ring of the given; restored: of the taken
     ConnId id;
-    uint32_t next_seq = 0;        // restored: what it expects from its peer
   };
   class HoldInjector;
 
@@ -58,6 +58,7 @@ class Privileged {
   Status take_address(size_t group, bool take);
   void on_syn_slots(const wire::IpcSynSlots& m);
   void on_near(const wire::IpcNear& m);
+  void on_keeper(const wire::IpcToken& m);
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();
   void keep_hold();

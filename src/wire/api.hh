@@ -106,7 +106,7 @@ struct Socket { uint64_t request = 0; GECKO_FIELDS(request) };
 struct SocketIs { uint64_t request = 0; Endpoint local; GECKO_FIELDS(request, local) };
 struct Admin { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wire::limited<kMaxJson>(json)) };
 struct AdminReply { uint64_t request = 0; std::string json; GECKO_FIELDS(request, wire::limited<kMaxJson>(json)) };
-struct Member { std::string name; Address address; bool up = false, self = false, contact = false; uint32_t connections = 0; uint16_t applications = 0;
+struct ApiMember { std::string name; Address address; bool up = false, self = false, contact = false; uint32_t connections = 0; uint16_t applications = 0;
   GECKO_FIELDS(wire::limited<kMaxName>(name), address, up, self, contact, connections, applications) };
 // What `members` has no room for, in its order. ports: what the node has applications for; only if `reports`, otherwise it may be any (a node
 // of an older version).
@@ -114,6 +114,6 @@ struct MemberPlacement { uint32_t weight = 1; bool reports = false; std::vector<
 // policy: as in the group file. at_syn: it has placed new clients before an application sees them.
 struct Placement { std::string policy; bool at_syn = false; uint32_t first_bytes = 0, first_bytes_timeout_ms = 0; std::vector<MemberPlacement> members;
   GECKO_FIELDS(wire::limited<32>(policy), at_syn, first_bytes, first_bytes_timeout_ms, wire::limited<64>(members)) };
-struct Members { std::vector<Member> members; GECKO_FIELDS(wire::limited<64>(members)) };
+struct Members { std::vector<ApiMember> members; GECKO_FIELDS(wire::limited<64>(members)) };
 
 }  // namespace gecko::wire

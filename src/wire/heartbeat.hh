@@ -7,10 +7,10 @@
 namespace gecko::wire {
 
 // Who is contact within a view, as far as its sender knows. The highest (term, node) wins.
-struct Claim {
+struct ContactClaim {
   uint64_t term = 0;               // 0: the view's own contact
   uint16_t node = 0;
-  auto operator<=>(const Claim&) const = default;
+  auto operator<=>(const ContactClaim&) const = default;
   GECKO_FIELDS(term, node)
 };
 
@@ -24,7 +24,7 @@ struct Heartbeat {
   uint64_t echo_incarnation = 0;
   uint64_t epoch = 0;              // the sender's view
   uint64_t suspects = 0;           // bit n: it suspects node n
-  Claim claim;
+  ContactClaim claim;
   bool operator==(const Heartbeat&) const = default;
   GECKO_FIELDS(from, to, incarnation, counter, answer, grant, echo, echo_incarnation, epoch, suspects, claim)
 };

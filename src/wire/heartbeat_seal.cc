@@ -6,6 +6,8 @@
 
 #include <algorithm>
 
+#include "wire/membership.hh"
+
 namespace gecko::wire {
 
 namespace {
@@ -49,6 +51,12 @@ HeartbeatKey derive_heartbeat_key(ByteView exported, uint64_t group, uint16_t fr
   w.integer(to, 2);
   w.integer(1, 1);
   return hmac(hmac(salt, exported), info);
+}
+
+uint32_t derive_heartbeat_key_id(ByteView exported, uint64_t group) {
+  const HeartbeatKey named = derive_heartbeat_key(exported, group, kNoNode, kNoNode);   // nobody's key
+  Reader r(ByteView(named).first(4));
+  return static_cast<uint32_t>(r.integer(4));
 }
 
 HeartbeatDatagram seal(const Heartbeat& heartbeat, uint32_t key_id, const HeartbeatKey& key) {

@@ -19,6 +19,8 @@ using HeartbeatKey = std::array<uint8_t, kHeartbeatKeySize>;
 // From what both ends of a session export: a key per direction, so that nobody is made to hear itself. `group` and the nodes keep one
 // session's keys apart from another's, should two ever export the same.
 HeartbeatKey derive_heartbeat_key(ByteView exported, uint64_t group, uint16_t from, uint16_t to);
+// The name of both directions' keys, the same at both ends; tells nothing about them.
+uint32_t derive_heartbeat_key_id(ByteView exported, uint64_t group);
 
 // `key_id` lets the receiver choose between the old and the new key while a session is replaced; it is not secret.
 HeartbeatDatagram seal(const Heartbeat& heartbeat, uint32_t key_id, const HeartbeatKey& key);

@@ -26,8 +26,9 @@ enum class IpcType : uint16_t {
   reload_keys = 11,  // copy the key directories again -> done
   ahead = 12,        // received bytes of a connection that is going to be restored -> ahead_kept
   adopt = 13,        // +fd: a connection that a former geckod has frozen; from now on thaw and retire know it by this token -> adopted
+  keeper = 15,       // a connection to the lease keeper, which is started if none lives -> keeper_is (+fd)
   // answers
-  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60, adopted = 61,
+  captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60, adopted = 61, keeper_is = 62,
 };
 
 struct IpcFreeze { uint64_t token = 0; uint16_t group = 0; Flow flow; bool accept_hole = false;
@@ -49,9 +50,6 @@ struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; ConnId id
 // Appended to what is here of this token, where it must end at `offset`; offset 0 begins anew.
 struct IpcAhead { uint64_t token = 0; uint32_t offset = 0; Bytes bytes; GECKO_FIELDS(token, offset, wire::limited<kMaxAheadPart>(bytes)) };
 struct IpcStatus { uint64_t token = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(token, code, wire::limited<kMaxText>(message)) };
-// next_seq: the sequence number that its socket expects from the peer
-struct IpcActivated { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t next_seq = 0;
-  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), next_seq) };
 struct IpcListen { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(token, group, port, backlog) };
 struct IpcSocket { uint64_t token = 0; uint16_t group = 0; GECKO_FIELDS(token, group) };
 struct IpcContact { uint64_t token = 0; uint16_t group = 0; uint16_t contact = 0; bool self = false; GECKO_FIELDS(token, group, contact, self) };

@@ -6,9 +6,9 @@
 
 namespace gecko::wire {
 
-// A node speaks its own version and the two before.
-inline constexpr uint16_t kLinkVersion = 4;          // 3: serves, paths; 4: views (60 to 69), mirrors (70 to 79)
-inline constexpr uint16_t kLinkVersionMin = 2;
+// A node speaks its own version and the one before.
+inline constexpr uint16_t kLinkVersion = 4;          // 4: views (57 to 69), mirrors (70 to 79)
+inline constexpr uint16_t kLinkVersionMin = 3;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
@@ -20,8 +20,8 @@ enum class LinkType : uint16_t {
   // session
   hello = 1,            // both, first
   ping = 2, pong = 3,   // liveness and load
-  serves = 4,           // for which ports the sender has applications: after hello and when it changes (version 3)
-  paths = 5,            // how far clients' networks are from the sender, measured on its connections: new and changed ones (version 3)
+  serves = 4,           // for which ports the sender has applications: after hello and when it changes
+  paths = 5,            // how far clients' networks are from the sender, measured on its connections: new and changed ones
   // handoff of one connection (docs/protocol/handoff.md); D donor, A acceptor
   prepare = 10,         // D->A  may I give you this one? (nothing has happened yet)
   ready = 11,           // A->D  yes; a place is reserved
@@ -52,6 +52,13 @@ enum class LinkType : uint16_t {
   drained_answer = 54,
   evict = 55,           // end what cannot move
   shed = 56,            // balance: give so many of your connections to that node
+  // who is a member (docs/protocol/membership.md, bodies in wire/membership.hh)
+  heartbeat_key = 57,   // the sender's lease keeper has this session's key: its peer may use it
+  first_view = 58,      // nobody has a view: may I form it? And the answer
+  view_prepare = 60, view_promise = 61, view_propose = 62, view_accepted = 63, view_refused = 64,   // votes on the next view
+  view_is = 65,         // decided
+  view_ask = 66,        // mine is this one, do you have a later one? The first word on a new link; epoch 0: I have none
+  join_ask = 67, leave_ask = 68, recovered = 69,
   // protection of connections (wire/mirror.hh; version 4)
   mirrors = 70,         // owner -> backup: connections and where they stand, in numbered batches
   mirrors_kept = 71,    // answer: I have all of them up to this batch

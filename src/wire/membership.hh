@@ -88,6 +88,10 @@ struct JoinAsk { Member member; GECKO_FIELDS(member) };              // about th
 struct LeaveAsk { uint16_t node = 0; uint64_t incarnation = 0; GECKO_FIELDS(node, incarnation) };   // of itself, or by an operator
 struct Recovered { uint16_t node = 0; uint64_t incarnation = 0; GECKO_FIELDS(node, incarnation) };  // that orphan's heir is done
 
+// The first view: asked of every node that is linked, before anybody has one. Each answers one candidate for a while.
+struct FirstView { bool answer = false, agreed = false; GECKO_FIELDS(answer, agreed) };
+struct HeartbeatKeyed { uint32_t key_id = 0; GECKO_FIELDS(key_id) };
+
 // What a node stores before it speaks of it.
 struct MembershipState {
   uint64_t incarnation = 0;

@@ -51,6 +51,7 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab.policy = options.policy;
   lab.weights = options.weights;
   lab.rebalance = options.rebalance;
+  lab.two_available = options.two_available;
   lab.ports = {kStreamPort, kEchoPort};
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) lab.owner = owner;
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));

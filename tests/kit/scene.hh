@@ -23,6 +23,7 @@ struct SceneOptions {
   std::string policy = "none";
   std::vector<uint32_t> weights = {};
   bool rebalance = false;
+  bool two_available = false;   // two_nodes = "available"
 };
 
 class Scene {

@@ -46,6 +46,8 @@ pid_t geckod(const lab::Lab& lab, const std::string& node, Half half) {
   return -1;
 }
 
+pid_t lease_keeper(const lab::Lab& lab, const std::string& node) { return process_named(lab, node, "geckod: lease"); }
+
 pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program) {
   const auto* const host = lab.find(node);
   if (host == nullptr) return -1;

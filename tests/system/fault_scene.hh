@@ -24,6 +24,7 @@ bool eventually(const std::function<bool()>& done, Duration at_most = 5s);
 enum class Half { unprivileged, privileged };
 // The process of geckod on this node; -1: it does not run.
 pid_t geckod(const lab::Lab& lab, const std::string& node, Half half);
+pid_t lease_keeper(const lab::Lab& lab, const std::string& node);
 pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program);
 void kill_process(pid_t pid);   // SIGKILL, and waits until it is gone
 void kill_at_once(const std::vector<pid_t>& pids);   // the same for several: none sees another's end first
@@ -57,8 +58,8 @@ class FaultTest : public ::testing::Test {
   uint64_t counter(const std::string& via, const char* name);      // of its group, in status
   std::string client_address() { return scene_->clients().front().str(); }
 
-  std::vector<pid_t> geckods(const std::string& node);             // both halves
-  void kill_geckod(const std::string& node);                       // both halves; its applications live
+  std::vector<pid_t> geckods(const std::string& node);             // both halves, not the lease keeper
+  void kill_geckod(const std::string& node);                       // both halves; its applications and its lease keeper live
   void start_geckod(const std::string& node);                      // and waits until all see each other
   void restart_application(const std::string& node, const std::string& policy = "none", int descriptors = 0);   // gecko-echo
 

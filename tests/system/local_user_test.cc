@@ -41,11 +41,16 @@ TEST_F(LocalUser, GeckodsHalvesHoldOnlyWhatTheyNeedWhileServing) {
     EXPECT_EQ(status_line(parser, "Groups"), "");
     EXPECT_EQ(status_line(parser, "Seccomp"), "2") << "no system call filter";
     EXPECT_EQ(status_line(parser, "NoNewPrivs"), "1");
-    // <linux/capability.h>: CHOWN 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, NET_RAW 13, BPF 39
-    constexpr uint64_t kListed = 1ull << 0 | 1ull << 1 | 1ull << 10 | 1ull << 12 | 1ull << 13 | 1ull << 39;
+    // <linux/capability.h>: CHOWN 0, DAC_OVERRIDE 1, NET_BIND_SERVICE 10, NET_ADMIN 12, NET_RAW 13, IPC_LOCK 14, SYS_NICE 23, BPF 39
+    constexpr uint64_t kListed = 1ull << 0 | 1ull << 1 | 1ull << 10 | 1ull << 12 | 1ull << 13 | 1ull << 14 | 1ull << 23 | 1ull << 39;
     for (const char* set : {"CapEff", "CapPrm"}) EXPECT_EQ(capabilities(privileged, set) & ~kListed, 0u) << node << ' ' << set;
     EXPECT_EQ(capabilities(privileged, "CapInh") | capabilities(privileged, "CapAmb"), 0u);
     EXPECT_EQ(status_line(privileged, "NoNewPrivs"), "1");
+    const pid_t keeper = lease_keeper(lab(), node);
+    ASSERT_GT(keeper, 0);
+    for (const char* set : {"CapEff", "CapPrm", "CapInh", "CapAmb"}) EXPECT_EQ(capabilities(keeper, set), 0u) << node << ' ' << set;
+    EXPECT_EQ(status_line(keeper, "Seccomp"), "2");
+    EXPECT_EQ(status_line(keeper, "NoNewPrivs"), "1");
   }
 }
 

@@ -1,0 +1,41 @@
+// The unprivileged half's side of wire/keeper.hh: one lease keeper for all groups. Greets it, tells it that geckod lives, hands its words to
+// each group's Members, and asks the privileged half for another one when it has ended.
+#pragma once
+
+#include "net/channel.hh"
+#include "wire/keeper.hh"
+
+namespace gecko::node {
+
+class Daemon;
+
+class KeeperClient {
+ public:
+  explicit KeeperClient(Daemon& daemon) : daemon_(daemon) {}
+  ~KeeperClient() { *alive_ = false; }
+  void start();
+  bool here() const { return here_; }              // greeted and answered
+  template <wire::Message M>
+  void tell(wire::KeeperType type, const M& message) {
+    if (here_) channel_->send(static_cast<uint16_t>(type), message);
+  }
+
+ private:
+  void ask_for_one();
+  void connected(Fd socket);
+  void frame(const wire::FrameView& f);
+  void on_here(const wire::KeeperHere& m);
+  void gone(const Error& error);
+  void lives();
+  void later();
+
+  Daemon& daemon_;
+  std::unique_ptr<net::Channel> channel_;
+  bool here_ = false, asked_ = false;
+  uint64_t sequence_ = 0;
+  Time since_{};                                   // when the present one answered
+  std::string last_error_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace gecko::node

@@ -1,0 +1,495 @@
+#include "node/members.hh"
+
+#include <algorithm>
+#include <bit>
+
+#include "core/placement_hash.hh"
+#include "node/daemon.hh"
+#include "wire/heartbeat_seal.hh"
+
+namespace gecko::node {
+
+using core::NodeSet;
+using core::one;
+using wire::KeeperType;
+using wire::kNoNode;
+using wire::LinkType;
+
+namespace {
+constexpr const char* kKeyLabel = "EXPORTER-gecko-heartbeat-1";
+constexpr Duration kStoreAgain = std::chrono::seconds(1);
+constexpr Duration kSlowDisk = std::chrono::milliseconds(50);   // longer than a lease: said in the log
+// An agreement to another node's forming the first view is kept for longer than it is good for.
+constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = std::chrono::seconds(1), kAskAgain = std::chrono::milliseconds(200);
+// Without a lease for so long a group that recovers nothing chooses its contact as if there were no views: a lone survivor goes on serving.
+constexpr Duration kStandIn = std::chrono::seconds(1);
+constexpr uint16_t kVersionWithViews = 4;
+
+uint64_t random64() {
+  uint64_t value = 0;
+  std::memcpy(&value, ConnId::random().bytes.data(), sizeof value);
+  return value;
+}
+
+// The message of the link for each of the machine's.
+LinkType type_of(const core::ViewMessage& message) {
+  constexpr LinkType kTypes[] = {LinkType::view_prepare, LinkType::view_promise, LinkType::view_propose, LinkType::view_accepted, LinkType::view_refused,
+                                 LinkType::view_is, LinkType::view_ask, LinkType::join_ask, LinkType::leave_ask, LinkType::recovered};
+  static_assert(std::size(kTypes) == std::variant_size_v<core::ViewMessage>);
+  return kTypes[message.index()];
+}
+
+// As people see it: the generation only where there was more than the first.
+std::string text_of_epoch(uint64_t epoch) {
+  const uint64_t generation = epoch >> 38, number = epoch & UINT32_MAX;
+  return std::to_string(number) + (generation > 1 ? " of generation " + std::to_string(generation) : "");
+}
+}  // namespace
+
+Members::Members(Group& group, MemberState file) : group_(group), file_(std::move(file)), stored_(file_.found()) {}
+
+Members::~Members() { *alive_ = false; }
+
+Time Members::now() const { return group_.daemon_.loop().now(); }
+
+std::string Members::name(uint16_t node) const {
+  return node < group_.config().nodes.size() ? group_.config().nodes[node].name : "number " + std::to_string(node);
+}
+
+std::string Members::names(NodeSet nodes) const {
+  std::string text;
+  for (uint16_t n = 0; n <= wire::kMaxNodeIndex; ++n)
+    if (nodes & one(n)) text += (text.empty() ? "" : ", ") + name(n);
+  return text;
+}
+
+const wire::View& Members::view() const {
+  static const wire::View kNone;
+  return membership_ ? membership_->view() : stored_ ? stored_->view : kNone;
+}
+
+core::Owner Members::life() const { return {group_.self(), membership_ ? membership_->incarnation() : 0}; }
+
+std::vector<uint16_t> Members::backups(size_t count) const {
+  std::vector<uint16_t> all;
+  for (const auto& m : view().members)
+    if (!m.witness && m.node != group_.self()) all.push_back(m.node);
+  std::sort(all.begin(), all.end());
+  std::rotate(all.begin(), std::upper_bound(all.begin(), all.end(), group_.self()), all.end());
+  if (all.size() > count) all.resize(count);
+  return all;
+}
+
+std::optional<Members::Contact> Members::contact() const {
+  if (view().epoch == 0) return std::nullopt;
+  const bool stands_alone = !lease_.holds && now() >= lapsed_ + kStandIn;
+  if (stands_alone && group_.config().recovery == config::Recovery::none) return std::nullopt;
+  return contact_;
+}
+
+void Members::stand_in_later() {
+  lapsed_ = now();
+  group_.daemon_.loop().cancel(stand_in_timer_);
+  stand_in_timer_ = group_.daemon_.loop().at(lapsed_ + kStandIn, [this] {
+    stand_in_timer_ = 0;
+    group_.elect();
+  });
+}
+
+// ---------------------------------------------------------------- life
+
+void Members::keeper_here(const wire::KeeperLife& life) {
+  const auto& config = group_.config();
+  wire::KeeperPeers peers{group_.index(), {}};
+  NodeSet all = 0;
+  for (uint16_t n = 0; n < config.nodes.size() && n <= wire::kMaxNodeIndex; ++n) {
+    if (n == group_.self()) continue;
+    all |= one(n);
+    peers.peers.push_back({n, Endpoint{config.nodes[n].address, config.nodes[n].link_port}});
+  }
+  core::MembershipSettings settings;
+  settings.self = group_.self();
+  const auto order = std::ranges::find(config.contact, config.nodes[group_.self()].name);
+  settings.order = order == config.contact.end() ? kNoNode : static_cast<uint16_t>(order - config.contact.begin());
+  if (lease_ = {}; contact_.node == group_.self()) contact_.acting = false;
+  stand_in_later();
+  // The keeper hears of a life when it is on the disk: it is never ahead.
+  const bool same_life = stored_ && life.incarnation != 0 && wire::disk_of(life.incarnation) == wire::disk_of(stored_->incarnation) &&
+                         life.incarnation <= stored_->incarnation;
+  outputs_.clear();
+  if (same_life) membership_.emplace(settings, *stored_, core::Membership::GoesOn{}, now());
+  else membership_.emplace(settings, stored_, random64() >> wire::kLifeBits, now());
+  membership_->peers(all);
+  auto& keeper = group_.daemon_.keeper();
+  keeper.tell(KeeperType::peers, peers);
+  for (auto& peer : group_.peers_) {
+    if (peer.index == group_.self() || !peer.up() || peer.version < kVersionWithViews) continue;
+    give_key(peer);
+  }
+  membership_->suspicions(life.suspects, life.agreed, now());
+  const core::Owner former{group_.self(), stored_ ? stored_->incarnation : 0};
+  settle();
+  log_info("group '" + config.name + "': " + (same_life ? "goes on with the life of the geckod before" : "a new life") +
+           (view().epoch == 0 ? "; no view yet" : "; the last view it knows is " + text_of_epoch(view().epoch)));
+  if (!is_member()) fence(former);
+  for (auto& peer : group_.peers_)
+    if (peer.index != group_.self() && peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
+  look_for_first_view();
+}
+
+void Members::keeper_gone() {
+  lease_ = {};
+  stand_in_later();
+  membership_.reset();
+  outputs_.clear();
+  auto& loop = group_.daemon_.loop();
+  for (auto* timer : {&timer_, &retry_timer_, &first_timer_}) loop.cancel(std::exchange(*timer, 0));
+  suspects_ = 0;
+  group_.on_lease();
+}
+
+// What a former life of this node owned ends silently, before this one may be a member.
+void Members::fence(const core::Owner& former) {
+  group_.fence(former, [this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired()) fenced();
+  });
+}
+
+void Members::fenced() {
+  if (!membership_) return;
+  is_fenced_ = true;
+  membership_->fenced(now());
+  settle();
+  look_for_first_view();
+}
+
+void Members::recovered(const core::Owner& owner) {
+  if (!membership_) return;
+  membership_->recovered(owner, now());
+  settle();
+}
+
+// ---------------------------------------------------------------- what the machine says
+
+void Members::settle() {
+  if (settling_ || !membership_) return;
+  settling_ = true;
+  bool waits = retry_timer_ != 0;
+  for (bool more = true; more && !waits;) {
+    for (auto& o : membership_->take()) outputs_.push_back(std::move(o));
+    more = !outputs_.empty();
+    while (!outputs_.empty() && !waits) {
+      waits = !carry_out(outputs_.front());
+      if (!waits) outputs_.pop_front();
+    }
+  }
+  settling_ = false;
+  if (waits) wait_for_disk();
+  auto& loop = group_.daemon_.loop();
+  loop.cancel(timer_);
+  timer_ = 0;
+  const Time next = membership_->next();
+  if (next == Time::max()) return;
+  timer_ = loop.at(next, [this] {
+    timer_ = 0;
+    membership_->tick(now());
+    settle();
+  });
+}
+
+// What this node would say it must not say, and forgets: all of it is asked again. What it did is brought to the disk as one.
+void Members::wait_for_disk() {
+  for (auto& o : membership_->take()) outputs_.push_back(std::move(o));
+  std::optional<core::Store> last;
+  std::deque<core::MembershipOutput> rest;
+  for (auto& o : outputs_) {
+    if (auto* store = std::get_if<core::Store>(&o)) last = std::move(*store);
+    else if (!std::get_if<core::Tell>(&o)) {
+      const bool grants = std::get_if<core::HoldGrants>(&o) || std::get_if<core::ReleaseGrants>(&o);
+      if (grants) std::erase_if(rest, [](const auto& r) { return std::get_if<core::HoldGrants>(&r) || std::get_if<core::ReleaseGrants>(&r); });
+      rest.push_back(std::move(o));
+    }
+  }
+  outputs_ = std::move(rest);
+  if (last) outputs_.push_front(std::move(*last));
+  if (retry_timer_ != 0) return;
+  auto& loop = group_.daemon_.loop();
+  retry_timer_ = loop.at(loop.now() + kStoreAgain, [this] {
+    retry_timer_ = 0;
+    settle();
+  });
+}
+
+bool Members::store(const wire::MembershipState& state) {
+  const Time before = monotonic_now();
+  if (auto ok = file_.write(state); !ok) {
+    if (trouble_.empty())
+      log_error("group '" + group_.config().name + "': " + ok.error().message + ": this node does not vote on who is a member until that is mended");
+    trouble_ = ok.error().message;
+    return false;
+  }
+  if (!trouble_.empty()) log_info("group '" + group_.config().name + "': " + file_.path() + " can be written again");
+  trouble_.clear();
+  if (const auto took = monotonic_now() - before; took > kSlowDisk)
+    log_warn("group '" + group_.config().name + "': writing " + file_.path() + " took " +
+             std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms; a faster disk for --state-dir makes takeovers faster");
+  stored_ = state;
+  // Of a view it hears by Adopted; without one it must know which life this is.
+  if (state.view.epoch == 0) group_.daemon_.keeper().tell(KeeperType::adopt, wire::KeeperAdopt{group_.index(), {}, state.incarnation});
+  return true;
+}
+
+bool Members::carry_out(core::MembershipOutput& output) {
+  auto& keeper = group_.daemon_.keeper();
+  if (const auto* s = std::get_if<core::Store>(&output)) return store(s->state);
+  if (auto* tell = std::get_if<core::Tell>(&output)) {
+    if (tell->to >= group_.peers_.size()) return true;
+    Peer& peer = group_.peers_[tell->to];
+    if (peer.up() && peer.version >= kVersionWithViews)
+      std::visit([&](const auto& m) { peer.send(type_of(tell->message), m); }, tell->message);
+  } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
+    keeper.tell(KeeperType::hold, wire::KeeperHold{group_.index(), hold->token, hold->epoch, hold->removed});
+  } else if (std::get_if<core::ReleaseGrants>(&output)) {
+    keeper.tell(KeeperType::release, wire::KeeperRelease{group_.index()});
+  } else if (const auto* adopted = std::get_if<core::Adopted>(&output)) {
+    keeper.tell(KeeperType::adopt, wire::KeeperAdopt{group_.index(), adopted->view, adopted->incarnation});
+    const auto& view = adopted->view;
+    log_info("group '" + group_.config().name + "': view " + text_of_epoch(view.epoch) + ": " + names(core::members(view)) +
+             (core::owns(view, group_.self(), adopted->incarnation) ? "" : "; this node is not a member"));
+    told_.clear();   // there is a view now
+    group_.on_view({view, adopted->gone, adopted->inherited});
+  } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
+    log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover. It joins again");
+    is_fenced_ = false;
+    fence(expelled->life);
+  }
+  return true;
+}
+
+// ---------------------------------------------------------------- the lease keeper
+
+void Members::on(const wire::KeeperHeld& m) {
+  if (!membership_) return;
+  membership_->held(m.token, now());
+  settle();
+}
+
+void Members::on(const wire::KeeperSuspicions& m) {
+  if (!membership_) return;
+  if (const NodeSet more = m.mine & ~suspects_; more != 0)
+    log_info("group '" + group_.config().name + "': no answer to heartbeats from " + names(more));
+  if (const NodeSet less = suspects_ & ~m.mine; less != 0) log_info("group '" + group_.config().name + "': " + names(less) + " answers again");
+  suspects_ = m.mine;
+  membership_->suspicions(m.mine, m.agreed, now());
+  settle();
+  group_.elect();
+}
+
+void Members::on(const wire::KeeperNewer& m) {
+  if (!membership_) return;
+  membership_->newer(m.at, m.epoch, now());
+  settle();
+}
+
+void Members::on(const wire::KeeperLease& m) {
+  const bool changed = m.holds != lease_.holds || m.term != lease_.term;
+  if (lease_.holds && !m.holds) {
+    log_info("group '" + group_.config().name + "': the lease of this node has ended: not enough members answer");
+    stand_in_later();
+  }
+  lease_ = {m.term, m.holds, Time(Duration(static_cast<int64_t>(m.until_ns)))};
+  if (!changed) return;
+  group_.on_lease();
+  group_.elect();
+}
+
+void Members::on(const wire::KeeperContact& m) {
+  contact_ = {m.node, m.term, m.acting};
+  if (membership_) {
+    membership_->contact_is(m.node);
+    settle();
+  }
+  group_.elect();
+}
+
+// ---------------------------------------------------------------- links
+
+void Members::give_key(Peer& peer) {
+  const auto exported = peer.link->export_key(kKeyLabel);
+  if (!exported) return log_error(exported.error().message);
+  const uint64_t group = core::hash_of(group_.config().name);
+  const uint16_t self = group_.self();
+  const uint32_t id = wire::derive_heartbeat_key_id(*exported, group);
+  group_.daemon_.keeper().tell(KeeperType::key, wire::KeeperKey{group_.index(), peer.index, id, wire::derive_heartbeat_key(*exported, group, self, peer.index),
+                                                                wire::derive_heartbeat_key(*exported, group, peer.index, self)});
+  peer.send(LinkType::heartbeat_key, wire::HeartbeatKeyed{id});
+}
+
+void Members::link_up(Peer& peer) {
+  if (peer.version < kVersionWithViews || (!membership_ && view().epoch == 0)) return;
+  if (membership_) give_key(peer);
+  peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
+}
+
+void Members::link_down(uint16_t node) {
+  told_.erase(node);
+  agreed_.erase(node);
+}
+
+void Members::on(Peer& from, const wire::HeartbeatKeyed& m) {
+  group_.daemon_.keeper().tell(KeeperType::use_key, wire::KeeperUseKey{group_.index(), from.index, m.key_id});
+}
+
+void Members::on(Peer& from, core::ViewMessage message) {
+  if (const auto* ask = std::get_if<wire::ViewAsk>(&message)) told_[from.index] = ask->epoch;
+  if (!membership_) return;
+  if (const auto* leave = std::get_if<wire::LeaveAsk>(&message); leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
+    log_warn("group '" + group_.config().name + "': this node is removed from the group by an operator at " + name(from.index) +
+             "; 'gecko member join' here lets it in again");
+    membership_->leave(now());
+  }
+  membership_->on(from.index, message, now());
+  settle();
+  look_for_first_view();
+  group_.elect();
+}
+
+// ---------------------------------------------------------------- the first view
+
+NodeSet Members::newcomers() const {
+  NodeSet set = 0;
+  for (const auto& [node, epoch] : told_)
+    if (epoch == 0 && group_.peers_[node].up()) set |= one(node);
+  return set;
+}
+
+// A majority of the group file's nodes is linked (this one included), none has a view, all of them know what a view is, and this one is the first
+// choice for contact of them. Who has not come within the time that a starting node waits for the others is not waited for.
+bool Members::may_form() const {
+  if (!membership_ || view().epoch != 0 || !is_fenced_ || !trouble_.empty() || !group_.settled_) return false;
+  for (const auto& peer : group_.peers_)
+    if (peer.up() && peer.index != group_.self() && peer.version < kVersionWithViews) return false;
+  for (const auto& [node, epoch] : told_)
+    if (epoch != 0) return false;
+  const NodeSet all = newcomers() | one(group_.self());
+  if (static_cast<size_t>(std::popcount(all)) <= group_.config().nodes.size() / 2) return false;
+  for (const auto& contact : group_.config().contact)
+    if (const auto node = static_cast<uint16_t>(group_.config().index_of(contact)); all & one(node)) return node == group_.self();
+  return (all & (one(group_.self()) - 1)) == 0;   // nobody of them may be contact: the first of the file
+}
+
+void Members::look_for_first_view() {
+  if (!may_form()) return;
+  const Time t = now();
+  if (promised_to_ != group_.self() && promised_to_ != kNoNode && t < promised_until_) return ask_for_first_view_at(promised_until_);
+  promised_to_ = group_.self();
+  promised_until_ = t + kAgreementKept;
+  size_t agreed = 1;
+  for (const auto& [node, asked] : agreed_)
+    if (group_.peers_[node].up() && t < asked + kAgreementGood) ++agreed;
+  if (agreed > group_.config().nodes.size() / 2) {
+    agreed_.clear();
+    log_info("group '" + group_.config().name + "': this node forms the group's first view");
+    if (auto ok = form(); !ok) log_error("group '" + group_.config().name + "': " + ok.error().message);
+    return;
+  }
+  if (t >= asked_ + kAskAgain) {
+    asked_ = t;
+    for (uint16_t n = 0; n < group_.peers_.size(); ++n)
+      if (newcomers() & one(n)) group_.peers_[n].send(LinkType::first_view, wire::FirstView{});
+  }
+  ask_for_first_view_at(asked_ + kAskAgain);
+}
+
+void Members::ask_for_first_view_at(Time when) {
+  group_.daemon_.loop().cancel(first_timer_);
+  first_timer_ = group_.daemon_.loop().at(when, [this] {
+    first_timer_ = 0;
+    look_for_first_view();
+  });
+}
+
+void Members::on(Peer& from, const wire::FirstView& m) {
+  if (m.answer) {
+    if (m.agreed) agreed_[from.index] = asked_;
+    return look_for_first_view();
+  }
+  const Time t = now();
+  const bool free = promised_to_ == kNoNode || promised_to_ == from.index || t >= promised_until_;
+  const bool agreed = membership_ && view().epoch == 0 && free;
+  if (agreed) {
+    promised_to_ = from.index;
+    promised_until_ = t + kAgreementKept;
+  }
+  from.send(LinkType::first_view, wire::FirstView{true, agreed});
+}
+
+// ---------------------------------------------------------------- an operator's wishes
+
+namespace {
+Error no_keeper(const std::string& trouble) {
+  return make_error(Errc::unavailable, "this node takes no part in the membership" + (trouble.empty() ? std::string("; its lease keeper is not there yet")
+                                                                                                        : ": " + trouble));
+}
+}  // namespace
+
+Status Members::form() {
+  if (!membership_) return no_keeper(trouble_);
+  const auto& config = group_.config();
+  GECKO_CHECK(membership_->form(random64(), std::chrono::milliseconds(config.lease_ms),
+                                config.two_nodes == config::TwoNodes::available ? wire::TwoNodes::available : wire::TwoNodes::safe, now()));
+  settle();
+  group_.elect();
+  return {};
+}
+
+Status Members::join(uint16_t node) {
+  if (!membership_) return no_keeper(trouble_);
+  if (node != group_.self())
+    return make_error(Errc::invalid, "a node joins by itself; to bring back one that was removed, run 'gecko member join " + name(node) + "' there");
+  membership_->join(now());
+  settle();
+  return {};
+}
+
+Status Members::remove(uint16_t node) {
+  if (!membership_) return no_keeper(trouble_);
+  if (core::find(view(), node) == nullptr)
+    return make_error(Errc::not_found, "node " + name(node) + " is not a member; the members are " + names(core::members(view())));
+  if (view().members.size() == 1) return make_error(Errc::invalid, "node " + name(node) + " is the last member; a group cannot be empty");
+  if (node == group_.self()) membership_->leave(now());
+  else membership_->remove(node, now());
+  settle();
+  return {};
+}
+
+Status Members::declare_dead(const std::vector<uint16_t>& nodes) {
+  if (!membership_) return no_keeper(trouble_);
+  NodeSet set = 0;
+  for (const uint16_t node : nodes) {
+    if (node == group_.self()) return make_error(Errc::invalid, "this node is not dead");
+    if (core::find(view(), node) == nullptr)
+      return make_error(Errc::not_found, "node " + name(node) + " is not a member; the members are " + names(core::members(view())));
+    if (!(suspects_ & one(node)))
+      return make_error(Errc::refused, "node " + name(node) + " answers heartbeats: it is not dead. To remove a living node, 'gecko member remove " +
+                                           name(node) + "'");
+    set |= one(node);
+  }
+  log_warn("group '" + group_.config().name + "': an operator says that these are dead: " + names(set));
+  membership_->declare_dead(set, now());
+  membership_->tick(now());
+  settle();
+  return {};
+}
+
+Status Members::appoint(uint16_t node) {
+  if (!membership_ || !is_member()) return make_error(Errc::unavailable, "this node is not a member of the group now; see 'gecko status'");
+  const auto* m = core::find(view(), node);
+  if (m == nullptr) return make_error(Errc::unavailable, "node '" + name(node) + "' is not a member of the group now; see 'gecko status'");
+  if (m->witness || m->order == kNoNode)
+    return make_error(Errc::invalid, "node '" + name(node) + "' may not be contact: it is not in 'contact' in " + group_.config().file);
+  group_.daemon_.keeper().tell(KeeperType::appoint, wire::KeeperAppoint{group_.index(), node});
+  return {};
+}
+
+}  // namespace gecko::node
