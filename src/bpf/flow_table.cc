@@ -52,24 +52,41 @@ Status FlowTable::put(const Flow& flow, const gecko_flow& entry) {
 }
 
 Status FlowTable::set(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags) {
-  if (!setter_) {
-    GECKO_TRY(const std::optional<gecko_flow> old, get(flow));
-    gecko_flow entry = old.value_or(gecko_flow{});
-    entry.state = static_cast<uint8_t>(state);
-    entry.node = node;
-    entry.epoch = epoch;
-    entry.flags = flags;
-    entry.last_seen_ns = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
-    return put(flow, entry);
-  }
+  if (setter_) return command(flow, state, node, epoch, flags, GECKO_SET_ALWAYS, 0);
+  GECKO_TRY(const std::optional<gecko_flow> old, get(flow));
+  gecko_flow entry = old.value_or(gecko_flow{});
+  entry.state = static_cast<uint8_t>(state);
+  entry.node = node;
+  entry.epoch = epoch;
+  entry.flags = flags;
+  entry.held = 0;
+  entry.last_seen_ns = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
+  return put(flow, entry);
+}
+
+Status FlowTable::redirect_held(const Flow& flow, uint16_t node, uint64_t epoch) {
+  return setter_ ? command(flow, GECKO_FLOW_HOLD, node, epoch, 0, GECKO_SET_KEEP_HELD, 0) : set(flow, GECKO_FLOW_HOLD, node, epoch);
+}
+
+Status FlowTable::set_if_taken(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint32_t taken) {
+  return setter_ ? command(flow, state, node, epoch, 0, GECKO_SET_IF_TAKEN, taken) : set(flow, state, node, epoch);
+}
+
+Status FlowTable::command(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags, uint32_t how, uint32_t taken) {
   gecko_flow_command command{};
   command.key = to_key(flow);
   command.state = static_cast<uint8_t>(state);
   command.node = node;
   command.epoch = epoch;
   command.flags = flags;
+  command.how = how;
+  command.taken = taken;
   LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &command, .ctx_size_in = sizeof command);
-  if (bpf_prog_test_run_opts(setter_.get(), &opts) != 0) return map_error("set", flow, errno);
+  // Packets came in between, again and again: rare, and over as soon as one of them is elsewhere.
+  do {
+    if (bpf_prog_test_run_opts(setter_.get(), &opts) != 0) return map_error("set", flow, errno);
+  } while (command.error == -EBUSY);
+  if (command.error == -EAGAIN) return make_error(Errc::again, "flow " + flow.str() + ": packets are still on their way to the hold device");
   if (command.error != 0) return map_error("set", flow, -command.error);
   return {};
 }

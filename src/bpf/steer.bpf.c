@@ -179,18 +179,36 @@ int gecko_egress(struct __sk_buff *skb)
 	return send_to_node(address->contact, skb->ifindex);
 }
 
+/* How often a packet may come in between while an entry is being changed. */
+#define SET_TRIES 16
+
+static __always_inline int switch_flow(struct gecko_flow *flow, const struct gecko_flow_command *command)
+{
+	union control old, now = { .node = command->node, .state = command->state, .flags = command->flags };
+	int i;
+
+	for (i = 0; i < SET_TRIES; i++) {
+		old = control_of(flow);
+		if (command->how == GECKO_SET_IF_TAKEN && old.state == GECKO_FLOW_HOLD && after(old.held, command->taken))
+			return -11; /* EAGAIN */
+		now.held = command->how == GECKO_SET_KEEP_HELD ? old.held : 0;
+		if (__sync_val_compare_and_swap(CONTROL_WORD(flow), old.word, now.word) == old.word)
+			return 0;
+	}
+	return -16; /* EBUSY */
+}
+
 /* FlowTable::set: see struct gecko_flow_command. */
 SEC("syscall")
 int gecko_set(struct gecko_flow_command *command)
 {
-	const union control control = { .node = command->node, .state = command->state, .flags = command->flags };
 	struct gecko_flow_key key = command->key;
 	struct gecko_flow *flow = bpf_map_lookup_elem(&gecko_flows, &key);
 	const __u64 now = bpf_ktime_get_ns(); /* what user space has just confirmed is not old, even if no packet has passed */
 
 	command->error = 0;
 	if (!flow) {
-		struct gecko_flow fresh = { .epoch = command->epoch, .last_seen_ns = now, .node = control.node, .state = control.state, .flags = control.flags };
+		struct gecko_flow fresh = { .epoch = command->epoch, .last_seen_ns = now, .node = command->node, .state = command->state, .flags = command->flags };
 
 		command->flow = fresh;
 		command->error = bpf_map_update_elem(&gecko_flows, &key, &fresh, BPF_NOEXIST);
@@ -199,11 +217,12 @@ int gecko_set(struct gecko_flow_command *command)
 		flow = bpf_map_lookup_elem(&gecko_flows, &key);
 		if (!flow)
 			return 0;
-		command->error = 0;
 	}
-	flow->epoch = command->epoch;
-	flow->last_seen_ns = now;
-	*(volatile __u32 *)CONTROL_WORD(flow) = control.word;
+	command->error = switch_flow(flow, command);
+	if (!command->error) {
+		flow->epoch = command->epoch;
+		flow->last_seen_ns = now;
+	}
 	command->flow = *flow;
 	return 0;
 }

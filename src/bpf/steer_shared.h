@@ -38,6 +38,10 @@ struct gecko_flow {
 	__u64 last_passed_ns;    /* ... of the last packet passed up: the freeze barrier waits for it */
 	__u64 packets;
 	__u32 max_end_seq;       /* highest sequence number + length passed up (a hole is there while rcv_nxt is below) */
+	__u32 pad;
+	/* One word of eight bytes, aligned. Who switches the flow on compares `held` with what he has read from the hold device: as long as
+	 * there are packets between this table and the device, a newer one must not pass them. */
+	__u32 held;              /* packets sent to the hold device since the entry says so; wraps */
 	__u16 node;              /* index into the node table */
 	__u8 state;              /* enum gecko_flow_state */
 	__u8 flags;
@@ -129,13 +133,18 @@ struct gecko_underlay {
 
 /* Changes an entry in place: argument and answer of the program gecko_set (BPF_PROG_RUN). An update from user space would
  * replace the whole entry, and with it what the programs noted about a packet that passes at the same moment. */
+#define GECKO_SET_ALWAYS 0       /* `held` begins at 0 */
+#define GECKO_SET_KEEP_HELD 1    /* `held` goes on */
+#define GECKO_SET_IF_TAKEN 2     /* only if no more than `taken` packets were held: -EAGAIN */
 struct gecko_flow_command {
 	struct gecko_flow_key key;
-	__s32 error;             /* answer: 0 or a negative errno; -E2BIG: table full */
+	__s32 error;             /* answer: 0 or a negative errno; -E2BIG: table full; -EAGAIN, -EBUSY: nothing has been changed */
 	__u64 epoch;
 	__u16 node;
 	__u8 state;
 	__u8 flags;
+	__u32 how;               /* GECKO_SET_* */
+	__u32 taken;
 	__u32 pad;
 	struct gecko_flow flow;  /* answer: the entry afterwards */
 };

@@ -256,13 +256,12 @@ TEST_P(SteerSyn, AFullTableKeepsNobodyOut) {
   const Flow old = family().flow(1);
   ASSERT_TRUE(flows().set(old, GECKO_FLOW_FORWARD, 2, 1));
   Flow filler = family().flow();
+  gecko_flow entry{};
+  entry.node = 1, entry.state = GECKO_FLOW_FORWARD;
   Status full;
   for (uint32_t i = 0; full && i < GECKO_MAX_FLOWS + 10; ++i) {
     filler.peer.address = Address::from_v4(0x0a000000 + i);
-    full = flows().put(
-        filler,
-        gecko_flow{
-            .epoch = 0, .last_seen_ns = 0, .last_passed_ns = 0, .packets = 0, .max_end_seq = 0, .node = 1, .state = GECKO_FLOW_FORWARD, .flags = 0});
+    full = flows().put(filler, entry);
   }
   ASSERT_FALSE(full);
   EXPECT_EQ(full.error().code, Errc::limit) << full.error().message;

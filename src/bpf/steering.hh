@@ -35,10 +35,17 @@ class FlowTable {
   Status put(const Flow& flow, const gecko_flow& entry);
   // Changes state/node/epoch, keeps the counters the program wrote; counts as seen now. Creates the entry if missing.
   Status set(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags = 0);
+  // For the reader of the hold device, who switches a flow on without one packet overtaking another: where packets written back go from
+  // now on, while newer ones still come up;
+  Status redirect_held(const Flow& flow, uint16_t node, uint64_t epoch);
+  // ... and `set`, if no more packets than `taken` have been sent to the device since `set` said HOLD. Error again: some are between
+  // program and device; read, write back, try again. (Both without a setter: plain set.)
+  Status set_if_taken(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint32_t taken);
   Status erase(const Flow& flow);  // missing is not an error
   Status for_each(const std::function<void(const Flow&, const gecko_flow&)>& visit) const;
 
  private:
+  Status command(const Flow& flow, gecko_flow_state state, uint16_t node, uint64_t epoch, uint8_t flags, uint32_t how, uint32_t taken);
   Fd map_;
   Fd setter_;
 };

@@ -218,6 +218,8 @@ class Group {
   void tell_due();
   bool spoken_for(const Flow& flow) const;
   bool taken_back(const wire::Hint& hint) const;
+  static bool is_busy(const gecko_flow& entry);
+  void turn_when_quiet(const wire::Hint& hint, uint64_t packets, int looks);
   bool room_for_others() const;
   void sweep_own(const std::vector<std::pair<Flow, gecko_flow_state>>& own);
   void send_owned_flows(Peer& to);

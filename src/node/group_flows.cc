@@ -9,6 +9,11 @@ namespace gecko::node {
 using wire::LinkType;
 
 namespace {
+constexpr uint64_t kTick = 10'000'000;   // ns: bpf_ktime_get_coarse_ns
+// Longer than the way by the former owner takes more than the straight one. One whose client never rests so long turns all the same: it either
+// has one packet under way at a time, or pays once.
+constexpr Duration kQuiet = std::chrono::milliseconds(2);
+constexpr int kQuietLooks = 50;
 constexpr uint64_t kNs = 1000000000;
 // TIME_WAIT lasts 60 s: as long may packets of an ended connection have to find its last owner.
 constexpr uint64_t kClosedFor = 65 * kNs;
@@ -215,7 +220,27 @@ void Group::hint(const wire::Hint& h) {
     ++table_used_;
   }
   if (questions_.erase(h.flow) != 0) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+  else if (*entry && (*entry)->state == GECKO_FLOW_FORWARD && (*entry)->node != number(h.owner) && is_busy(**entry)) turn_when_quiet(h, (*entry)->packets, 0);
   else (void)daemon_.flows().set(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+}
+
+// A packet has passed a moment ago (the entry's clock may be a tick of 10 ms early).
+bool Group::is_busy(const gecko_flow& entry) {
+  return static_cast<uint64_t>(monotonic_now().time_since_epoch().count()) < entry.last_seen_ns + 2 * kTick;
+}
+
+// Its former owner sends on what comes there, so there is no hurry; but the straight way is shorter than the one that the last packets went, and
+// a packet that overtakes another costs the client's fast retransmission. So the flow turns between two bursts of its client.
+void Group::turn_when_quiet(const wire::Hint& h, uint64_t packets, int looks) {
+  const std::weak_ptr<bool> alive = alive_;
+  daemon_.loop().at(daemon_.loop().now() + kQuiet, [this, alive, h, packets, looks] {
+    if (alive.expired()) return;
+    const auto entry = daemon_.flows().get(h.flow);
+    // Somebody knows better meanwhile: it is here, on its way, or has moved on.
+    if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->epoch > h.epoch || (*entry)->node == number(h.owner)) return;
+    if ((*entry)->packets != packets && looks < kQuietLooks) return turn_when_quiet(h, (*entry)->packets, looks + 1);
+    (void)daemon_.flows().set(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+  });
 }
 
 // The donor speaks of it as its own while it is on its way here: it has taken it back and the word of it was lost with a link. (A

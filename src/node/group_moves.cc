@@ -423,16 +423,17 @@ void Group::undo_hold(const Flow& flow, uint16_t owner) {
 void Group::carry_out(core::Activate& a) {
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
-  daemon_.privileged().activate(it->second.token, [this, key = a.key, flow = a.flow, epoch = a.epoch](Result<Fd> fd) {
-    if (fd) {
-      if (auto ok = daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch); !ok) log_error("steering " + flow.str() + ": " + ok.error().message);
-      if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(*fd);
+  daemon_.privileged().activate(it->second.token, [this, key = a.key, flow = a.flow, epoch = a.epoch](Result<PrivilegedClient::Activated> active) {
+    if (active) {
+      if (auto ok = daemon_.hold().release_in_order(flow, number(self_), epoch, active->next_seq); !ok)
+        log_error("steering " + flow.str() + ": " + ok.error().message);
+      if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(active->fd);
       ++counters_.in_ok;
     } else {
       ++counters_.in_failed;
       if (const auto at = taking_.find(key); at != taking_.end()) at->second.failed = true;
     }
-    handoff_.activated(key, fd ? Status{} : Status(fd.error()), daemon_.loop().now());
+    handoff_.activated(key, active ? Status{} : Status(active.error()), daemon_.loop().now());
     run_actions();
   });
   daemon_.handoff_in_flight();

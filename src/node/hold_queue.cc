@@ -2,8 +2,11 @@
 
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <cstring>
 #include <tuple>
+
+#include "base/log.hh"
 
 namespace gecko::node {
 namespace {
@@ -15,6 +18,11 @@ constexpr size_t kPerTurn = 256;
 // More than the device itself keeps (net::TunOptions, queue_length): all that was there when a release began.
 constexpr size_t kWholeDevice = 16384;
 constexpr size_t kMaxFragments = 1024;
+// Between the program and the device a packet is for microseconds. What is not here then was dropped by a full device.
+constexpr Duration kLostOnTheWay = std::chrono::milliseconds(2);
+// A packet that went by the last owner comes later than one that came straight, by a hop, and by the time that a burst needs to be cut into
+// segments and forwarded there (64 KB: 0.5 ms). Later than this: lost.
+constexpr Duration kLongerWay = std::chrono::milliseconds(2);
 
 // What is left of struct virtio_net_hdr that matters here: bytes per segment of a packet that is to be cut; 0: it goes as it is.
 uint16_t segment_bytes(std::span<const uint8_t> framed) {
@@ -33,7 +41,7 @@ HoldQueue::HoldQueue(net::Loop& loop, Fd device, bpf::FlowTable& flows, Limits l
 
 HoldQueue::~HoldQueue() { loop_.unwatch(device_.get()); }
 
-void HoldQueue::expect(const Flow& flow) { queues_.try_emplace(flow); }
+void HoldQueue::expect(const Flow& flow) { cancel_pending(queues_.try_emplace(flow).first->second); }
 
 // Collects, and calls nobody: release() reads the device from the middle of whatever its caller is doing.
 void HoldQueue::read_device(size_t at_most) {
@@ -78,17 +86,25 @@ void HoldQueue::take(std::span<const uint8_t> framed) {
       return;
     }
   }
+  if (!unknown) ++it->second.taken;
   if (packets_ >= limits_.packets || bytes_ + packet.size() > limits_.bytes || (!unknown && it->second.packets.size() >= limits_.packets_per_flow)) {
     ++dropped_;   // TCP sends it again; counted, in status
     return;
   }
   if (unknown) {
     it = queues_.try_emplace(flow).first;
+    it->second.taken = 1;
     unasked_.push_back(flow);
   }
-  it->second.packets.emplace_back(framed.begin(), framed.end());
+  Queue& queue = it->second;
+  queue.packets.push_back({wire::Bytes(framed.begin(), framed.end()), key->stretch});
   ++packets_;
   bytes_ += packet.size();
+  if (queue.pending && !misses_earlier(queue, queue.pending->next)) {
+    loop_.defer([this, flow, alive = std::weak_ptr<bool>(alive_)] {
+      if (!alive.expired()) release_pending(flow);
+    });
+  }
 }
 
 // Later fragments follow their first one if that has been here; if it has not (it came before the hold), they cannot be joined to it either.
@@ -120,45 +136,105 @@ void HoldQueue::answer_too_big(wire::ByteView packet) {
   if (const auto answer = packet_too_big(packet, encap_mtu_); answer.empty() || !inject(answer)) ++dropped_;
 }
 
+namespace {
+// By sequence number, as long as all are whole segments; counted from the first, so that one far off does not make order nonsense.
+template <class Packets> void sort_by_sequence(Packets& packets) {
+  if (packets.size() < 2 || !std::ranges::all_of(packets, [](const auto& packet) { return packet.stretch.has_value(); })) return;
+  const auto from_first = [base = packets.front().stretch->begin](const auto& packet) { return static_cast<int32_t>(packet.stretch->begin - base); };
+  std::ranges::stable_sort(packets, {}, from_first);
+}
+}  // namespace
+
 void HoldQueue::write_queue(const Flow& flow) {
   const auto it = queues_.find(flow);
   if (it == queues_.end()) return;
-  const auto packets = std::move(it->second.packets);
+  auto packets = std::move(it->second.packets);
   it->second.packets.clear();
-  for (const auto& packet : packets) {
+  sort_by_sequence(packets);
+  for (const auto& [framed, stretch] : packets) {
     --packets_;
-    bytes_ -= packet.size() - kVnetHeader;
-    if (::write(device_.get(), packet.data(), packet.size()) < 0) ++dropped_;
+    bytes_ -= framed.size() - kVnetHeader;
+    if (::write(device_.get(), framed.data(), framed.size()) < 0) ++dropped_;
   }
+}
+
+bool HoldQueue::misses_earlier(Queue& queue, uint32_t next) {
+  sort_by_sequence(queue.packets);
+  for (const auto& [framed, stretch] : queue.packets) {
+    if (!stretch) return false;
+    if (static_cast<int32_t>(stretch->begin - next) > 0) return true;
+    if (static_cast<int32_t>(stretch->end - next) > 0) next = stretch->end;
+  }
+  return false;
+}
+
+void HoldQueue::cancel_pending(Queue& queue) {
+  if (queue.pending) loop_.cancel(queue.pending->timer);
+  queue.pending.reset();
+}
+
+Status HoldQueue::release_in_order(const Flow& flow, uint16_t self, uint64_t epoch, uint32_t next) {
+  read_device(kWholeDevice);
+  const auto it = queues_.find(flow);
+  if (it == queues_.end() || !misses_earlier(it->second, next)) return release(flow, GECKO_FLOW_MINE, self, epoch);
+  cancel_pending(it->second);
+  const auto timer = loop_.at(monotonic_now() + kLongerWay, [this, flow, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired()) release_pending(flow);
+  });
+  it->second.pending = Pending{self, epoch, next, timer};
+  return {};
+}
+
+void HoldQueue::release_pending(const Flow& flow) {
+  const auto it = queues_.find(flow);
+  if (it == queues_.end() || !it->second.pending) return;
+  const Pending pending = *it->second.pending;
+  if (auto ok = release(flow, GECKO_FLOW_MINE, pending.self, pending.epoch); !ok) log_error("steering " + flow.str() + ": " + ok.error().message);
 }
 
 Status HoldQueue::release(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch) {
   const Flow key = flow;   // the argument may live in what is erased
-  const auto set = [&](gecko_flow_state state) {
-    Status ok = flows_.set(key, state, node, epoch);
-    if (!ok) drop(key);    // a queue that stays would make its flow a known one, and nobody would ask for it again
+  const auto waiting = queues_.find(key);
+  const bool waits = waiting != queues_.end();
+  if (waits) cancel_pending(waiting->second);
+  if (auto ok = waits ? switch_in_order(key, final_state, node, epoch) : flows_.set(key, final_state, node, epoch); !ok) {
+    drop(key);  // a queue that stays would make its flow a known one, and nobody would ask for it again
     return ok;
-  };
-  if (queues_.contains(key)) {
-    read_device(kWholeDevice);
-    // While the entry says HOLD with the new node, packets written back go there, and newer ones still come up behind them: order is kept.
-    // Nothing waiting is the common case (an idle connection) and needs no such step.
-    if (!queues_.at(key).packets.empty()) {
-      GECKO_CHECK(set(GECKO_FLOW_HOLD));
-      write_queue(key);
+  }
+  return {};
+}
+
+// One packet that overtakes another costs the client's fast retransmission. So the entry is switched only when all that the program has sent
+// to the device has been read and written back; until then newer packets come up here behind them. Nothing waiting is the common case (an
+// idle connection) and is one system call.
+Status HoldQueue::switch_in_order(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch) {
+  const auto try_it = [&] { return flows_.set_if_taken(flow, final_state, node, epoch, queues_.at(flow).taken); };
+  const auto not_yet = [](const Status& status) { return !status && status.error().code == Errc::again; };
+  Status switched = make_error(Errc::again, "");
+  if (queues_.at(flow).packets.empty()) switched = try_it();
+  if (not_yet(switched)) {
+    GECKO_CHECK(flows_.redirect_held(flow, node, epoch));
+    const Time give_up = monotonic_now() + kLostOnTheWay;
+    do {
       read_device(kWholeDevice);
-      write_queue(key);
+      write_queue(flow);
+      switched = try_it();
+    } while (not_yet(switched) && monotonic_now() < give_up);
+    if (not_yet(switched)) {
+      ++overtaken_;
+      switched = flows_.set(flow, final_state, node, epoch);
     }
   }
-  GECKO_CHECK(set(final_state));
-  read_device(kWholeDevice);   // what came up between the last look and the switch
-  write_queue(key);
-  queues_.erase(key);
+  if (!switched) return switched;
+  read_device(kWholeDevice);  // what nobody counts: packets too big to be forwarded, and what came after giving up
+  write_queue(flow);
+  queues_.erase(flow);
   return {};
 }
 
 void HoldQueue::pass_up(const Flow& flow) {
   const Flow key = flow;
+  if (const auto it = queues_.find(key); it != queues_.end()) cancel_pending(it->second);
   write_queue(key);
   queues_.erase(key);
 }
@@ -166,9 +242,10 @@ void HoldQueue::pass_up(const Flow& flow) {
 void HoldQueue::drop(const Flow& flow) {
   const auto it = queues_.find(flow);
   if (it == queues_.end()) return;
+  cancel_pending(it->second);
   for (const auto& packet : it->second.packets) {
     --packets_;
-    bytes_ -= packet.size() - kVnetHeader;
+    bytes_ -= packet.framed.size() - kVnetHeader;
     ++dropped_;
   }
   queues_.erase(it);

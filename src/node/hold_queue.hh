@@ -40,7 +40,11 @@ class HoldQueue {
   // Sends the flow to `node` (self: up to this machine's TCP) from now on, what waited first, in order; the entry ends in `final_state`.
   // Also the way back from a hold: release(flow, MINE, self, epoch). On an error (table full) the packets are dropped and counted, the
   // entry is as it was, and the next packet of an unknown flow is a question again.
+  // What waits is written in the order of its sequence numbers: it may have come by two ways.
   Status release(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch);
+  // The same, to this machine, for a connection whose socket expects `next` from its client: as long as something later is here already and
+  // something earlier is not, it waits for that (the way by its last owner is longer), a few milliseconds at most. Errors later are logged.
+  Status release_in_order(const Flow& flow, uint16_t self, uint64_t epoch, uint32_t next);
   void drop(const Flow& flow);
   // What waited goes to this machine's TCP, and no entry is made: for a flow that has none.
   void pass_up(const Flow& flow);
@@ -50,10 +54,23 @@ class HoldQueue {
   size_t packets() const { return packets_; }
   uint64_t bytes() const { return bytes_; }
   uint64_t dropped() const { return dropped_; }
+  uint64_t overtaken() const { return overtaken_; }  // releases in which a newer packet may have passed an older one
 
  private:
+  struct Waiting {
+    wire::Bytes framed;                 // virtio_net_hdr, then the IP packet
+    std::optional<PacketKey::Stretch> stretch;
+  };
+  struct Pending {                      // release_in_order
+    uint16_t self = 0;
+    uint64_t epoch = 0;
+    uint32_t next = 0;
+    net::Loop::TimerId timer = 0;
+  };
   struct Queue {
-    std::vector<wire::Bytes> packets;   // each: virtio_net_hdr, then the IP packet
+    std::vector<Waiting> packets;
+    uint32_t taken = 0;                 // ever; wraps
+    std::optional<Pending> pending;
   };
   struct FragmentKey {
     Address local, peer;
@@ -67,6 +84,10 @@ class HoldQueue {
   void answer_too_big(wire::ByteView packet);
   void ask();
   void write_queue(const Flow& flow);
+  static bool misses_earlier(Queue& queue, uint32_t next);
+  void release_pending(const Flow& flow);
+  void cancel_pending(Queue& queue);
+  Status switch_in_order(const Flow& flow, gecko_flow_state final_state, uint16_t node, uint64_t epoch);
   net::Loop& loop_;
   Fd device_;
   bpf::FlowTable& flows_;
@@ -80,7 +101,7 @@ class HoldQueue {
   std::deque<FragmentKey> fragment_order_;
   wire::Bytes buffer_;
   size_t packets_ = 0;
-  uint64_t bytes_ = 0, dropped_ = 0;
+  uint64_t bytes_ = 0, dropped_ = 0, overtaken_ = 0;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

@@ -40,6 +40,12 @@ Bytes segment(uint16_t from, uint16_t to, size_t payload = 0) {
 
 Bytes ack(uint16_t client_port, size_t payload = 0) { return ip6(kClient, kGroup, IPPROTO_TCP, segment(client_port, 80, payload)); }
 
+Bytes data(uint16_t client_port, uint32_t sequence, size_t payload) {
+  Bytes t = segment(client_port, 80, payload);
+  for (size_t i = 0; i < 4; ++i) t[4 + i] = static_cast<uint8_t>(sequence >> (24 - 8 * i));
+  return ip6(kClient, kGroup, IPPROTO_TCP, t);
+}
+
 class HoldQueueTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -113,6 +119,71 @@ TEST_F(HoldQueueTest, WhatComesWhileAFlowIsReleasedIsAskedForAfterwards) {
   run();
   ASSERT_EQ(asked_.size(), 1u);
   EXPECT_EQ(asked_[0], flow(2));
+  EXPECT_EQ(written().size(), 1u);
+}
+
+// Two ways lead here, by the last owner and straight: what waits goes up in the order of the stream.
+TEST_F(HoldQueueTest, WhatWaitsIsWrittenInTheOrderOfItsSequenceNumbers) {
+  queue_->expect(flow(1));
+  for (const uint32_t at : {300u, 0xffffff00u, 100u, 100u, 0u}) arrives(data(1, at, 100));
+  run();
+  ASSERT_TRUE(queue_->release(flow(1), GECKO_FLOW_MINE, kSelf, 1));
+  EXPECT_EQ(written(), (std::vector<Bytes>{data(1, 0xffffff00, 100), data(1, 0, 100), data(1, 100, 100), data(1, 100, 100), data(1, 300, 100)}));
+}
+
+TEST_F(HoldQueueTest, ALaterSegmentWaitsForAnEarlierOne) {
+  queue_->expect(flow(1));
+  ASSERT_TRUE(table_.set(flow(1), GECKO_FLOW_HOLD, kSelf, 1));
+  arrives(data(1, 1100, 100));
+  ASSERT_TRUE(queue_->release_in_order(flow(1), kSelf, 2, 1000));
+  EXPECT_EQ(state(flow(1)), GECKO_FLOW_HOLD);
+  EXPECT_TRUE(written().empty());
+  arrives(data(1, 1200, 100));
+  run();
+  EXPECT_TRUE(written().empty());
+  arrives(data(1, 1000, 100));
+  run();
+  EXPECT_EQ(state(flow(1)), GECKO_FLOW_MINE);
+  EXPECT_EQ(written(), (std::vector<Bytes>{data(1, 1000, 100), data(1, 1100, 100), data(1, 1200, 100)}));
+  EXPECT_FALSE(queue_->holds(flow(1)));
+  EXPECT_TRUE(asked_.empty());
+}
+
+TEST_F(HoldQueueTest, AnEarlierSegmentThatIsLostIsNotWaitedForLong) {
+  queue_->expect(flow(1));
+  arrives(data(1, 1100, 100));
+  ASSERT_TRUE(queue_->release_in_order(flow(1), kSelf, 2, 1000));
+  const Time deadline = monotonic_now() + std::chrono::seconds(5);
+  while (queue_->holds(flow(1)) && monotonic_now() < deadline) loop_.run_once(std::chrono::milliseconds(10));
+  EXPECT_EQ(state(flow(1)), GECKO_FLOW_MINE);
+  EXPECT_EQ(written().size(), 1u);
+}
+
+TEST_F(HoldQueueTest, NothingIsWaitedForWhereNothingIsMissing) {
+  for (const uint32_t at : {900u, 1000u}) {   // a repetition, and what is expected
+    queue_->expect(flow(1));
+    arrives(data(1, at, 100));
+    ASSERT_TRUE(queue_->release_in_order(flow(1), kSelf, 2, 1000));
+    EXPECT_EQ(written().size(), 1u) << at;
+  }
+  queue_->expect(flow(1));
+  ASSERT_TRUE(queue_->release_in_order(flow(1), kSelf, 2, 1000));
+  EXPECT_FALSE(queue_->holds(flow(1)));
+}
+
+// It moves on while a segment is still being waited for: what waits goes with it, and nobody opens it here any more.
+TEST_F(HoldQueueTest, ANewMoveEndsTheWait) {
+  queue_->expect(flow(1));
+  ASSERT_TRUE(table_.set(flow(1), GECKO_FLOW_HOLD, kSelf, 1));
+  arrives(data(1, 1100, 100));
+  ASSERT_TRUE(queue_->release_in_order(flow(1), kSelf, 2, 1000));
+  queue_->expect(flow(1));
+  ASSERT_TRUE(table_.set(flow(1), GECKO_FLOW_HOLD, kSelf, 3));
+  const Time until = monotonic_now() + std::chrono::milliseconds(20);
+  while (monotonic_now() < until) loop_.run_once(std::chrono::milliseconds(5));
+  EXPECT_EQ(state(flow(1)), GECKO_FLOW_HOLD);
+  EXPECT_EQ(queue_->packets(), 1u);
+  ASSERT_TRUE(queue_->release(flow(1), GECKO_FLOW_FORWARD, 1, 3));
   EXPECT_EQ(written().size(), 1u);
 }
 

@@ -39,6 +39,7 @@ struct Walk {
   Address from, to;
   size_t transport = 0;
   uint8_t proto = 0;
+  size_t end = 0;          // of the packet, as its header says
   bool later = false;      // a fragment without the transport header
   std::optional<PacketKey::Fragment> fragment;
 };
@@ -47,7 +48,7 @@ std::optional<Walk> walk4(wire::ByteView p, size_t at) {
   if (p.size() < at + kIpv4Header || p[at] >> 4 != 4) return std::nullopt;
   const size_t header = size_t{4} * (p[at] & 15);
   if (header < kIpv4Header) return std::nullopt;
-  Walk w{v4_at(p, at + 12), v4_at(p, at + 16), at + header, p[at + 9], false, {}};
+  Walk w{v4_at(p, at + 12), v4_at(p, at + 16), at + header, p[at + 9], at + be16(p, at + 2), false, {}};
   const uint16_t field = be16(p, at + 6);
   w.later = (field & 0x1fff) != 0;
   if (w.later || (field & 0x2000) != 0) w.fragment = {be16(p, at + 4), w.proto, !w.later};
@@ -56,7 +57,7 @@ std::optional<Walk> walk4(wire::ByteView p, size_t at) {
 
 std::optional<Walk> walk6(wire::ByteView p, size_t at) {
   if (p.size() < at + kIpv6Header || p[at] >> 4 != 6) return std::nullopt;
-  Walk w{v6_at(p, at + 8), v6_at(p, at + 24), at + kIpv6Header, p[at + 6], false, {}};
+  Walk w{v6_at(p, at + 8), v6_at(p, at + 24), at + kIpv6Header, p[at + 6], at + kIpv6Header + be16(p, at + 4), false, {}};
   for (int i = 0; i < kMaxExtensionHeaders; ++i) {
     if (w.proto != IPPROTO_HOPOPTS && w.proto != IPPROTO_DSTOPTS && w.proto != IPPROTO_ROUTING && w.proto != IPPROTO_FRAGMENT && w.proto != IPPROTO_AH) break;
     if (p.size() < w.transport + 8) return std::nullopt;
@@ -93,13 +94,20 @@ std::optional<PacketKey> key_of(wire::ByteView p) {
   const bool v4 = p[0] >> 4 == 4;
   const auto w = v4 ? walk4(p, 0) : walk6(p, 0);
   if (!w) return std::nullopt;
-  PacketKey key{{{w->to, 0}, {w->from, 0}}, w->transport, w->fragment};
+  PacketKey key{{{w->to, 0}, {w->from, 0}}, w->transport, w->fragment, {}};
   if (w->later) return key;
   if (w->proto == IPPROTO_TCP) {
     if (p.size() < w->transport + kTcpHeader) return std::nullopt;
     key.flow.peer.port = be16(p, w->transport);
     key.flow.local.port = be16(p, w->transport + 2);
     key.headers += size_t{4} * (p[w->transport + 12] >> 4);
+    if (!w->fragment && key.headers <= w->end && w->end <= p.size()) {
+      constexpr uint8_t kFin = 1, kSyn = 2;
+      const uint8_t flags = p[w->transport + 13];
+      const uint32_t begin = static_cast<uint32_t>(be16(p, w->transport + 4)) << 16 | be16(p, w->transport + 6);
+      const size_t length = w->end - key.headers + ((flags & kSyn) != 0) + ((flags & kFin) != 0);
+      key.stretch = {begin, begin + static_cast<uint32_t>(length)};
+    }
     return key;
   }
   if (w->proto != (v4 ? uint8_t{IPPROTO_ICMP} : uint8_t{IPPROTO_ICMPV6}) || p.size() < w->transport + kIcmpHeader) return std::nullopt;

@@ -19,6 +19,8 @@ struct PacketKey {
     auto operator<=>(const Fragment&) const = default;
   };
   std::optional<Fragment> fragment;
+  struct Stretch { uint32_t begin = 0, end = 0; };   // of the client's sequence numbers; SYN and FIN count as one
+  std::optional<Stretch> stretch;                    // a whole TCP segment
 };
 
 // Of a packet for a group (local = destination). Nothing: neither TCP nor an ICMP error about it, short, malformed.

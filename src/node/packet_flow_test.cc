@@ -25,6 +25,20 @@ TEST(PacketFlow, Ipv6) {
   EXPECT_EQ(flow->str(), "[2001:db8:c::1]:49153 -> [2001:db8:f::80]:80");
 }
 
+TEST(PacketFlow, SaysWhichSequenceNumbersASegmentHas) {
+  auto p = tcp6();
+  p.resize(60 + 100);
+  p[5] = 20 + 100;
+  p[44] = 0xff, p[45] = 0xff, p[46] = 0xff, p[47] = 0xf0;
+  p[52] = 0x50, p[53] = 0x11;   // ACK, FIN
+  const auto key = key_of(p);
+  ASSERT_TRUE(key && key->stretch);
+  EXPECT_EQ(key->stretch->begin, 0xfffffff0u);
+  EXPECT_EQ(key->stretch->end, 0xfffffff0u + 101);
+  p[5] = 20 + 101;   // longer than what is here
+  EXPECT_FALSE(key_of(p)->stretch);
+}
+
 TEST(PacketFlow, SkipsExtensionHeadersWithinBounds) {
   auto p = tcp6(IPPROTO_DSTOPTS);
   p.insert(p.begin() + 40, {6, 0, 1, 4, 0, 0, 0, 0});

@@ -183,7 +183,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
   // The queues are not needed to thaw; what thaw looks at is small.
   state->send_queue.clear();
   state->recv_queue.clear();
-  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, m.slot, {}});
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, std::move(*state), true, m.slot, {}, 0});
 }
 
 void Privileged::on_thaw(const wire::IpcToken& m) {
@@ -225,7 +225,7 @@ void Privileged::on_adopt(const wire::IpcAdopt& m, Fd fd) {
   if (auto ok = may_hold(m.token, m.group, m.flow, fd.get()); !ok) return answer(ok.error());
   const auto frozen = tcp::find_frozen(fd.get());
   if (!frozen) return answer(frozen.error());
-  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, m.slot, {}});
+  held_.emplace(m.token, Held{std::move(fd), m.flow, *frozen, {}, true, m.slot, {}, 0});
   answer(Error{Errc{}, ""});
 }
 
@@ -267,14 +267,18 @@ void Privileged::on_restore(const wire::IpcRestore& m) {
   if (!fd) return no(fd.error());
   state->recv_queue.clear();   // activate needs the unsent bytes only
   const uint32_t slot = journal_.note_taken({m.id, m.epoch, 0, m.flow, m.from, HandoffJournal::State::restored});
-  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, slot, m.id});
+  const uint32_t next_seq = state->recv_seq + (state->fin_received ? 1 : 0);
+  held_.emplace(m.token, Held{std::move(*fd), m.flow, {}, std::move(*state), false, slot, m.id, next_seq});
   refuse(IpcType::restored, m.token, Error{Errc{}, ""});
 }
 
 void Privileged::on_activate(const wire::IpcToken& m) {
+  const auto no = [&](const Error& e) {
+    channel_->send(static_cast<uint16_t>(IpcType::activated),
+                   wire::IpcActivated{m.token, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), 0});
+  };
   const auto it = held_.find(m.token);
-  if (it == held_.end() || it->second.is_frozen)
-    return refuse(IpcType::activated, m.token, make_error(Errc::not_found, "no restored connection with this token"));
+  if (it == held_.end() || it->second.is_frozen) return no(make_error(Errc::not_found, "no restored connection with this token"));
   auto& held = it->second;
   journal_.mark_taken(held.slot, held.id, HandoffJournal::State::activated);   // before: from the next line on it may speak
   auto activation = tcp::activate(held.fd.get(), held.state, *injector_);
@@ -282,13 +286,13 @@ void Privileged::on_activate(const wire::IpcToken& m) {
     activation = make_error(Errc::limit, "the send buffer of this machine cannot hold the unsent bytes of " + held.flow.str() + "; raise net.ipv4.tcp_wmem");
   if (!activation) {
     (void)tcp::retire(held.fd.get());
-    refuse(IpcType::activated, m.token, activation.error());
+    no(activation.error());
     held_.erase(it);
     return;
   }
   std::vector<Fd> fds;
   fds.push_back(std::move(held.fd));
-  channel_->send(static_cast<uint16_t>(IpcType::activated), wire::IpcStatus{m.token, 0, {}}, std::move(fds));
+  channel_->send(static_cast<uint16_t>(IpcType::activated), wire::IpcActivated{m.token, 0, {}, held.next_seq}, std::move(fds));
   held_.erase(it);
 }
 

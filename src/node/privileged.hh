@@ -40,6 +40,7 @@ class Privileged {
     bool is_frozen = false;       // else restored
     uint32_t slot = HandoffJournal::kNoSlot;   // frozen: in the ring of the given; restored: of the taken
     ConnId id;
+    uint32_t next_seq = 0;        // restored: what it expects from its peer
   };
   class HoldInjector;
 

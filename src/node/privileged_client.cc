@@ -63,8 +63,8 @@ uint64_t PrivilegedClient::restore(wire::IpcRestore named, StatusCallback done) 
   return token;
 }
 
-void PrivilegedClient::activate(uint64_t token, FdCallback done) {
-  waiting_.insert_or_assign(token, std::move(done));
+void PrivilegedClient::activate(uint64_t token, ActivateCallback done) {
+  activating_.insert_or_assign(token, std::move(done));
   channel_.send(raw(IpcType::activate), wire::IpcToken{token});
 }
 
@@ -120,6 +120,17 @@ void PrivilegedClient::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     captures_.erase(it);
     if (m->code != 0) done(error_of(m->code, std::move(m->message)));
     else done(Captured{std::move(m->tcp), m->ahead, m->segments_in});
+    return;
+  }
+  if (static_cast<IpcType>(f.type) == IpcType::activated) {
+    auto m = wire::decode<wire::IpcActivated>(f.body);
+    if (!m) return on_dead_(m.error());
+    const auto it = activating_.find(m->token);
+    if (it == activating_.end()) return;
+    const auto done = std::move(it->second);
+    activating_.erase(it);
+    if (m->code != 0) done(error_of(m->code, std::move(m->message)));
+    else done(Activated{fds.empty() ? Fd() : std::move(fds.front()), m->next_seq});
     return;
   }
   auto m = wire::decode<wire::IpcStatus>(f.body);

@@ -20,6 +20,11 @@ class PrivilegedClient {
     uint32_t ahead = 0;       // bytes left out of it: as many as were sent ahead, or none
     uint32_t segments_in = 0; // what the socket had taken then (TCP_INFO); more later: what was read is no longer all
   };
+  struct Activated {
+    Fd fd;
+    uint32_t next_seq = 0;    // the sequence number that it expects from its peer
+  };
+  using ActivateCallback = std::function<void(Result<Activated>)>;
   using CaptureCallback = std::function<void(Result<Captured>)>;
 
   // `on_dead`: the privileged half is gone; nothing works any more.
@@ -35,7 +40,7 @@ class PrivilegedClient {
   uint64_t ahead(uint64_t token, uint32_t offset, wire::Bytes bytes, StatusCallback done);
   // Token 0: nothing was sent ahead; it is given here.
   uint64_t restore(wire::IpcRestore command, StatusCallback done);
-  void activate(uint64_t token, FdCallback done);
+  void activate(uint64_t token, ActivateCallback done);
   void listen(uint16_t group, uint16_t port, uint32_t backlog, FdCallback done);
   void socket(uint16_t group, FdCallback done);
   void contact(uint16_t group, uint16_t contact_node, bool self, StatusCallback done);
@@ -50,6 +55,7 @@ class PrivilegedClient {
   uint64_t next_token_ = 1;
   std::function<void(const Error&)> on_dead_;
   std::unordered_map<uint64_t, CaptureCallback> captures_;
+  std::unordered_map<uint64_t, ActivateCallback> activating_;
   std::unordered_map<uint64_t, FdCallback> waiting_;
   std::unordered_map<uint64_t, std::deque<StatusCallback>> keeping_;   // parts sent ahead, answered in order
   net::Channel channel_;

@@ -194,10 +194,11 @@ TEST_F(PrivilegedHalf, NeverTouchesAConnectionOutsideItsGroup) {
 
 TEST_F(PrivilegedHalf, RefusesUnknownTokensGroupsPortsAndStates) {
   std::optional<Status> thawed, restored, contact;
-  std::optional<Result<Fd>> activated, listening, socket;
+  std::optional<Result<Fd>> listening, socket;
+  std::optional<Result<PrivilegedClient::Activated>> activated;
   client().thaw(4711, [&](Status s) { thawed = std::move(s); });
   EXPECT_EQ(wait(thawed).error().code, Errc::not_found);
-  client().activate(4711, [&](Result<Fd> fd) { activated = std::move(fd); });
+  client().activate(4711, [&](Result<PrivilegedClient::Activated> a) { activated = std::move(a); });
   EXPECT_EQ(wait(activated).error().code, Errc::not_found);
   client().retire(4711);
   client().listen(0, 22, 1, [&](Result<Fd> fd) { listening = std::move(fd); });

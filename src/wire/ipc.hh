@@ -50,6 +50,9 @@ struct IpcRestore { uint64_t token = 0; uint16_t group = 0; Flow flow; ConnId id
 // Appended to what is here of this token, where it must end at `offset`; offset 0 begins anew.
 struct IpcAhead { uint64_t token = 0; uint32_t offset = 0; Bytes bytes; GECKO_FIELDS(token, offset, wire::limited<kMaxAheadPart>(bytes)) };
 struct IpcStatus { uint64_t token = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(token, code, wire::limited<kMaxText>(message)) };
+// next_seq: the sequence number that its socket expects from the peer
+struct IpcActivated { uint64_t token = 0; uint16_t code = 0; std::string message; uint32_t next_seq = 0;
+  GECKO_FIELDS(token, code, wire::limited<kMaxText>(message), next_seq) };
 struct IpcListen { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(token, group, port, backlog) };
 struct IpcSocket { uint64_t token = 0; uint16_t group = 0; GECKO_FIELDS(token, group) };
 struct IpcContact { uint64_t token = 0; uint16_t group = 0; uint16_t contact = 0; bool self = false; GECKO_FIELDS(token, group, contact, self) };

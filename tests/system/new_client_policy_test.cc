@@ -13,6 +13,7 @@ class NewClientPolicy : public FaultTest {
 
 TEST_F(NewClientPolicy, SpreadsClientsOverTheNodes) {
   kill_process(process_named(lab(), "n1", "gecko-echo"));
+  ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0]["applications"] == 1; }));   // else the dead one may be counted for the new
   restart_application("n1", "round-robin");
   ASSERT_TRUE(eventually([&] { return status("n1")["groups"][0]["applications"] == 2; }));
   constexpr size_t kClients = 9;

@@ -17,21 +17,34 @@ struct decision {
 	__u8 reason; /* enum gecko_counter */
 };
 
-/* node, state and flags are read and changed as one word: user space switches a flow while packets of it are under way. */
+/* held, node, state and flags are read and changed as one word: user space switches a flow while packets of it are under way. */
 union control {
 	struct {
+		__u32 held;
 		__u16 node;
 		__u8 state;
 		__u8 flags;
 	};
-	__u32 word;
+	__u64 word;
 };
-#define CONTROL_WORD(flow) ((__u32 *)&(flow)->node)
+_Static_assert(__builtin_offsetof(struct gecko_flow, held) % 8 == 0, "one atomic word");
+#define CONTROL_WORD(flow) ((__u64 *)&(flow)->held)
 
 static __always_inline union control control_of(const struct gecko_flow *flow)
 {
-	union control c = { .word = *(volatile const __u32 *)CONTROL_WORD(flow) };
+	union control c = { .word = *(volatile const __u64 *)CONTROL_WORD(flow) };
 
+	return c;
+}
+
+/* As control_of; and if it says HOLD, the packet has been counted as held. */
+static __always_inline union control hold_control_of(struct gecko_flow *flow)
+{
+	union control c = control_of(flow);
+
+	/* `held` is the lower half: it does not run over into the rest in the time of one hold. */
+	if (c.state == GECKO_FLOW_HOLD)
+		c.word = __sync_fetch_and_add(CONTROL_WORD(flow), 1);
 	return c;
 }
 
@@ -221,7 +234,7 @@ static __always_inline struct decision decide(struct __sk_buff *skb, const struc
 	struct decision d = kPass;
 
 	if (flow) {
-		const union control control = control_of(flow);
+		const union control control = from_hold ? control_of(flow) : hold_control_of(flow);
 		/* The old connection is over (or was nobody's): the entry must not catch the rest of the new handshake either. */
 		const int over = control.state == GECKO_FLOW_KERNEL || (control.state == GECKO_FLOW_FORWARD && control.flags & GECKO_FLOW_F_CLOSING);
 
