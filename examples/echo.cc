@@ -1,5 +1,9 @@
 // gecko-echo: sends back what it gets, hands new clients off by a policy, and hands a connection off again each time it reads an 'H'
 // (which is echoed too). Bytes that were read and not yet echoed travel with the connection.
+//
+// If its node dies, a connection goes on as long as no byte is missing: a checkpoint follows every read, so that what was read and not echoed is known
+// elsewhere. It travels beside the connection, so what came in the last milliseconds may be gone, and so may be echoed bytes that the client had not
+// received: then the connection is closed. A client that waits for its echo before it speaks again loses nothing it had.
 #include <getopt.h>
 
 #include <cstring>
@@ -21,16 +25,13 @@ class EchoConnection {
   bool start(int epoll, uint64_t key) {
     epoll_ = epoll;
     key_ = key;
-    // State: one byte (1: the client has sent its last byte), then what is to be echoed.
-    if (const auto state = socket_.state(); !state.empty()) {
-      ended_ = state[0] == 1;
-      pending_.assign(state.begin() + 1, state.end());
+    if (const auto death = socket_.recovery()) {
+      if (!resume(*death)) return false;
+    } else {
+      unpack(socket_.state());
     }
-    socket_.on_yield([this](gecko::Socket& socket) {
-      std::vector<uint8_t> state{static_cast<uint8_t>(ended_ ? 1 : 0)};
-      state.insert(state.end(), pending_.begin(), pending_.end());
-      return socket.set_state(state).has_value();
-    });
+    socket_.on_yield([this](gecko::Socket& socket) { return socket.set_state(pack()).has_value(); });
+    (void)socket_.checkpoint(pack());
     return ready(0);
   }
 
@@ -45,6 +46,7 @@ class EchoConnection {
       if (!n) return false;  // moved, or reset
       ended_ = *n == 0;
       pending_.append(buffer, *n);
+      (void)socket_.checkpoint(pack());  // before the echo: whoever has seen it has its bytes in the checkpoint
       if (std::memchr(buffer, 'H', *n) == nullptr) continue;
       if (!flush()) return false;
       (void)socket_.handoff_in_background();  // nobody can take it: it stays
@@ -57,6 +59,26 @@ class EchoConnection {
   }
 
  private:
+  // State: one byte (1: the client has sent its last byte), then what is to be echoed.
+  std::vector<uint8_t> pack() const {
+    std::vector<uint8_t> state{static_cast<uint8_t>(ended_ ? 1 : 0)};
+    state.insert(state.end(), pending_.begin(), pending_.end());
+    return state;
+  }
+  void unpack(const std::vector<uint8_t>& state) {
+    if (state.empty()) return;
+    ended_ = state[0] == 1;
+    pending_.assign(state.begin() + 1, state.end());
+  }
+  // False: bytes are missing, the client's or ours.
+  bool resume(const gecko::Recovery& death) {
+    if (!death.checkpoint || death.received != death.checkpoint->input || death.sent < death.checkpoint->output) return false;
+    unpack(death.checkpoint->state);
+    const uint64_t echoed = death.sent - death.checkpoint->output;  // since the checkpoint
+    if (echoed > pending_.size()) return false;
+    pending_.erase(0, static_cast<size_t>(echoed));
+    return true;
+  }
   bool flush() {
     while (!pending_.empty()) {
       const auto n = socket_.write(pending_);

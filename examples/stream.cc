@@ -6,6 +6,9 @@
 //
 // The whole state of a connection (parser, running SHA-256, offset in a download, output not yet written) fits in a few hundred bytes plus
 // input not yet parsed, and travels with it. Every answer names the node that began it: X-Gecko-Node.
+//
+// If its node dies, a download goes on at its exact byte: a checkpoint is made when a request has been read, and what the client has received of the
+// answer says the rest. An upload ends with its node: what it had sent is gone.
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -24,7 +27,7 @@ namespace {
 
 constexpr char kProgram[] = "gecko-stream";
 constexpr size_t kChunk = 64 * 1024;
-constexpr uint8_t kStateVersion = 1;
+constexpr uint8_t kStateVersion = 2;
 // Bytes the kernel has not sent yet move with the connection: few of them make a move short.
 constexpr int kNotSentLow = 128 * 1024;
 // What one connection may do before others get their turn.
@@ -90,10 +93,15 @@ class StreamConnection {
   bool start(int epoll, uint64_t key) {
     epoll_ = epoll;
     key_ = key;
-    if (const auto state = socket_.state(); !state.empty() && !unpack(state)) return false;
+    if (const auto death = socket_.recovery()) {
+      if (!resume(*death)) return false;
+    } else if (const auto state = socket_.state(); !state.empty() && !unpack(state)) {
+      return false;
+    }
     setsockopt(socket_.fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kNotSentLow, sizeof kNotSentLow);
     socket_.on_yield([this](gecko::Socket& socket) { return socket.set_state(pack()).has_value(); });
     schedule_move();
+    (void)socket_.checkpoint(pack());
     return ready(0);
   }
 
@@ -127,7 +135,9 @@ class StreamConnection {
     } else if (const size_t end = in_.find("\r\n\r\n"); end != std::string::npos) {
       const std::string head = in_.substr(0, end);
       in_.erase(0, end + 4);
+      said_.clear();  // the last answer has been written: output comes first
       begin_request(head);
+      (void)socket_.checkpoint(pack());
       return Step::again;
     } else if (in_.size() > example::kMaxHead) {
       refuse(431);
@@ -213,7 +223,7 @@ class StreamConnection {
       if (!head.chunked && !head.has_length) return refuse(411);
       sha_ = {};
       body_.begin(head);
-      if (head.expects_continue && !body_.done()) out_ += "HTTP/1.1 100 Continue\r\n\r\n";
+      if (head.expects_continue && !body_.done()) say("HTTP/1.1 100 Continue\r\n\r\n");
       if (body_.done()) respond(200, "application/json", "{\"bytes\":0,\"sha256\":\"" + sha_.hex() + "\"}\n", true);
       return;
     }
@@ -235,7 +245,7 @@ class StreamConnection {
     const bool seeded = query.empty() || (query.starts_with("?seed=") && number(std::string_view(query).substr(6), seed));
     if (!seeded || !number(std::string_view(path).substr(7), size))
       return respond(400, "text/plain", "write /bytes/N or /bytes/N?seed=S with decimal numbers\n", head.method != "HEAD");
-    out_ += head_text(200, "application/octet-stream", size, "");
+    say(head_text(200, "application/octet-stream", size, ""));
     seed_ = seed;
     stream_at_ = 0;
     stream_left_ = head.method == "HEAD" ? 0 : size;
@@ -250,17 +260,37 @@ class StreamConnection {
            "\r\nContent-Length: " + std::to_string(length) + "\r\n" + extra + (keep_alive_ ? "" : "Connection: close\r\n") + "\r\n";
   }
   void respond(int status, const char* type, const std::string& body, bool with_body) {
-    out_ += head_text(status, type, body.size(), "");
-    if (with_body) out_ += body;
+    say(head_text(status, type, body.size(), ""));
+    if (with_body) say(body);
     closing_ = !keep_alive_;
   }
   // The rest of what the client sends cannot be understood: answer, then end.
   void refuse(int status, const char* extra = "") {
     keep_alive_ = false;
     const std::string body = "error " + std::to_string(status) + "\n";
-    out_ += head_text(status, "text/plain", body.size(), extra) + body;
+    say(head_text(status, "text/plain", body.size(), extra) + body);
     closing_ = true;
     body_ = {};
+  }
+
+  void say(const std::string& text) {
+    out_ += text;
+    said_ += text;
+  }
+
+  // Goes to the byte of the present answer that the client waits for. False: bytes are missing that cannot be made again, the client's or of an
+  // earlier answer.
+  bool resume(const gecko::Recovery& death) {
+    if (!death.checkpoint || death.received != death.checkpoint->input || !unpack(death.checkpoint->state)) return false;
+    const uint64_t written = said_.size() - (out_.size() - out_at_) + stream_at_, all = said_.size() + stream_at_ + stream_left_;
+    const uint64_t at = written + (death.sent - death.checkpoint->output);  // may go back
+    if (at > all) return false;
+    out_ = at < said_.size() ? said_.substr(at) : "";
+    out_at_ = 0;
+    const uint64_t stream = stream_at_ + stream_left_;
+    stream_at_ = at < said_.size() ? 0 : at - said_.size();
+    stream_left_ = stream - stream_at_;
+    return true;
   }
 
   bool want(uint32_t events) {
@@ -284,6 +314,7 @@ class StreamConnection {
     p.number((keep_alive_ ? 1u : 0u) | (closing_ ? 2u : 0u) | (shut_ ? 4u : 0u));
     p.text(in_.substr(in_at_));
     p.text(out_.substr(out_at_));
+    p.text(said_);
     const auto& sha = sha_.state();
     for (const uint32_t word : sha.h) p.number(word);
     p.number(sha.bytes);
@@ -304,6 +335,8 @@ class StreamConnection {
     shut_ = (flags & 4) != 0;
     in_ = u.text();
     out_ = u.text();
+    said_ = u.text();
+    if (said_.size() < out_.size()) return false;
     example::Sha256::State sha;
     for (uint32_t& word : sha.h) word = static_cast<uint32_t>(u.number());
     sha.bytes = u.number();
@@ -320,6 +353,7 @@ class StreamConnection {
   Clock::time_point next_move_{};
 
   std::string in_, out_;
+  std::string said_;  // of the present answer, all but its stream
   size_t in_at_ = 0, out_at_ = 0;
   example::BodyReader body_;
   example::Sha256 sha_;

@@ -309,6 +309,7 @@ Result<Connection::Checkpoint> Connection::offsets() const {
 Status Connection::save_checkpoint(const void* data, size_t size) {
   if (size > wire::kMaxBlob)
     return make_error(Errc::limit, "a checkpoint may have " + std::to_string(wire::kMaxBlob) + " bytes, not " + std::to_string(size));
+  if (!session_->recovers()) return {};
   GECKO_TRY(Checkpoint point, offsets());
   const auto* bytes = static_cast<const uint8_t*>(data);
   point.blob.assign(bytes, bytes + size);

@@ -141,7 +141,8 @@ class FakeGeckod {
       const std::lock_guard guard(lock_);
       open_[id] = {flow, epoch};
     }
-    tell(ApiType::arrive, wire::Arrive{id, epoch, flow, from, blob}, fd);
+    if (version < 3) tell(ApiType::arrive, wire::ArriveBefore3{id, epoch, flow, from, blob}, fd);
+    else tell(ApiType::arrive, wire::Arrive{id, epoch, flow, from, blob}, fd);
   }
   template <wire::Message M>
   void answer(const Record& to, ApiType type, const M& message) { reply(to.client, type, message); }
@@ -161,6 +162,8 @@ class FakeGeckod {
 
   std::atomic<Handoffs> handoffs{Handoffs::move};
   std::atomic<bool> contact{true};
+  std::atomic<uint16_t> version{wire::kApiVersion};     // of the protocol; set before the application comes
+  std::atomic<bool> recovers{false};                    // the group does; the same
   std::atomic<bool> greet{true};
   std::optional<wire::Placement> placement;             // sent before members; set before the application comes
 
@@ -295,7 +298,7 @@ class FakeGeckod {
   void handle(Record& r) {
     switch (r.type) {
       case ApiType::hello:
-        if (greet) reply(r.client, ApiType::welcome, wire::Welcome{static_cast<uint16_t>(placement ? 2 : 1), "fake", node_});
+        if (greet) reply(r.client, ApiType::welcome, wire::Welcome{version, "fake", node_});
         break;
       case ApiType::join: {
         const auto m = *wire::decode<wire::Join>(r.body);
@@ -304,7 +307,8 @@ class FakeGeckod {
           joined_client_ = r.client;
         }
         if (m.group != "web") reply(r.client, ApiType::error, wire::ApiError{m.request, static_cast<uint16_t>(Errc::not_found), "no group " + m.group});
-        else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), {80}, contact});
+        else if (version < 3) reply(r.client, ApiType::joined, wire::JoinedBefore3{m.request, m.group, node_, *Address::parse("::1"), {80}, contact});
+        else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), {80}, contact, recovers});
         break;
       }
       case ApiType::subscribe:
@@ -340,9 +344,14 @@ class FakeGeckod {
         break;
       }
       case ApiType::opened: {
-        const auto m = *wire::decode<wire::Opened>(r.body);
         const std::lock_guard guard(lock_);
-        open_[m.id] = {m.flow, m.epoch};
+        if (version < 3) {
+          const auto m = *wire::decode<wire::OpenedBefore3>(r.body);
+          open_[m.id] = {m.flow, m.epoch};
+        } else {
+          const auto m = *wire::decode<wire::Opened>(r.body);
+          open_[m.id] = {m.flow, m.epoch};
+        }
         break;
       }
       case ApiType::closed: {

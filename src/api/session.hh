@@ -54,6 +54,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Status dispatch();
   bool is_connected();
   bool is_stopped();
+  bool recovers() const { return recovers_.load(std::memory_order_relaxed); }   // checkpoints are of use
   bool is_foreign() const { return generation_ != fork_generation(); }   // this is a forked child of the process that opened it
   const Options& options() const { return options_; }
   wire::Joined joined();                       // as of the first join
@@ -156,6 +157,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Status handle_checked(const wire::FrameView& frame, std::vector<Fd>& fds);
   void answer(uint64_t request, const std::function<void(Request&)>& fill);
   Result<wire::Arrive> decode_arrive(wire::ByteView body);
+  Result<wire::Joined> decode_joined(wire::ByteView body);
   void on_arrive(wire::Arrive message, Fd fd);
   void on_yield(const wire::Yield& message);
   void on_evict(const wire::AppEvict& message);
@@ -218,6 +220,7 @@ class Session : public std::enable_shared_from_this<Session> {
   uint64_t join_request_ = 0;
   wire::Joined joined_;
   bool contact_ = false;
+  std::atomic<bool> recovers_{false};
   std::optional<std::vector<wire::ApiMember>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;

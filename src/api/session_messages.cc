@@ -60,7 +60,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
       return {};
     }
     case ApiType::joined: {
-      GECKO_TRY(const auto m, wire::decode<wire::Joined>(frame.body));
+      GECKO_TRY(const auto m, decode_joined(frame.body));
       const std::lock_guard lock(m_);
       contact_ = m.contact;
       if (m.request != join_request_) return {};
@@ -68,9 +68,11 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
         if (m.address != joined_.address)
           return make_error(Errc::invalid, "the address of group " + options_.group + " changed from " + joined_.address.str() + " to " + m.address.str() +
                                                "; restart the application");
+        recovers_ = m.recovers;
         rejoined();
         return {};
       }
+      recovers_ = m.recovers;
       joined_ = m;
       answer(m.request, [](Request&) {});
       return {};
@@ -178,6 +180,15 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
   }
   if (refused) on_outcome(*refused);
   return {};
+}
+
+Result<wire::Joined> Session::decode_joined(wire::ByteView body) {
+  {
+    const std::lock_guard lock(m_);
+    if (version_ >= 3) return wire::decode<wire::Joined>(body);
+  }
+  GECKO_TRY(auto old, wire::decode<wire::JoinedBefore3>(body));
+  return wire::Joined{old.request, std::move(old.group), std::move(old.node), old.address, std::move(old.ports), old.contact};
 }
 
 Result<wire::Arrive> Session::decode_arrive(wire::ByteView body) {

@@ -93,8 +93,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       } else {
         group->membership_changed();   // it serves again after leave
       }
-      send(ApiType::joined,
-           wire::Joined{request, group->config().name, daemon_.options().node, group->config().address, group->config().ports, group->is_contact()});
+      const auto& config = group->config();
+      if (version_ < 3)
+        send(ApiType::joined, wire::JoinedBefore3{request, config.name, daemon_.options().node, config.address, config.ports, group->is_contact()});
+      else
+        send(ApiType::joined, wire::Joined{request, config.name, daemon_.options().node, config.address, config.ports, group->is_contact(),
+                                           config.recovery != config::Recovery::none});
       return {};
     }
     case ApiType::leave: {

@@ -51,7 +51,7 @@ void HoldQueue::read_device(size_t at_most) {
     if (static_cast<size_t>(n) == buffer_.size()) ++dropped_;   // cut off: larger than any packet a hold device promises to carry (BIG TCP)
     else if (static_cast<size_t>(n) > kVnetHeader) take({buffer_.data(), static_cast<size_t>(n)});
   }
-  if (unasked_.empty() || ask_deferred_) return;
+  if ((unasked_.empty() && heard_.empty()) || ask_deferred_) return;
   ask_deferred_ = true;
   loop_.defer([this, alive = std::weak_ptr<bool>(alive_)] {
     if (!alive.expired()) ask();
@@ -62,6 +62,8 @@ void HoldQueue::ask() {
   ask_deferred_ = false;
   for (const Flow& flow : std::exchange(unasked_, {}))
     if (queues_.contains(flow)) asks_.unknown(flow);   // else somebody released or dropped it meanwhile
+  for (const Flow& flow : std::exchange(heard_, {}))
+    if (const auto it = queues_.find(flow); it != queues_.end() && std::exchange(it->second.told, false)) asks_.heard(flow);
 }
 
 void HoldQueue::take(std::span<const uint8_t> framed) {
@@ -98,6 +100,7 @@ void HoldQueue::take(std::span<const uint8_t> framed) {
   }
   Queue& queue = it->second;
   queue.packets.push_back({wire::Bytes(framed.begin(), framed.end()), key->stretch});
+  if (queue.watched && !std::exchange(queue.told, true)) heard_.push_back(flow);
   ++packets_;
   bytes_ += packet.size();
   if (queue.pending && !misses_earlier(queue, queue.pending->next)) {
@@ -249,6 +252,14 @@ void HoldQueue::drop(const Flow& flow) {
     ++dropped_;
   }
   queues_.erase(it);
+}
+
+std::vector<wire::ByteView> HoldQueue::held(const Flow& flow, size_t from) const {
+  std::vector<wire::ByteView> packets;
+  const auto it = queues_.find(flow);
+  if (it == queues_.end()) return packets;
+  for (size_t i = from; i < it->second.packets.size(); ++i) packets.push_back(wire::ByteView(it->second.packets[i].framed).subspan(kVnetHeader));
+  return packets;
 }
 
 Status HoldQueue::inject(wire::ByteView packet) {

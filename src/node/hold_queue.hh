@@ -30,6 +30,8 @@ class HoldQueue {
     // object: it may release or drop the flow at once. Whoever it is must do so at some time.
     std::function<void(const Flow&)> unknown;
     std::function<bool(const Address&)> is_group;
+    // Something has come of a flow that is watched; called as `unknown` is.
+    std::function<void(const Flow&)> heard = [](const Flow&) {};
   };
   // `encap_mtu`: what Packet Too Big announces.
   HoldQueue(net::Loop& loop, Fd device, bpf::FlowTable& flows, Limits limits, uint16_t encap_mtu, Asks asks);
@@ -49,6 +51,10 @@ class HoldQueue {
   // What waited goes to this machine's TCP, and no entry is made: for a flow that has none.
   void pass_up(const Flow& flow);
   bool holds(const Flow& flow) const { return queues_.contains(flow); }
+  // Expected, and whoever expects it wants to look at what comes. Ends when the flow is released or dropped.
+  void watch(const Flow& flow) { queues_[flow].watched = true; }
+  // What waits, oldest first, from the `from`th on: IP packets, left where they are. Valid until this object is called again.
+  std::vector<wire::ByteView> held(const Flow& flow, size_t from = 0) const;
   Status inject(wire::ByteView packet);   // a packet of our own making, out to wherever it is addressed
 
   size_t packets() const { return packets_; }
@@ -71,6 +77,7 @@ class HoldQueue {
     std::vector<Waiting> packets;
     uint32_t taken = 0;                 // ever; wraps
     std::optional<Pending> pending;
+    bool watched = false, told = false;
   };
   struct FragmentKey {
     Address local, peer;
@@ -96,6 +103,7 @@ class HoldQueue {
   Asks asks_;
   std::unordered_map<Flow, Queue> queues_;
   std::vector<Flow> unasked_;           // queued, and `unknown` not called yet
+  std::vector<Flow> heard_;             // watched, and `heard` not called yet
   bool ask_deferred_ = false;
   std::map<FragmentKey, std::pair<uint16_t, uint16_t>> fragments_;   // ports (local, peer) of first fragments that came by here
   std::deque<FragmentKey> fragment_order_;

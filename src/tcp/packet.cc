@@ -51,7 +51,7 @@ size_t tcp_in_ipv6(wire::ByteView packet) {
 
 void read_options(wire::ByteView options, Segment& s) {
   for (size_t at = 0; at < options.size();) {
-    constexpr uint8_t kEnd = 0, kNop = 1, kTimestamps = 8;
+    constexpr uint8_t kEnd = 0, kNop = 1, kSack = 5, kTimestamps = 8;
     if (options[at] == kEnd) return;
     if (options[at] == kNop) {
       ++at;
@@ -64,6 +64,10 @@ void read_options(wire::ByteView options, Segment& s) {
       s.timestamps = true;
       s.ts_value = get32(&options[at + 2]);
       s.ts_echo = get32(&options[at + 6]);
+    } else if (options[at] == kSack && length >= 10) {
+      s.sack = true;
+      s.sack_left = get32(&options[at + 2]);
+      s.sack_right = get32(&options[at + 6]);
     }
     at += length;
   }

@@ -20,6 +20,8 @@ struct Segment {
   uint16_t window = 0;          // as on the wire: already scaled
   bool timestamps = false;
   uint32_t ts_value = 0, ts_echo = 0;
+  bool sack = false;            // read only: the first block of RFC 2018, which may be a duplicate's (RFC 2883)
+  uint32_t sack_left = 0, sack_right = 0;
   uint8_t hop_limit = 64;
   uint8_t traffic_class = 0;
   wire::ByteView payload = {};  // borrowed; at most 60 000 bytes
@@ -27,7 +29,7 @@ struct Segment {
 
 wire::Bytes build_packet(const Segment& segment);
 
-// The segment in a packet as a kernel has taken it from the network: options other than timestamps are passed over, checksums are not looked
+// The segment in a packet as a kernel has taken it from the network: other options are passed over, checksums are not looked
 // at (the kernel may leave them to hardware). IPv6 extension headers and IPv4 options are passed over. Nothing: not TCP, a fragment, cut
 // short, malformed. The payload points into `packet`.
 std::optional<Segment> read_packet(wire::ByteView packet);

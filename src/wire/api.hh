@@ -54,8 +54,11 @@ struct Welcome { uint16_t version = 0; std::string software, node;
   GECKO_FIELDS(version, wire::limited<32>(software), wire::limited<kMaxName>(node)) };
 
 struct Join { uint64_t request = 0; std::string group; GECKO_FIELDS(request, wire::limited<kMaxName>(group)) };
-struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false;
+struct JoinedBefore3 { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false;
   GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact) };
+// recovers: the group file says so; else nobody is interested in checkpoints.
+struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false;
+  GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact, recovers) };
 struct Leave { uint64_t request = 0; GECKO_FIELDS(request) };
 struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(request, code, wire::limited<kMaxText>(message)) };
 struct Done { uint64_t request = 0; GECKO_FIELDS(request) };

@@ -1,0 +1,45 @@
+#include "tcp/client_word.hh"
+
+namespace gecko::tcp {
+namespace {
+// What the dead node sent last may be on its way to the client when the client says something by itself; the answer to a probe is later than that,
+// where packets keep their order. A client without duplicate reports (RFC 2883) is believed when its answer must have come: nearly all do within this.
+constexpr Duration kSettled = std::chrono::milliseconds(20);
+// Its first transmission, a tail loss probe, and a retransmission, which begins with the first byte that it misses an acknowledgement of.
+constexpr unsigned kCertainlyLost = 3;
+
+bool at_or_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
+}  // namespace
+
+void ClientWord::heard(const Segment& s) {
+  // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.
+  auto r = recover(mirror_, s);
+  if (!r) {
+    // A reset that anybody could have sent counts as in any kernel: it must be where the client stands (RFC 5961 section 3.2).
+    const uint32_t next = mirror_.rcv_nxt + (mirror_.fin_received ? 1 : 0);
+    if (r.error().code == Errc::closed && s.seq - next <= mirror_.rcv_edge - mirror_.rcv_nxt) reset_ = true;
+    return;
+  }
+  const uint32_t next = r->state.recv_seq + (r->state.fin_received ? 1 : 0);
+  const auto length = static_cast<uint32_t>(s.payload.size()) + ((s.flags & Segment::kFin) != 0 ? 1 : 0);
+  if (length != 0 && at_or_before(s.seq, next) && !at_or_before(s.seq + length, next)) continues_ = true;
+  if (length != 0 && !at_or_before(s.seq, next)) {
+    if (!lowest_ || (s.seq != *lowest_ && at_or_before(s.seq, *lowest_))) lowest_ = s.seq, times_ = 0;
+    if (s.seq == *lowest_) ++times_;
+  }
+  const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
+  const bool newer = !best_ || at_or_before(best_ack_, s.ack);
+  exact_ = exact_ || answers;
+  if (!newer) return;
+  best_ack_ = s.ack;
+  best_ = std::move(*r);
+}
+
+ClientWord::Verdict ClientWord::judge(Duration asked) const {
+  if (reset_) return Verdict::reset;
+  if (!best_ || (!exact_ && asked < kSettled)) return Verdict::silent;
+  if (best_->outstanding == 0 || continues_) return Verdict::enough;
+  return times_ >= kCertainlyLost ? Verdict::lost : Verdict::silent;
+}
+
+}  // namespace gecko::tcp

@@ -1,0 +1,41 @@
+// What a client says after the death of its node, packet by packet, until it is enough to go on from (docs/adr/0019): which of its segments is the
+// answer to the probe, and whether bytes are lost that it will not send again.
+//
+//   each segment that comes after the first probe -> heard(); now and then -> judge()
+// Pure; no clock of its own.
+#pragma once
+
+#include <optional>
+
+#include "base/clock.hh"
+#include "tcp/recover.hh"
+
+namespace gecko::tcp {
+
+class ClientWord {
+ public:
+  enum class Verdict {
+    silent,     // nothing that one can go on from, yet
+    enough,     // recovered() is where it stands
+    reset,      // it has ended the connection
+    lost,       // what it sends again begins beyond what the mirror has received: bytes were acknowledged that nobody has
+  };
+  explicit ClientWord(const wire::TcpMirror& mirror) : mirror_(mirror) {}
+
+  void heard(const Segment& segment);
+  // `asked`: since the first probe.
+  Verdict judge(Duration asked) const;
+  const Recovered& recovered() const { return *best_; }
+
+ private:
+  wire::TcpMirror mirror_;
+  std::optional<Recovered> best_;
+  uint32_t best_ack_ = 0;
+  bool exact_ = false;         // that one answers the probe for certain
+  bool reset_ = false;
+  bool continues_ = false;     // it has sent the first byte that is missing
+  std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,
+  unsigned times_ = 0;               // ... and how often that came
+};
+
+}  // namespace gecko::tcp
