@@ -63,6 +63,9 @@ TEST(GroupConfig, EveryKey) {
   EXPECT_EQ(group->max_held_packets, 1000u);
   EXPECT_EQ(group->handoff_timeout_ms, 2000u);
   EXPECT_EQ(group->drain_timeout_ms, 0u);
+  EXPECT_EQ(group->two_nodes, TwoNodes::available);
+  EXPECT_EQ(group->lease_ms, 120u);
+  EXPECT_EQ(group->heartbeat_ms, 25u);
   EXPECT_EQ(group->serve, (std::vector<std::string>{"www-data", "#1000"}));
   EXPECT_EQ(group->admin, (std::vector<std::string>{"ops"}));
   ASSERT_EQ(group->nodes.size(), 3u);

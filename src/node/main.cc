@@ -80,12 +80,12 @@ int run(const Options& options) {
   if (auto ok = prepare_runtime_dir(options.runtime_dir); !ok) return fail(ok.error());
   auto journal = HandoffJournal::open(options.runtime_dir);   // waits until a former geckod is all gone
   if (!journal) return fail(journal.error());
-  auto states = open_states(options);
-  if (!states) return fail(states.error());
   for (const auto& group : options.groups)
     if (auto ok = copy_keys(options, group); !ok) return fail(ok.error());
   auto api = net::unix_listen(options.runtime_dir + "/geckod.sock", 0666);   // who may do what is asked per command (SO_PEERCRED)
   if (!api) return fail(api.error());
+  auto states = open_states(options);
+  if (!states) return fail(states.error());
   auto kernel = set_up_kernel(options);
   if (!kernel) return fail(kernel.error());
 

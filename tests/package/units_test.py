@@ -25,8 +25,8 @@ def kill_geckod(lab, node):
 
 
 def start_geckod(lab, node):
-    lab.start(node, "unit", ["setpriv", "--bounding-set", bounding, BIN + "/geckod", "--node", node, "--runtime-dir", lab.file(node), "--keys",
-                             lab.file("keys", node), lab.file("group.toml")])
+    lab.start(node, "unit", ["setpriv", "--bounding-set", bounding, BIN + "/geckod", "--node", node, "--runtime-dir", lab.file(node), "--state-dir",
+                             lab.file(node, "state"), "--keys", lab.file("keys", node), lab.file("group.toml")])
     if not eventually(lambda: subprocess.run([BIN + "/gecko", "--socket", lab.file(node, "geckod.sock"), "status"], capture_output=True).returncode == 0):
         raise AssertionError("geckod does not come up with %s: %s" % (bounding, lab.log(node, "unit")))
 
