@@ -221,18 +221,23 @@ void LeaseKeeper::heard(wire::ByteView datagram, int socket) {
           peer.use_new = true;   // it has it
           peer.former.reset();
         }
+        const uint64_t replays = g->keeper.replays();
         g->keeper.heard(*heartbeat, now);
-        return;
+        return g->keeper.replays() == replays ? void() : refused("a heartbeat that has come before, or far too late");
       }
     }
   }
+  refused(why.error().message);
+}
+
+void LeaseKeeper::refused(const std::string& why) {
   ++refused_;
   if (++unsaid_ < kWorthALine) return;
   const Time now = boot_now();
   if (refusal_logged_ != Time::min() && now - refusal_logged_ < kRefusalLog) return;
   unsaid_ = 0;
   refusal_logged_ = now;
-  log_warn(why.error().message + "; refused (" + std::to_string(refused_) + " so far)");
+  log_warn(why + "; refused (" + std::to_string(refused_) + " so far)");
 }
 
 void LeaseKeeper::send(Group& g, const wire::Heartbeat& heartbeat) {

@@ -62,6 +62,7 @@ class LeaseKeeper {
   bool understand(net::Channel* from, const wire::FrameView& frame, std::vector<Fd>& fds);
   void heartbeats(int socket);
   void heard(wire::ByteView datagram, int socket);
+  void refused(const std::string& why);
   Group* group(uint16_t index) { return index < groups_.size() ? groups_[index].get() : nullptr; }
   void work();
   void carry_out(Group& g, const core::KeeperOutput& output);

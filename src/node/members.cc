@@ -245,6 +245,8 @@ bool Members::carry_out(core::MembershipOutput& output) {
   if (auto* tell = std::get_if<core::Tell>(&output)) {
     if (tell->to >= group_.peers_.size()) return true;
     Peer& peer = group_.peers_[tell->to];
+    // Not by way of one that does not answer this node's heartbeats (yet): in a view of two it would take that one for dead at once.
+    if (std::get_if<wire::JoinAsk>(&tell->message) != nullptr && (suspects_ & one(tell->to))) return true;
     if (peer.up() && peer.version >= kVersionWithViews)
       std::visit([&](const auto& m) { peer.send(type_of(tell->message), m); }, tell->message);
   } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {

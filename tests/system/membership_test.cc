@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <cstring>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -199,6 +200,43 @@ TEST_F(MembershipScene, AForgedHeartbeatIsRefused) {
   EXPECT_TRUE(eventually([&] { return logged("n1", "refused (") >= 1; }));
   EXPECT_EQ(life("n1"), before);
   EXPECT_EQ(epoch("n1"), view);
+}
+
+// Who records a node's heartbeats cannot keep its life going with them.
+TEST_F(MembershipScene, ADeadNodesHeartbeatsSentAgainDoNotKeepItAlive) {
+  using Datagram = std::array<uint8_t, 128>;
+  std::vector<Datagram> recorded;
+  const auto* n1 = lab().find("n1");
+  const auto* n2 = lab().find("n2");
+  ASSERT_TRUE(lab().inside("n1", [&]() -> Status {
+    const Fd socket(::socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP));
+    if (!socket) return os_error("listen");
+    const Time until = monotonic_now() + 5s;
+    while (recorded.size() < 200 && monotonic_now() < until) {
+      std::array<uint8_t, 8 + 128> packet{};   // with its UDP header
+      sockaddr_in6 from{};
+      socklen_t size = sizeof from;
+      const ssize_t n = ::recvfrom(socket.get(), packet.data(), packet.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+      if (n != static_cast<ssize_t>(packet.size()) || std::memcmp(&from.sin6_addr, n2->address.bytes.data(), 16) != 0) continue;
+      std::copy(packet.begin() + 8, packet.end(), recorded.emplace_back().begin());
+    }
+    return {};
+  }));
+  ASSERT_EQ(recorded.size(), 200u);
+  kill_all("n2");
+  const Time begun = monotonic_now();
+  ASSERT_TRUE(lab().inside("n2", [&]() -> Status {
+    const Fd socket(::socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage to{};
+    const socklen_t size = Endpoint{n1->address, 7470}.to_sockaddr(to);
+    for (int i = 0; i < 20; ++i)
+      for (const auto& datagram : recorded)
+        if (::sendto(socket.get(), datagram.data(), datagram.size(), 0, reinterpret_cast<const sockaddr*>(&to), size) < 0) return os_error("send");
+    return {};
+  }));
+  EXPECT_TRUE(eventually([&] { return members("n1") == Names{"n1", "n3"}; })) << membership("n1");
+  EXPECT_LT(monotonic_now() - begun, 1s);
+  EXPECT_TRUE(eventually([&] { return logged("n1", "a heartbeat that has come before") >= 1; }));
 }
 
 TEST_F(MembershipScene, ARemovedNodeStaysAwayUntilItIsAskedToJoin) {
