@@ -27,9 +27,17 @@ class LinkVersion : public FaultTest {
     options.nodes = 2;
     options.policy = "locality";   // has messages that only some nodes send
     ASSERT_NO_FATAL_FAILURE(set_up(options));
+    // A group that knows no views: nodes of before had none, and heartbeats are sealed with keys of a session that no man is in the middle of.
+    for (const char* node : {"n1", "n2"}) {
+      auto all = geckods(node);
+      all.push_back(lease_keeper(lab(), node));
+      kill_at_once(all);
+      std::filesystem::remove_all(lab().directory() + "/" + node + "/state");
+    }
+    ASSERT_TRUE(const_cast<lab::Lab&>(lab()).start("n2"));
+    ASSERT_TRUE(eventually([&] { return ask().ask("n2", {{"op", "status"}}).has_value(); }, 30s));
   }
   void begin(uint16_t version, uint16_t version_min) {
-    kill_geckod("n1");
     auto between = LinkBetween::start(lab(), "n1", "n2", kBetween);
     ASSERT_TRUE(between) << between.error().message;
     between_ = std::move(*between);
@@ -165,7 +173,7 @@ bool steers_by_distance(pid_t geckod, const Address& network) {
 
 // A node that is not contact forgets as well: what its steering program learned in an earlier time as contact must not steer in the next.
 TEST_F(LinkVersion, WhatIsNotKnownAnyMoreIsForgottenInEveryRole) {
-  ASSERT_NO_FATAL_FAILURE(begin(wire::kLinkVersion, wire::kLinkVersionMin));
+  ASSERT_NO_FATAL_FAILURE(begin(3, 2));   // without views: the contact is where it is told to be
   ASSERT_TRUE(eventually([&] { return linked(); }, 30s)) << row("n1") << row("n2");
   const auto contact = [&](const std::string& node) {
     ASSERT_TRUE(ask().ask("n1", {{"op", "contact"}, {"node", node}}));
