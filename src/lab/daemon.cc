@@ -19,13 +19,27 @@ std::string read_link(const std::string& path) {
   return length > 0 ? std::string(target, static_cast<size_t>(length)) : std::string();
 }
 
-// Names of the nodes that this status reply counts as alive; none while it knows no contact.
+// A node that can be a member soon (enough others are up to decide that) and is none yet.
+bool is_about_to_join(const nlohmann::json& group) {
+  const auto& membership = group.at("membership");
+  if (membership.at("member").get<bool>() || membership.contains("trouble")) return false;
+  std::set<std::string> up;
+  for (const auto& node : group.at("nodes"))
+    if (const auto state = node.at("state").get<std::string>(); state == "self" || state == "ok") up.insert(node.at("name").get<std::string>());
+  const auto& view = membership.at("view");
+  if (view.is_null()) return up.size() == group.at("nodes").size();
+  size_t deciding = 0;
+  for (const auto& member : view.at("members")) deciding += up.count(member.get<std::string>());
+  return deciding > view.at("members").size() / 2;
+}
+
+// Names of the nodes that this status reply counts as alive; none while it knows no contact or is about to join.
 Result<std::set<std::string>> nodes_alive(const std::string& status) {
   std::set<std::string> alive;
   try {
     const auto json = nlohmann::json::parse(status);   // lives through the loops
     for (const auto& group : json.at("groups")) {
-      if (group.at("contact").is_null()) continue;
+      if (group.at("contact").is_null() || is_about_to_join(group)) continue;
       for (const auto& node : group.at("nodes"))
         if (const auto state = node.at("state").get<std::string>(); state == "self" || state == "ok") alive.insert(node.at("name").get<std::string>());
     }
@@ -92,7 +106,7 @@ Status look_ready(const Lab& lab, const std::string& node, const std::vector<std
   GECKO_TRY(const std::string status, client.ask(R"({"op":"status"})", std::chrono::seconds(1)));
   GECKO_TRY(const auto alive, nodes_alive(status));
   for (const auto& other : among)
-    if (!alive.contains(other)) return make_error(Errc::unavailable, "geckod on " + node + " does not see " + other + " and the contact yet");
+    if (!alive.contains(other)) return make_error(Errc::unavailable, "geckod on " + node + " does not see " + other + " and the contact, or is no member, yet");
   return {};
 }
 
