@@ -65,6 +65,8 @@ Protection Birth::protection(uint16_t term) const {
   p.watermark = p.sent_ack = get32(syn_ack, at + 8);
   p.sent_edge = p.sent_ack + static_cast<uint32_t>(syn_ack[at + 14] << 8 | syn_ack[at + 15]);
   p.released = p.snd_nxt;
+  p.snd_una = p.first_out = p.snd_nxt;
+  p.first_in = p.sent_ack;
   const size_t end = at + (syn_ack[at + 12] >> 4) * 4u;
   for (size_t i = at + 20; i < end && syn_ack[i] != 0;) {
     if (syn_ack[i] == 1) {
@@ -73,7 +75,10 @@ Protection Birth::protection(uint16_t term) const {
     }
     if (i + 1 >= end || syn_ack[i + 1] < 2 || i + syn_ack[i + 1] > end) break;
     if (syn_ack[i] == 3 && syn_ack[i + 1] == 3) p.window_scale = std::min<uint8_t>(syn_ack[i + 2], 14);
-    if (syn_ack[i] == 8 && syn_ack[i + 1] == 10) p.timestamps = true;
+    if (syn_ack[i] == 8 && syn_ack[i + 1] == 10) {
+      p.timestamps = true;
+      p.clock = get32(syn_ack, i + 2);
+    }
     i += syn_ack[i + 1];
   }
   return p;

@@ -66,7 +66,7 @@ static __always_inline int report_birth(struct __sk_buff *skb, const struct pack
 static __always_inline int judge_unknown(struct __sk_buff *skb, const struct packet *p, const struct gecko_flow_key *key,
 					 const struct gecko_gate_port *port, __u16 term)
 {
-	const struct gecko_young *young;
+	struct gecko_young *young;
 
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == (TCP_SYN | TCP_ACK)) {
 		const int lost = report_birth(skb, p, key, port);
@@ -92,6 +92,8 @@ static __always_inline int judge_unknown(struct __sk_buff *skb, const struct pac
 		return refuse(GECKO_G_NO_ENTRY);
 	if (young->term != term)
 		return refuse(GECKO_G_FENCED);
+	if (!PLANTED(20))
+		report_moved(key, &young->round); /* it lives, or wants to end: geckod names it now */
 	if (p->tcp_flags & (TCP_RST | TCP_FIN))
 		return refuse(GECKO_G_END);
 	count(GECKO_G_PASSED);
@@ -144,14 +146,18 @@ static __always_inline int send_marked(struct __sk_buff *skb, const struct packe
 	return VERDICT_PASS;
 }
 
-static __always_inline int judge_known(struct __sk_buff *skb, const struct packet *p, const struct tcphdr *tcp, struct gecko_gated *g, __u64 now)
+static __always_inline int judge_known(struct __sk_buff *skb, const struct packet *p, const struct gecko_flow_key *key, const struct tcphdr *tcp,
+				       struct gecko_gated *g, __u64 now)
 {
 	struct segment s = {};
 	struct announced a = {};
 	enum judgement j;
 
 	read_segment(skb, p, tcp, g->window_scale & 15, &s);
+	read_socket(skb, &s);
 	j = judge(g, &s, now, &a);
+	if ((j == JUDGE_PASS || j == JUDGE_CLAMP) && !PLANTED(19))
+		report_moved(key, &g->round);
 	switch (j) {
 	case JUDGE_PASS:
 		count(GECKO_G_PASSED);
@@ -218,9 +224,13 @@ int gecko_gate(struct __sk_buff *skb)
 	if (is_marked(skb))
 		return send_marked(skb, &p, &key, g, now);
 	/* A killed server's kernel ends its connections, which live on elsewhere. */
-	if (p.tcp_flags & (TCP_FIN | TCP_RST) && !(g->flags & GECKO_GATE_F_MAY_END) && !PLANTED(15))
+	if (p.tcp_flags & (TCP_FIN | TCP_RST) && !(g->flags & GECKO_GATE_F_MAY_END) && !PLANTED(15)) {
+		*(volatile __u8 *)&g->wants_end = !PLANTED(17);
+		__sync_fetch_and_add(&g->round, 0); /* its barrier: see report_moved */
+		report_moved(&key, &g->round);
 		return refuse(GECKO_G_END);
-	return judge_known(skb, &p, &tcp, g, now);
+	}
+	return judge_known(skb, &p, &key, &tcp, g, now);
 }
 
 /* GateTable: see struct gecko_gate_command. One writer per connection. */

@@ -13,8 +13,9 @@
 namespace gecko::bpf {
 namespace {
 
-constexpr std::array kMaps = {"gecko_gports", "gecko_gated", "gecko_young", "gecko_leases", "gecko_births", "gecko_gcounts"};
-enum : size_t { kPorts, kGated, kYoung, kLeases, kBirths, kCounts };
+constexpr std::array kMaps = {"gecko_gports", "gecko_gated", "gecko_young", "gecko_leases", "gecko_births",
+                               "gecko_moved",  "gecko_rounds", "gecko_gcounts"};
+enum : size_t { kPorts, kGated, kYoung, kLeases, kBirths, kMoved, kRounds, kCounts };
 
 gecko_group_key port_key(const Address& address, uint16_t port) {
   gecko_group_key key{};
@@ -159,6 +160,8 @@ Result<Fd> Gate::dup_table_map() const { return dup_fd(impl_->maps[kGated], "the
 Result<Fd> Gate::dup_table_setter() const { return dup_fd(impl_->setter, "the gate's setter"); }
 Result<Fd> Gate::dup_lease_map() const { return dup_fd(impl_->maps[kLeases], "the leases"); }
 Result<Fd> Gate::dup_birth_ring() const { return dup_fd(impl_->maps[kBirths], "the ring of births"); }
+Result<Fd> Gate::dup_moved_ring() const { return dup_fd(impl_->maps[kMoved], "the ring of moves"); }
+Result<Fd> Gate::dup_round_map() const { return dup_fd(impl_->maps[kRounds], "the round of moves"); }
 Result<Fd> Gate::dup_counter_map() const { return dup_fd(impl_->maps[kCounts], "the gate's counters"); }
 Result<GateCounters> Gate::counters() const { return read_gate_counters(impl_->maps[kCounts]); }
 int Gate::program_fd() const { return impl_->program; }
@@ -179,7 +182,8 @@ Result<GateCounters> read_gate_counters(int counter_map_fd) {
 std::string_view to_string(gecko_gate_counter counter) {
   static constexpr std::array<std::string_view, GECKO_G_COUNT> kNames = {"passed",      "clamped",       "stub",       "born",      "held-ack",
                                                                          "held-synack", "stub-needless", "output",     "expired",   "fenced",
-                                                                         "no-entry",    "end",           "unreadable", "birth-lost"};
+                                                                         "no-entry",    "end",           "unreadable", "birth-lost",
+                                                                         "moved-lost"};
   return static_cast<size_t>(counter) < kNames.size() ? kNames[counter] : "unknown";
 }
 

@@ -31,6 +31,12 @@ struct Protection {
   uint32_t sent_ack = 0;   // what the client has been told: acknowledgement,
   uint32_t sent_edge = 0;  // ... and end of the window (TCP_REPAIR_WINDOW: rcv_wup, rcv_wup + rcv_wnd)
   uint32_t snd_nxt = 0;
+  uint32_t snd_una = 0;    // acknowledged by the client; less does no harm
+  uint32_t clock = 0;      // the last timestamp it was sent
+  // Where its stream began, for whoever takes over the table after a restart: the first bytes' sequence numbers, and what came before this
+  // machine's socket.
+  uint32_t first_out = 0, first_in = 0;
+  uint64_t out_before = 0, in_before = 0;
 };
 
 // What the gate knows of a connection.
@@ -62,6 +68,8 @@ class GateTable {
   // Its application has ended it: FIN and RST may leave. The entry must stay until the client has taken them (erase: default drop).
   Status allow_end(const Flow& flow);
   Result<GateView> view(const Flow& flow) const;
+  Result<std::optional<gecko_gated>> get(const Flow& flow) const;
+  Status put(const Flow& flow, const gecko_gated& entry);   // as it was: a connection that came back
   Status erase(const Flow& flow);  // from now on nothing leaves; missing is not an error
   Status for_each(const std::function<void(const Flow&, const gecko_gated&)>& visit) const;
 
@@ -101,6 +109,8 @@ class Gate {
   Result<Fd> dup_table_setter() const;  // second argument of GateTable
   Result<Fd> dup_lease_map() const;     // of LeaseTable::map
   Result<Fd> dup_birth_ring() const;    // of BirthReader::open
+  Result<Fd> dup_moved_ring() const;    // of MovedReader::open
+  Result<Fd> dup_round_map() const;     // the same
   Result<Fd> dup_counter_map() const;
   Result<GateCounters> counters() const;
   int program_fd() const;  // borrowed: for tests that run it as a function

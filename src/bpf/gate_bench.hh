@@ -8,6 +8,7 @@
 #include "bpf/birth_reader.hh"
 #include "bpf/gate.hh"
 #include "bpf/lease_table.hh"
+#include "bpf/moved_reader.hh"
 #include "bpf/test_bench.hh"
 
 namespace gecko::bpf::test {
@@ -72,6 +73,7 @@ class GateBench : public testing::TestWithParam<bool> {  // true: IPv4
   Bytes from_server(const Tcp& t) const { return tcp(reversed(flow()), t); }
   GateOutcome send(const Bytes& ip_packet, const Sent& how = {});
   std::vector<Birth> births();
+  std::vector<Flow> moved();   // a new round, and what moved in the last
 };
 
 }  // namespace gecko::bpf::test

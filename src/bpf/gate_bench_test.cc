@@ -15,6 +15,7 @@ struct World {
   Gate gate;
   LeaseTable leases;
   BirthReader births;
+  MovedReader moved;
 };
 std::optional<World> g_world;
 std::string g_gate_why_not;
@@ -40,7 +41,10 @@ Result<World> build_world() {
   GECKO_TRY(LeaseTable leases, LeaseTable::map(lease_map));
   GECKO_TRY(const Fd ring, gate.dup_birth_ring());
   GECKO_TRY(BirthReader births, BirthReader::open(ring));
-  return World{std::move(gate), std::move(leases), std::move(births)};
+  GECKO_TRY(const Fd moves, gate.dup_moved_ring());
+  GECKO_TRY(Fd rounds, gate.dup_round_map());
+  GECKO_TRY(MovedReader moved, MovedReader::open(moves, std::move(rounds)));
+  return World{std::move(gate), std::move(leases), std::move(births), std::move(moved)};
 }
 
 Gone gone(uint32_t returned) {
@@ -105,6 +109,7 @@ void GateBench::TearDown() {
   for (const uint16_t port : {uint16_t{80}, uint16_t{443}}) ASSERT_TRUE(gate().unprotect_port(family().group, port));
   leases().close(kRow);
   births();
+  moved();
 }
 
 void GateBench::port_mode(gecko_gate_mode mode, uint16_t port) {
@@ -145,6 +150,12 @@ GateOutcome GateBench::send(const Bytes& ip_packet, const Sent& how) {
   const GateCounters after_run = *gate().counters();
   for (size_t i = 0; i < after_run.size(); ++i) o.counted[i] = after_run[i] - before[i];
   return o;
+}
+
+std::vector<Flow> GateBench::moved() {
+  std::vector<Flow> all;
+  EXPECT_TRUE(g_world->moved.collect([&](const Flow& f) { all.push_back(f); }));
+  return all;
 }
 
 std::vector<Birth> GateBench::births() {

@@ -10,6 +10,7 @@
 #define GECKO_MAX_GATED 32768    /* protected connections of a node: as many as it may own (node/group_flows.cc) */
 #define GECKO_MAX_YOUNG 16384    /* connections that `fast` ports have answered and geckod has not yet taken over (LRU: a SYN flood displaces itself) */
 #define GECKO_BIRTH_BYTES 262144 /* ring of births, about 1,300 of them */
+#define GECKO_MOVED_BYTES 4194304 /* ring of connections that moved: twice as many as there can be (48 bytes each) */
 
 /* Row `gecko_group.index` of an array that its writers map into their memory: renewing a lease is one store of eight bytes, which no
  * reader sees half of, and needs no system call and no right.
@@ -41,6 +42,7 @@ struct gecko_gate_port {
 
 #define GECKO_GATE_SEEN_TIMESTAMPS 1 /* the connection uses RFC 7323 timestamps */
 #define GECKO_GATE_SEEN_ECE 2        /* its last packet echoed congestion */
+#define GECKO_GATE_SEEN_PEER_FIN 4   /* and acknowledged the client's FIN */
 
 /* A protected connection. The first lines are written by user space, through gecko_gate_set; the rest by the program, on several
  * processors at once: pairs in one word, so that nobody sees half of one. (No bpf_spin_lock: before Linux 6.2 a sleepable program, which
@@ -57,13 +59,27 @@ struct gecko_gated {
 	__u64 stamps;            /* timestamps of that packet: value, echo */
 	__u64 passed_ns;         /* CLOCK_BOOTTIME of the last packet that left */
 	__u8 seen;               /* GECKO_GATE_SEEN_* */
-	__u8 pad[7];
+	__u8 wants_end;          /* a FIN or RST has been refused */
+	__u8 pad[2];
+	__u32 snd_una;           /* acknowledged by the client, when a packet left last */
+	__u32 round;             /* reported in this one (struct gecko_round) */
+	__u32 first_out;         /* sequence numbers of the stream's first bytes, and how many came before this machine's socket was made, */
+	__u32 first_in;          /* ... each way: of geckod, never touched here */
+	__u64 out_before;
+	__u64 in_before;
+};
+
+/* Which connections have moved? Each is reported at most once per round, by its key; whoever reads begins the next round, and then looks. */
+struct gecko_round {
+	__u32 number;
+	__u32 pad;
 };
 
 /* Connections of `fast` ports between their SYN-ACK and geckod's word. */
 struct gecko_young {
 	__u16 term;
 	__u16 pad;
+	__u32 round;             /* reported in this one */
 };
 
 /* Changes an entry in place: argument and answer of the program gecko_gate_set (BPF_PROG_RUN). An update of the map would replace what
@@ -131,5 +147,7 @@ enum gecko_gate_counter {
 	GECKO_G_END,             /* FIN or RST its owner has not asked for */
 	GECKO_G_UNREADABLE,      /* fragment or header chain from an address with protected ports */
 	GECKO_G_BIRTH_LOST,      /* nobody reads the births */
+	/* Not dropped: */
+	GECKO_G_MOVED_LOST,      /* nobody reads which connections have moved */
 	GECKO_G_COUNT
 };

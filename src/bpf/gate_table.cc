@@ -31,7 +31,6 @@ bool GateView::owes() const {
 }
 
 Status GateTable::protect(const Flow& flow, const Protection& p) {
-  const gecko_flow_key key = to_key(flow);
   gecko_gated entry{};
   entry.watermark = p.watermark;
   entry.released = p.released;
@@ -41,9 +40,28 @@ Status GateTable::protect(const Flow& flow, const Protection& p) {
       static_cast<uint8_t>((p.clamp ? GECKO_GATE_F_CLAMP : 0) | (p.hold_output ? GECKO_GATE_F_OUTPUT : 0) | (p.may_end ? GECKO_GATE_F_MAY_END : 0));
   entry.sent = entry.kernel = pair(p.sent_ack, p.sent_edge);
   entry.snd_nxt = p.snd_nxt;
+  entry.snd_una = p.snd_una;
+  entry.stamps = pair(p.clock, 0);
   entry.seen = p.timestamps ? GECKO_GATE_SEEN_TIMESTAMPS : 0;
+  entry.first_out = p.first_out;
+  entry.first_in = p.first_in;
+  entry.out_before = p.out_before;
+  entry.in_before = p.in_before;
+  return put(flow, entry);
+}
+
+Status GateTable::put(const Flow& flow, const gecko_gated& entry) {
+  const gecko_flow_key key = to_key(flow);
   if (bpf_map_update_elem(map_.get(), &key, &entry, BPF_ANY) != 0) return table_error("protect", flow, errno);
   return {};
+}
+
+Result<std::optional<gecko_gated>> GateTable::get(const Flow& flow) const {
+  const gecko_flow_key key = to_key(flow);
+  gecko_gated entry{};
+  if (bpf_map_lookup_elem(map_.get(), &key, &entry) == 0) return std::optional(entry);
+  if (errno == ENOENT) return std::optional<gecko_gated>();
+  return table_error("look up", flow, errno);
 }
 
 Result<GateView> GateTable::command(const Flow& flow, gecko_gate_command& command, std::string_view doing) const {

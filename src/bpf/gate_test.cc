@@ -176,6 +176,50 @@ TEST_P(GateRules, AnEndThatNobodyAskedForStaysHere) {
     EXPECT_GONE(send(from_server({.flags = flags, .seq = kSeq, .ack = kAcked})), Gone::pass, GECKO_G_PASSED);
 }
 
+TEST_P(GateRules, WhatMovesIsReportedOncePerRound) {
+  protect([](Protection& p) { p.clamp = false; });
+  moved();
+  EXPECT_TRUE(moved().empty());
+  for (int i = 0; i < 3; ++i) EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq, .payload = Bytes(3), .ack = kAcked})), Gone::pass, GECKO_G_PASSED);
+  EXPECT_EQ(moved(), std::vector<Flow>{flow()});
+  EXPECT_TRUE(moved().empty());
+  EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq + 3, .ack = kAcked + 10})), Gone::pass, GECKO_G_PASSED);
+  EXPECT_EQ(moved(), std::vector<Flow>{flow()});
+  leases().close(kRow);
+  EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq + 3, .ack = kAcked + 10})), Gone::drop, GECKO_G_EXPIRED);
+  EXPECT_TRUE(moved().empty());
+}
+
+TEST_P(GateRules, AnEndThatIsRefusedIsReported) {
+  protect([](Protection& p) { p.clamp = false; });
+  moved();
+  EXPECT_EQ((**table().get(flow())).wants_end, 0);
+  for (int i = 0; i < 2; ++i) EXPECT_GONE(send(from_server({.flags = kAck | kFin, .seq = kSeq, .ack = kAcked})), Gone::drop, GECKO_G_END);
+  EXPECT_EQ(moved(), std::vector<Flow>{flow()});
+  EXPECT_EQ((**table().get(flow())).wants_end, 1);
+}
+
+// Geckod names a connection when it has become one: a flood of SYNs displaces itself.
+TEST_P(GateRules, ANewConnectionIsReportedByItsFirstPacket) {
+  port_mode(GECKO_GATE_FAST);
+  EXPECT_EQ(send(from_server({.flags = kSyn | kAck, .seq = 900, .options = syn_ack_options(), .ack = 0x10000, .window = 64240})).verdict, Gone::pass);
+  const std::vector<Birth> born = births();
+  ASSERT_EQ(born.size(), 1u);
+  EXPECT_TRUE(moved().empty());
+  for (int i = 0; i < 2; ++i) EXPECT_GONE(send(from_server({.flags = kAck, .seq = 901, .ack = 0x10000})), Gone::pass, GECKO_G_PASSED);
+  EXPECT_EQ(moved(), std::vector<Flow>{flow()});
+  const Protection p = born[0].protection(kTerm);
+  EXPECT_EQ(p.first_out, 901u);
+  EXPECT_EQ(p.snd_una, 901u);
+  EXPECT_EQ(p.first_in, 0x10000u);
+  EXPECT_EQ(p.clock, 9u);
+  ASSERT_TRUE(table().protect(flow(), p));
+  const auto entry = *table().get(flow());
+  ASSERT_TRUE(entry);
+  EXPECT_EQ(entry->first_out, 901u);
+  EXPECT_EQ(entry->snd_una, 901u);
+}
+
 TEST_P(GateRules, FastAcknowledgesFreely) {
   protect([](Protection& p) { p.clamp = false; });
   const Bytes p = from_server(ahead(100000));

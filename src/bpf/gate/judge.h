@@ -3,11 +3,6 @@
 
 #include "gate/segment.h"
 
-#ifndef GECKO_GATE_PLANT
-#define GECKO_GATE_PLANT 0 /* tests compile the program with one of its rules broken, and must notice (gate_mutant_test.cc) */
-#endif
-#define PLANTED(n) (GECKO_GATE_PLANT == (n))
-
 enum judgement {
 	JUDGE_PASS,
 	JUDGE_CLAMP,
@@ -104,7 +99,8 @@ static __always_inline void note_kernel(struct gecko_gated *g, const struct segm
 	/* As a pair, of one packet: their distance is a whole number of window steps. */
 	if (is.ack != was.ack || after(is.edge, was.edge))
 		__sync_val_compare_and_swap(&g->kernel, was.word, is.word);
-	g->seen = (s->has_timestamps ? GECKO_GATE_SEEN_TIMESTAMPS : 0) | (s->flags & TCP_ECE ? GECKO_GATE_SEEN_ECE : 0);
+	g->seen = (s->has_timestamps ? GECKO_GATE_SEEN_TIMESTAMPS : 0) | (s->flags & TCP_ECE ? GECKO_GATE_SEEN_ECE : 0) |
+		  (s->after_peer_fin ? GECKO_GATE_SEEN_PEER_FIN : 0);
 	*(volatile __u64 *)&g->stamps = stamps.word;
 }
 
@@ -120,7 +116,9 @@ static __always_inline void note_passed(struct gecko_gated *g, const struct segm
 {
 	if (after(s->end_seq, g->snd_nxt))
 		g->snd_nxt = s->end_seq;
-	g->passed_ns = now;
+	if (s->snd_una_known && after(s->snd_una, g->snd_una))
+		g->snd_una = s->snd_una;
+	__sync_lock_test_and_set(&g->passed_ns, now); /* an exchange, for its barrier: see report_moved */
 }
 
 /* A bare acknowledgement costs the client work and, when it repeats an old number, looks like a loss. */

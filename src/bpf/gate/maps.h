@@ -5,6 +5,11 @@
 
 #include "bpf/gate_shared.h"
 
+#ifndef GECKO_GATE_PLANT
+#define GECKO_GATE_PLANT 0 /* tests compile the program with one of its rules broken, and must notice (gate_mutants.sh) */
+#endif
+#define PLANTED(n) (GECKO_GATE_PLANT == (n))
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, GECKO_MAX_PORTS);
@@ -42,6 +47,18 @@ struct {
 	__uint(max_entries, GECKO_BIRTH_BYTES);
 } gecko_births SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, GECKO_MOVED_BYTES);
+} gecko_moved SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct gecko_round);
+} gecko_rounds SEC(".maps");
+
 struct gecko_gate_counters {
 	__u64 value[GECKO_G_COUNT];
 };
@@ -60,6 +77,26 @@ static __always_inline void count(enum gecko_gate_counter what)
 
 	if (counters)
 		counters->value[what]++;
+}
+
+/* Reports that a connection has moved, unless this round knows. To be called after a full barrier that follows what was noted: whoever begins
+ * a round and then looks sees it, or is told again. */
+static __always_inline void report_moved(const struct gecko_flow_key *key, __u32 *reported)
+{
+	__u32 zero = 0, now;
+	const struct gecko_round *round = bpf_map_lookup_elem(&gecko_rounds, &zero);
+
+	if (!round)
+		return;
+	now = *(volatile const __u32 *)&round->number;
+	if (*(volatile __u32 *)reported == now)
+		return;
+	if (bpf_ringbuf_output(&gecko_moved, (void *)key, sizeof *key, 0)) {
+		count(GECKO_G_MOVED_LOST); /* the next packet tries again */
+		return;
+	}
+	if (!PLANTED(18))
+		*(volatile __u32 *)reported = now;
 }
 
 /* The kernel hears that the packet did not leave (as of a full queue): it keeps unsent data unsent and tries again. */

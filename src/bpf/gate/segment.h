@@ -25,6 +25,10 @@ struct segment {
 	__u8 has_timestamps;
 	__u8 sack_at;       /* offset in the options; 0 with sack_bytes 0: none */
 	__u8 sack_bytes;
+	/* Of the socket that sends it, which is locked meanwhile: */
+	__u8 snd_una_known;
+	__u8 after_peer_fin; /* its acknowledgement includes the client's FIN */
+	__u32 snd_una;
 };
 
 enum read_result {
@@ -90,6 +94,25 @@ static __always_inline int read_header(struct __sk_buff *skb, struct packet *p, 
 		return -1;
 	p->tcp_flags = ((__u8 *)tcp)[13];
 	return 0;
+}
+
+/* What is on no packet that leaves: how far the client has acknowledged, and that the FIN is in what we acknowledge. */
+static __always_inline void read_socket(struct __sk_buff *skb, struct segment *s)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct bpf_tcp_sock *tcp;
+
+	if (!sk)
+		return;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk)
+		return;
+	tcp = bpf_tcp_sock(sk);
+	if (!tcp)
+		return;
+	s->snd_una_known = 1;
+	s->snd_una = tcp->snd_una;
+	s->after_peer_fin = sk->state == BPF_TCP_CLOSE_WAIT || sk->state == BPF_TCP_LAST_ACK || sk->state == BPF_TCP_CLOSING;
 }
 
 static __always_inline void read_segment(struct __sk_buff *skb, const struct packet *p, const struct tcphdr *tcp, __u32 scale, struct segment *s)
