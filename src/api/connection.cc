@@ -176,6 +176,7 @@ Result<short> Connection::wait(short events, Time deadline) {
 }
 
 Status Connection::shutdown(int how) {
+  if (how != SHUT_RD) session_->connection_ending(*this);
   std::shared_lock lock(io_);
   while (state_ == State::yielding) {
     lock.unlock();
@@ -189,6 +190,7 @@ Status Connection::shutdown(int how) {
 }
 
 void Connection::evict() {
+  session_->connection_ending(*this);
   const std::shared_lock lock(io_);
   if (state_ == State::live && fd_ >= 0) (void)::shutdown(fd_, SHUT_RDWR);
 }

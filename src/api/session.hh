@@ -82,6 +82,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void movable_changed(const Connection& connection);
   Status checkpoint_changed(const Connection& connection);
   void connection_closed(const Connection& connection);
+  void connection_ending(const Connection& connection);   // before its own side is shut down: the end of a protected one waits otherwise
   Status wait_settled(const Connection& connection, Time deadline);   // until it is no longer on its way
   Status hand_off(const ConnectionPtr& connection, const std::string& target, Time deadline);          // foreground
   Status hand_off_in_background(const ConnectionPtr& connection, const std::string& target);

@@ -137,6 +137,13 @@ void Session::connection_closed(const Connection& connection) {
   if (known) (void)send(wire::ApiType::closed, wire::AppClosed{connection.id()});
 }
 
+void Session::connection_ending(const Connection& connection) {
+  const std::lock_guard lock(m_);
+  const auto at = connections_.find(connection.id());
+  if (version_ < 3 || at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return;
+  (void)send(wire::ApiType::ending, wire::AppClosed{connection.id()});
+}
+
 // --- handoffs ------------------------------------------------------------------------------------------------------------
 
 // A node that does not say may serve any port.

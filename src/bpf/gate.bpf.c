@@ -214,6 +214,9 @@ int gecko_gate(struct __sk_buff *skb)
 	key.local_port = tcp.source;
 	key.peer_port = tcp.dest;
 	g = bpf_map_lookup_elem(&gecko_gated, &key);
+	/* Not its own SYN-ACK once more: the client uses the port again of a connection that this kernel does not have any more. */
+	if (g && !is_marked(skb) && (p.tcp_flags & (TCP_SYN | TCP_ACK)) == (TCP_SYN | TCP_ACK) && bpf_ntohl(tcp.seq) + 1 != g->first_out && !PLANTED(21))
+		g = 0;
 	if (!g) {
 		if (is_marked(skb))
 			return refuse(GECKO_G_NO_ENTRY);

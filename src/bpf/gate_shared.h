@@ -63,8 +63,9 @@ struct gecko_gated {
 	__u8 pad[2];
 	__u32 snd_una;           /* acknowledged by the client, when a packet left last */
 	__u32 round;             /* reported in this one (struct gecko_round) */
-	__u32 first_out;         /* sequence numbers of the stream's first bytes, and how many came before this machine's socket was made, */
-	__u32 first_in;          /* ... each way: of geckod, never touched here */
+	/* Of geckod, never changed here: sequence numbers of the stream's first bytes, and how many came before this machine's socket was made. */
+	__u32 first_out;
+	__u32 first_in;
 	__u64 out_before;
 	__u64 in_before;
 };

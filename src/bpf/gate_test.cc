@@ -220,6 +220,17 @@ TEST_P(GateRules, ANewConnectionIsReportedByItsFirstPacket) {
   EXPECT_EQ(entry->snd_una, 901u);
 }
 
+TEST_P(GateRules, ANewConnectionIsBornOverAnOldOne) {
+  port_mode(GECKO_GATE_FAST);
+  protect([](Protection& p) { p.clamp = false; });
+  const Bytes syn_ack = from_server({.flags = kSyn | kAck, .seq = 900, .options = syn_ack_options(), .ack = 0x10000, .window = 64240});
+  EXPECT_EQ(send(syn_ack).verdict, Gone::pass);
+  EXPECT_EQ(births().size(), 1u);
+  protect([](Protection& p) { p.clamp = false, p.first_out = 901; });
+  EXPECT_EQ(send(syn_ack).verdict, Gone::pass);
+  EXPECT_TRUE(births().empty()) << "its own, once more";
+}
+
 TEST_P(GateRules, FastAcknowledgesFreely) {
   protect([](Protection& p) { p.clamp = false; });
   const Bytes p = from_server(ahead(100000));

@@ -25,6 +25,9 @@ constexpr uint64_t kMostHeldBytes = 64ull << 30;
 // What a policy may wait for before it places a client: the head of a request, well below what the kernel buffers unread.
 constexpr int64_t kMostFirstBytes = 65536;
 
+// Each costs a copy of every mirror; more nodes than this at once are a disaster, not a failure.
+constexpr int64_t kMostBackups = 4;
+
 class GroupReader {
  public:
   GroupReader(const toml::table& root, const std::string& file) : root_(root), errors_(file) { group_.file = file; }
@@ -144,6 +147,8 @@ class GroupReader {
     if (const auto patience = section.duration_ms("first_bytes_timeout", 1, 60'000)) group_.first_bytes_timeout_ms = patience->value;
     if (const auto when = section.word("rebalance", {"off", "on-join"})) group_.rebalance = static_cast<Rebalance>(*when);
     if (const auto recovery = section.word("recovery", {"none", "fast", "replicated"})) group_.recovery = static_cast<Recovery>(*recovery);
+    if (const auto backups = section.integer("backups", 1, kMostBackups)) group_.backups = static_cast<uint32_t>(backups->value);
+    if (const auto interval = section.duration_ms("mirror_interval", 1, 1000)) group_.mirror_interval_ms = interval->value;
     if (const auto after = section.word("after_close", {"clear", "sticky"})) group_.after_close = static_cast<AfterClose>(*after);
     if (const auto path = section.word("return", {"direct", "home"})) group_.return_path = static_cast<ReturnPath>(*path);
     if (const auto agent = section.address("home_agent")) {
@@ -359,6 +364,7 @@ std::string digest(const GroupConfig& group) {
   // What is at its default is left out: a node of an older version digests the same file to the same.
   const GroupConfig usual;
   if (group.first_bytes != usual.first_bytes) text += "\nfirst_bytes " + std::to_string(group.first_bytes);
+  if (group.backups != usual.backups) text += "\nbackups " + std::to_string(group.backups);
   if (group.first_bytes_timeout_ms != usual.first_bytes_timeout_ms) text += "\nfirst_bytes_timeout " + std::to_string(group.first_bytes_timeout_ms);
   if (group.rebalance != usual.rebalance) text += "\nrebalance " + std::to_string(static_cast<int>(group.rebalance));
   if (group.two_nodes != usual.two_nodes) text += "\ntwo_nodes " + std::to_string(static_cast<int>(group.two_nodes));

@@ -47,6 +47,8 @@ struct GroupConfig {
   uint32_t first_bytes_timeout_ms = 1000;    // and so long
   Rebalance rebalance = Rebalance::off;
   Recovery recovery = Recovery::none;
+  uint32_t backups = 1;            // how many nodes have the mirrors of a node's connections
+  uint32_t mirror_interval_ms = 5; // a mirror is at most so old when it leaves
   AfterClose after_close = AfterClose::clear;
   ReturnPath return_path = ReturnPath::direct;
   std::optional<Address> home_agent; // only for Mobile IPv6; reserved, stored

@@ -60,6 +60,11 @@ class MirrorStore {
   void drop(const OwnerLife& owner);
   std::vector<OwnerLife> lives() const;
   size_t count(const OwnerLife& owner) const;
+  template <class Visit>   // (const OwnerLife&, const MirroredConnection&)
+  void for_each(Visit visit) const {
+    for (const auto& [owner, life] : lives_)
+      for (const auto& [handle, held] : life.held) visit(owner, held.connection);
+  }
   const MirroredConnection* find(const ConnId& id) const;    // the latest epoch known
   const MirroredConnection* find(const OwnerLife& owner, const Flow& flow) const;
   const Totals& totals() const { return totals_; }

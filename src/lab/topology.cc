@@ -40,6 +40,8 @@ Status check_options(const LabOptions& options) {
     if (std::count(options.ports.begin(), options.ports.end(), options.ports[i]) > 1)
       return make_error(Errc::invalid, "port " + std::to_string(options.ports[i]) + " is given twice");
   }
+  if (options.recovery != "none" && options.recovery != "fast")
+    return make_error(Errc::invalid, "'" + options.recovery + "' is no way of recovery here: none or fast");
   if (std::find(std::begin(config::kPolicies), std::end(config::kPolicies), options.policy) == std::end(config::kPolicies)) {
     std::string known;
     for (const char* policy : config::kPolicies) known += (known.empty() ? "" : ", ") + std::string(policy);
@@ -122,7 +124,7 @@ std::string group_file(const LabOptions& options) {
   for (const uint16_t port : options.ports) text += (text.back() == '[' ? "" : ", ") + std::to_string(port);
   text += "]\n"
           "policy = \"" + options.policy + "\"\n" +
-          (options.rebalance ? "rebalance = \"on-join\"\n" : "") +
+          (options.rebalance ? "rebalance = \"on-join\"\n" : "") + (options.recovery == "none" ? "" : "recovery = \"" + options.recovery + "\"\n") +
           "return = \"" + std::string(options.return_path == config::ReturnPath::home ? "home" : "direct") + "\"\n"
           "interface = \"eth0\"\n";
   size_t node = 0;

@@ -27,6 +27,7 @@ struct LabOptions {
   std::vector<uint32_t> weights = {};   // of n1, n2, ...; those that are missing: 1
   bool rebalance = false;               // rebalance = "on-join"
   bool two_available = false;           // [membership] two_nodes = "available"
+  std::string recovery = "none";
   config::ReturnPath return_path = config::ReturnPath::direct;
   bool daemons = true;                  // start geckod on every node
   std::string owner = {};               // whose lab it is, for `gecko lab down --all --owner`; free text without spaces

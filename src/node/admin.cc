@@ -105,6 +105,60 @@ Json membership_of(const Group& group) {
   return m;
 }
 
+// What keeps this group's connections alive beyond this node, and what this node keeps of the others'.
+Json protection(Daemon& daemon, const Group& group, Time now) {
+  Json p;
+  p["recovery"] = group.config().recovery == config::Recovery::fast ? "fast" : "replicated";
+  if (daemon.gate() == nullptr) return p;
+  const auto& nodes = group.config().nodes;
+  const auto r = group.shield().report();
+  p["guarded"] = r.guarded;
+  p["mirrored"] = r.mirrored;
+  p["kept"] = r.kept;
+  p["ending"] = r.ending;
+  p["not_mirrored"] = r.unnamed;
+  p["refused"] = r.refused;
+  Json backups = Json::array();
+  for (const auto& lag : group.shield().mirroring().lags(now))
+    backups.push_back({{"node", nodes[lag.node].name}, {"complete", lag.complete}, {"unanswered", lag.unanswered},
+                       {"lag_ms", static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(lag.oldest).count()) / 1000.0},
+                       {"refused", lag.refused}});
+  p["backups"] = std::move(backups);
+  const auto& mirrors = group.mirrors();
+  Json lives = Json::array();
+  for (const auto& life : mirrors.lives())
+    lives.push_back({{"node", nodes[life.node].name}, {"incarnation", life.incarnation}, {"connections", mirrors.count(life)}});
+  p["keeps"] = {{"connections", mirrors.totals().connections}, {"blob_bytes", mirrors.totals().blob_bytes}, {"refused", mirrors.totals().refused},
+                {"refused_blobs", mirrors.totals().refused_blobs}, {"of", std::move(lives)}};
+  if (const auto counters = daemon.gate()->counters()) {
+    Json gate;
+    for (int i = 0; i < GECKO_G_COUNT; ++i) gate[std::string(bpf::to_string(static_cast<gecko_gate_counter>(i)))] = (*counters)[static_cast<size_t>(i)];
+    p["gate"] = std::move(gate);
+  }
+  return p;
+}
+
+// The mirrors that this node keeps.
+void mirrors(Daemon& daemon, const std::string& only, const Reply& reply) {
+  Rows rows;
+  for (const auto& group : daemon.groups()) {
+    if (!only.empty() && group->config().name != only) continue;
+    group->mirrors().for_each([&](const core::OwnerLife& life, const core::MirroredConnection& c) {
+      rows.add(0, [&] {
+        Json row{{"id", c.id.str()},           {"group", group->config().name}, {"client", c.tcp.flow.peer.str()}, {"local", c.tcp.flow.local.str()},
+                 {"owner", group->config().nodes[life.node].name}, {"epoch", c.epoch}, {"acked", c.tcp.acked}, {"received", c.tcp.received},
+                 {"fin_received", c.tcp.fin_received}};
+        if (c.saved) row["checkpoint"] = {{"input", c.saved->input}, {"output", c.saved->output}, {"bytes", c.saved->blob.size()}};
+        return row;
+      });
+    });
+  }
+  Json out;
+  out["schema"] = "gecko.mirrors/1";
+  rows.into(out, "mirrors");
+  reply(dump(out));
+}
+
 void status(Daemon& daemon, const Reply& reply) {
   const Time now = monotonic_now();
   std::vector<std::string> reasons;
@@ -159,6 +213,7 @@ void status(Daemon& daemon, const Reply& reply) {
       }
       g["measured_networks"] = std::move(networks);
     }
+    if (config.recovery != config::Recovery::none) g["protection"] = protection(daemon, *group, now);
     groups.push_back(std::move(g));
   }
   Json out;
@@ -182,6 +237,11 @@ void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
                  {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
                  {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}};
         if (!c.reason.empty()) row["reason"] = c.reason;
+        if (group->config().recovery != config::Recovery::none) {
+          const std::string why = group->shield().unprotected_because(c.flow);
+          row["protected"] = why.empty();
+          if (!why.empty()) row["not_protected"] = why;
+        }
         if (c.wanted_at != kNowhere) row["leaves_for"] = group->config().nodes[c.wanted_at].name;
         return row;
       });
@@ -364,6 +424,7 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   const std::string op = text(request, "op");
   if (op == "status") return status(daemon, reply);
   if (op == "connections") return connections(daemon, text(request, "group"), reply);
+  if (op == "mirrors") return mirrors(daemon, text(request, "group"), reply);
   if (op == "handoff") return handoff(daemon, who, request, reply);
   if (op == "contact") return contact(daemon, who, request, reply);
   if (op == "member") return member(daemon, who, request, reply);

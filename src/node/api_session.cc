@@ -64,6 +64,12 @@ Result<wire::Opened> ApiSession::decode_opened(wire::ByteView body) const {
   return wire::Opened{old.id, old.flow, old.movable, old.epoch, {}};
 }
 
+bool ApiSession::asks_recovery(uint16_t port) const {
+  return version_ >= 3 && !unrecovered_.contains(port) && group_ != nullptr && group_->config().recovery != config::Recovery::none;
+}
+
+bool ApiSession::wants_recovery(uint16_t port) const { return serving() && listens_on(port) && asks_recovery(port); }
+
 Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64_t& request) {
   const auto type = static_cast<ApiType>(f.type);
   if (!greeted_ && type != ApiType::hello) return make_error(Errc::invalid, "the first message must be hello");
@@ -115,10 +121,14 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(const auto m, wire::decode<wire::Listen>(f.body));
       request = m.request;
       GECKO_CHECK(joined_group());
+      if (asks_recovery(m.port)) group_->shield().guard(m.port);   // before its first client
       const std::weak_ptr<bool> alive = alive_;
       daemon_.privileged().listen(group_->index(), m.port, m.backlog, [this, alive, m](Result<Fd> fd) {
         if (alive.expired()) return;
-        if (!fd) return fail(m.request, fd.error());
+        if (!fd) {
+          group_->shield().programs_changed();
+          return fail(m.request, fd.error());
+        }
         ports_.insert(m.port);
         group_->membership_changed();
         std::vector<Fd> out;
@@ -134,8 +144,22 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       if (std::find(ports.begin(), ports.end(), m.port) == ports.end())
         return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name +
                                              "'; add it to 'ports' in " + group_->config().file);
+      if (asks_recovery(m.port)) group_->shield().guard(m.port);
       ports_.insert(m.port);
       group_->membership_changed();
+      return {};
+    }
+    case ApiType::recovery: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppRecovery>(f.body));
+      GECKO_CHECK(joined_group());
+      if (m.wanted) unrecovered_.erase(m.port);
+      else if (unrecovered_.size() < config::kMaxPorts) unrecovered_.insert(m.port);
+      return {};
+    }
+    case ApiType::ending: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppClosed>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->ending(*this, m.id);
       return {};
     }
     case ApiType::room: {

@@ -28,6 +28,8 @@ class ApiSession {
   const std::set<uint16_t>& ports() const { return ports_; }
   uint16_t version() const { return version_; }
   bool listens_on(uint16_t port) const { return ports_.contains(port); }
+  // Older libraries cannot say so: their programs know nothing of connections that go on.
+  bool wants_recovery(uint16_t port) const;
   bool serving() const { return group_ != nullptr && !leaving_; }
   bool subscribed() const { return subscribed_; }
   // `more` connections may still arrive: its program has descriptors for them, as far as it says.
@@ -41,11 +43,12 @@ class ApiSession {
   Status handle(const wire::FrameView& frame, std::vector<Fd>& fds, uint64_t& request);
   Status joined_group() const;
   Result<wire::Opened> decode_opened(wire::ByteView body) const;
+  bool asks_recovery(uint16_t port) const;
   Daemon& daemon_;
   net::PeerCred who_;
   std::string program_;
   Group* group_ = nullptr;
-  std::set<uint16_t> ports_;
+  std::set<uint16_t> ports_, unrecovered_;
   uint16_t version_ = wire::kApiVersionMin;
   uint64_t room_ = UINT64_MAX;        // older libraries do not say
   bool greeted_ = false, leaving_ = false, subscribed_ = false;

@@ -83,13 +83,28 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
                    return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
                  }}),
       states_(std::move(descriptors.states)),
-      keeper_(*this) {}
+      keeper_(*this),
+      gate_descriptors_(std::move(descriptors.gate)) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups
 }
 
 Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts) {
+  if (gate_descriptors_) {
+    const auto about = [this](const Flow& flow, auto&& tell) {
+      for (auto& group : groups_)
+        if (group->owns_address(flow)) tell(group->shield());
+    };
+    Duration interval = std::chrono::seconds(1);
+    for (const auto& group : options_.groups) interval = std::min<Duration>(interval, std::chrono::milliseconds(group.mirror_interval_ms));
+    GECKO_TRY(gate_, GateFeed::open(loop_, std::move(gate_descriptors_), interval,
+                                    {.born = [about](const bpf::Birth& b) { about(b.flow, [&](Shield& s) { s.born(b); }); },
+                                     .moved = [about](const Flow& f) { about(f, [&](Shield& s) { s.moved(f); }); },
+                                     .looked = [this] {
+                                       for (auto& group : groups_) group->shield().looked();
+                                     }}));
+  }
   for (uint16_t i = 0; i < options_.groups.size(); ++i) {
     const auto& group = options_.groups[i];
     const auto* self = group.find(options_.node);

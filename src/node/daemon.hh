@@ -15,6 +15,7 @@ class Daemon {
   struct Descriptors {         // made while still root
     Fd privileged, api_listener, hold_device, flow_map, flow_setter, counter_map;
     std::vector<MemberState> states;   // by group index
+    GateFeed::Descriptors gate;   // none: no group asks for recovery
   };
   Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal);
   ~Daemon();
@@ -29,6 +30,8 @@ class Daemon {
   bpf::FlowTable& flows() { return flows_; }
   HandoffJournal& journal() { return journal_; }
   KeeperClient& keeper() { return keeper_; }
+  GateFeed* gate() { return gate_.get(); }   // null: no group asks for recovery
+  const GateFeed* gate() const { return gate_.get(); }
   const NodeNumbers& numbers() const { return numbers_; }
   const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
   uint64_t incarnation() const { return incarnation_; }
@@ -58,6 +61,8 @@ class Daemon {
   HoldQueue hold_;
   std::vector<MemberState> states_;
   KeeperClient keeper_;
+  GateFeed::Descriptors gate_descriptors_;
+  std::unique_ptr<GateFeed> gate_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;

@@ -47,7 +47,8 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       nearness_(config.nodes.size()),
       choice_(self_, contact_order(config)),
       drain_(*this, config.nodes.size()),
-      members_(*this, std::move(state)) {
+      members_(*this, std::move(state)),
+      shield_(*this, mirror_senders()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
     peers_[i].index = i;
     name_hash_.push_back(core::hash_of(config.nodes[i].name));
@@ -60,6 +61,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
 Group::~Group() { *alive_ = false; }
 
 void Group::start() {
+  shield_.start();
   take_over_from_former_life();
   for (auto& peer : peers_)
     if (peer.index > self_) dial(peer);
@@ -143,6 +145,8 @@ void Group::link_down(Peer& peer, const Error& error) {
   }
   run_actions();
   drop_stale_ahead();
+  shield_.mirroring().link_down(peer.index);
+  choose_backups();
   membership_changed();
   elect();
 }
@@ -190,6 +194,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       // While we were away it may have been contact, and the segment may believe that it still is.
       if (is_contact()) take_contact_role();
       ask_newcomer(peer);
+      choose_backups();
       membership_changed();
     });
   }
@@ -256,9 +261,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::join_ask: return with(wire::JoinAsk{}, about_views);
     case LinkType::leave_ask: return with(wire::LeaveAsk{}, about_views);
     case LinkType::recovered: return with(wire::Recovered{}, about_views);
-    case LinkType::mirrors:
+    case LinkType::mirrors: return with(wire::Mirrors{}, [&](wire::Mirrors& m) { on_mirrors(peer, m); });
     case LinkType::mirrors_kept:
-    case LinkType::checkpoint:
+      return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
+    case LinkType::checkpoint: return with(wire::Checkpoint{}, [&](wire::Checkpoint& m) { (void)mirrors_.hear(peer.index, std::move(m)); });
     case LinkType::recover_ask:
     case LinkType::recover_answer:
     case LinkType::hello: break;
@@ -368,6 +374,7 @@ void Group::membership_changed() {
     if (serves_others) tell_served(peer);
     peer.send(LinkType::ping, ping);
   }
+  shield_.programs_changed();
   program_new_connections();
   rebalance();
 }

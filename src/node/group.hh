@@ -2,8 +2,8 @@
 // state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_clients.cc (all
 // connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (the contact),
 // group_policy.cc (where connections go),
-// group_paths.cc (round trips to clients), group_views.cc (what follows from a view); emptying a node (drain.hh) and who is
-// a member (members.hh) are classes of their own.
+// group_paths.cc (round trips to clients), group_views.cc (what follows from a view), group_mirrors.cc (what backups keep); emptying a node
+// (drain.hh), who is a member (members.hh) and protection of its connections (shield.hh) are classes of their own.
 #pragma once
 
 #include <deque>
@@ -24,6 +24,7 @@
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
 #include "node/members.hh"
+#include "node/shield.hh"
 #include "node/options.hh"
 #include "node/peer.hh"
 #include "node/privileged_client.hh"
@@ -105,6 +106,7 @@ class Group {
   void closed(ApiSession& session, const ConnId& id);
   void stays(ApiSession& session, const wire::Stays& m);
   void checkpoint(ApiSession& session, wire::AppCheckpoint m);
+  void ending(ApiSession& session, const ConnId& id);
   void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
   void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
   void app_not_yielded(ApiSession& session, const wire::NotYielded& m);
@@ -123,6 +125,15 @@ class Group {
   uint16_t lease_term() const { return members_.lease().term; }                     // of the gate
   Time lease_until() const { return members_.lease().until; }                       // CLOCK_BOOTTIME; see Lease
   void recovered(const core::Owner& owner) { members_.recovered(owner); }           // nothing of it is left to recover here
+  // Protection (shield.hh, group_mirrors.cc).
+  Daemon& daemon() { return daemon_; }
+  Shield& shield() { return shield_; }
+  const Shield& shield() const { return shield_; }
+  core::MirrorStore& mirrors() { return mirrors_; }
+  const core::MirrorStore& mirrors() const { return mirrors_; }
+  bool wants_recovery(uint16_t port) const;       // a program that serves it has asked for it
+  // Who keeps the mirrors of this node's connections: the next full members of the view in ring order. Again when the view, a link or its own life changes.
+  void choose_backups();
 
   // Operators and applications.
   Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
@@ -211,7 +222,7 @@ class Group {
   // group_flows.cc
   void remember(Connection connection);
   Result<uint64_t> proven_epoch(const wire::Opened& m) const;
-  void forget(const ConnId& id, bool tell);
+  void forget(const ConnId& id, bool tell, bool announced = false);   // announced: its application has said that it ends it
   void hint(const wire::Hint& hint);
   void tell_contact(const Flow& flow, uint16_t owner, uint64_t epoch);
   void tell_contact_soon(const Flow& flow, const ConnId& id);
@@ -253,6 +264,9 @@ class Group {
   void on_serves(Peer& peer, wire::Serves& m);
   void program_new_connections();
   void rebalance();
+  // group_mirrors.cc
+  Mirroring::Send mirror_senders();
+  void on_mirrors(Peer& peer, const wire::Mirrors& m);
   // group_paths.cc
   void measure_later(const ConnId& id);
   void measure_at(Time when);
@@ -308,6 +322,8 @@ class Group {
     uint64_t token = 0;
     Fd fd;                   // active, until delivered
     bool held = false;       // steering was turned to hold for it
+    std::optional<wire::TcpOutline> outline;   // where it is to be protected
+    uint32_t ahead = 0;
     bool failed = false;     // could not be brought to life after commit: its donor takes it back in a moment
   };
   struct ComingAhead {       // acceptor's side, until the state is here
@@ -374,6 +390,8 @@ class Group {
   std::vector<uint16_t> told_ports_;              // to the other nodes
   Drain drain_;
   Members members_;
+  Shield shield_;
+  core::MirrorStore mirrors_;                     // of the others' connections
   GroupCounters counters_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };

@@ -131,7 +131,7 @@ void Group::closed(ApiSession& session, const ConnId& id) {
     handoff_.yielded(xid, make_error(Errc::closed, "the application has closed it"), daemon_.loop().now());
     run_actions();
   }
-  forget(id, true);
+  forget(id, true, true);
 }
 
 void Group::stays(ApiSession& session, const wire::Stays& m) {
@@ -146,6 +146,7 @@ void Group::checkpoint(ApiSession& session, wire::AppCheckpoint m) {
   const auto it = connections_.find(m.id);
   if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left
   it->second.saved = std::make_shared<core::SavedState>(core::SavedState{m.input, m.output, std::move(m.blob)});
+  shield_.checkpoint(it->second.flow, it->second.saved);
 }
 
 void Group::remember(Connection connection) {
@@ -154,9 +155,10 @@ void Group::remember(Connection connection) {
   connections_.insert_or_assign(connection.id, connection);
   drain_.opened(connection.id);
   measure_later(connection.id);
+  shield_.named(connection);
 }
 
-void Group::forget(const ConnId& id, bool tell) {
+void Group::forget(const ConnId& id, bool tell, bool announced) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return;
   const Connection connection = it->second;
@@ -164,6 +166,7 @@ void Group::forget(const ConnId& id, bool tell) {
   if (connection.session != nullptr) --connection.session->connections;
   connections_.erase(it);
   drain_.ended(id);
+  shield_.ended(connection.flow, announced);
   if (const auto f = by_flow_.find(connection.flow); f != by_flow_.end() && f->second == id) by_flow_.erase(f);
   // Without an entry the kernel's own socket (FIN_WAIT, TIME_WAIT...) gets what still comes.
   (void)daemon_.flows().erase(connection.flow);
@@ -356,6 +359,7 @@ void Group::answered_by_nobody(const Flow& flow) {
   questions_.erase(question);
   if (kernel_entries_ >= kMaxKernelEntries || !room_for_others()) return daemon_.hold().pass_up(copy);
   ++kernel_entries_;
+  shield_.kernel_may_answer(copy);
   (void)daemon_.hold().release(copy, GECKO_FLOW_KERNEL, number(self_), 0);
 }
 
@@ -394,6 +398,7 @@ void Group::sweep() {
       own.emplace_back(flow, static_cast<gecko_flow_state>(entry.state));
   });
   for (const auto& flow : old) (void)daemon_.flows().erase(flow);
+  shield_.sweep(claimed);
   sweep_own(own);
 }
 

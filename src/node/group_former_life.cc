@@ -34,7 +34,10 @@ void Group::take_over_from_former_life() {
     const int donor = index_of(record.peer);
     if (record.state == HandoffJournal::State::restored && donor >= 0)
       (void)daemon_.flows().set(record.flow, GECKO_FLOW_FORWARD, number(static_cast<uint16_t>(donor)), 0);
-    else (void)daemon_.flows().set(record.flow, GECKO_FLOW_KERNEL, number(self_), 0);
+    else {
+      shield_.kernel_may_answer(record.flow);
+      (void)daemon_.flows().set(record.flow, GECKO_FLOW_KERNEL, number(self_), 0);
+    }
   }
 }
 
@@ -51,7 +54,9 @@ void Group::disown(const HandoffJournal::Record& record) {
   if (!entry || !*entry) return;
   const int donor = index_of(record.peer);
   const bool elsewhere = (*entry)->state == GECKO_FLOW_FORWARD && (donor < 0 || (*entry)->node != number(static_cast<uint16_t>(donor)));
-  if (!elsewhere) (void)daemon_.hold().release(record.flow, GECKO_FLOW_KERNEL, number(self_), 0);
+  if (elsewhere) return;
+  shield_.kernel_may_answer(record.flow);
+  (void)daemon_.hold().release(record.flow, GECKO_FLOW_KERNEL, number(self_), 0);
 }
 
 // An application offers a connection that it had let go of to a geckod that is no more.

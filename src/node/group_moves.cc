@@ -302,6 +302,7 @@ void Group::carry_out(core::Thaw& a) {
   auto& giving = it->second;
   if (giving.target != self_) giving.fd.reset();
   daemon_.journal().mark_given(giving.slot, giving.id, HandoffJournal::State::frozen);   // it is ours: whoever finds it may thaw it
+  shield_.speak(giving.flow);
   if (giving.token == 0) return thaw_when_offered(a);
   const uint64_t token = giving.token;
   daemon_.privileged().thaw(token, [this, xid = a.xid, id = a.id, flow = a.flow, epoch = a.epoch](Status status) {
@@ -322,6 +323,7 @@ void Group::carry_out(core::CommitMove& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
   it->second.fd.reset();
+  shield_.silence(a.flow);
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
   if (auto ok = daemon_.hold().release(a.flow, GECKO_FLOW_FORWARD, number(a.to), a.epoch); !ok)
@@ -359,6 +361,7 @@ void Group::carry_out(core::Report& a) {
   if (a.status || a.lost) {
     if (connection != connections_.end()) {
       if (connection->second.session != nullptr) --connection->second.session->connections;
+      if (a.target != self_) shield_.departed(connection->second.flow);
       by_flow_.erase(connection->second.flow);
       connections_.erase(connection);   // the flow entry stays: it forwards stragglers
       drain_.departed(a.id);
@@ -392,6 +395,10 @@ void Group::carry_out(core::Restore& a) {
   taking.held = true;
   taking.flow = a.flow;
   taking.base = a.base;
+  if (shield_.on() && shield_.guards(a.flow.local.port)) {
+    if (auto outline = wire::decode_outline(a.tcp)) taking.outline = std::move(*outline);
+    taking.ahead = ahead->bytes;
+  }
   daemon_.hold().expect(a.flow);
   Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
   if (!held) {
@@ -423,14 +430,24 @@ void Group::undo_hold(const Flow& flow, uint16_t owner) {
 void Group::carry_out(core::Activate& a) {
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
+  if (it->second.outline) {
+    if (auto ok = shield_.arriving(*it->second.outline, {a.id, a.epoch, it->second.base, it->second.ahead}); !ok) {
+      ++counters_.in_failed;
+      it->second.failed = true;
+      handoff_.activated(a.key, std::move(ok), daemon_.loop().now());
+      return;
+    }
+  }
   daemon_.privileged().activate(it->second.token, [this, key = a.key, flow = a.flow, epoch = a.epoch](Result<PrivilegedClient::Activated> active) {
     if (active) {
       if (auto ok = daemon_.hold().release_in_order(flow, number(self_), epoch, active->next_seq); !ok)
         log_error("steering " + flow.str() + ": " + ok.error().message);
       if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(active->fd);
+      shield_.arrived(flow);
       ++counters_.in_ok;
     } else {
       ++counters_.in_failed;
+      shield_.not_arrived(flow);
       if (const auto at = taking_.find(key); at != taking_.end()) at->second.failed = true;
     }
     handoff_.activated(key, active ? Status{} : Status(active.error()), daemon_.loop().now());
@@ -504,6 +521,7 @@ void Group::deliver(wire::Arrive a, Fd fd) {
     ++counters_.lost;
     log_error("connection " + a.flow.str() + " arrived from " + a.from + " but the application that serves port " + std::to_string(a.flow.local.port) +
               " has ended meanwhile; it is closed");
+    shield_.ended(a.flow, true);
     (void)daemon_.flows().erase(a.flow);
     return;
   }

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <set>
 
+#include "base/log.hh"
 #include "net/interface.hh"
 #include "net/tun.hh"
 #include "node/daemon.hh"
@@ -46,6 +48,26 @@ Status change_sysctl(Journal& journal, const std::string& path, const std::strin
 
 }  // namespace
 
+Status attach_gate(const Options& options, bpf::Gate& gate, int only) {
+  GECKO_TRY(auto journal, Journal::open(options.runtime_dir));
+  GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
+  GECKO_TRY(const auto interfaces, rtnetlink.interfaces());
+  for (const auto& interface : interfaces) {
+    if (interface.loopback || !interface.ethernet || (only != 0 && interface.index != only)) continue;
+    GECKO_CHECK(journal.note("filter", interface.name));
+    if (auto ok = gate.attach(interface.index); !ok) log_warn("what leaves by " + interface.name + " is not judged: " + ok.error().message);
+  }
+  return {};
+}
+
+// A former geckod's, which protected connections; this one's groups ask for no recovery.
+static Status detach_gate(net::Rtnetlink& rtnetlink) {
+  GECKO_TRY(const auto interfaces, rtnetlink.interfaces());
+  for (const auto& interface : interfaces)
+    if (!interface.loopback && interface.ethernet) (void)bpf::Gate::detach_from(interface.index);
+  return {};
+}
+
 Result<Privileged::Kernel> set_up_kernel(const Options& options) {
   GECKO_TRY(auto journal, Journal::open(options.runtime_dir));
   const NodeNumbers numbers(options.groups);
@@ -59,7 +81,7 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
   (void)net::write_sysctl(std::string("net/ipv4/conf/") + kHoldDevice + "/rp_filter", "0");
 
   GECKO_TRY(const auto loopback, rtnetlink.by_name("lo"));
-  Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}, {}};
+  Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}, {}, {}};
   for (uint16_t i = 0; i < numbers.addresses().size(); ++i) GECKO_CHECK(kernel.steering.set_node(i, numbers.addresses()[i]));
 
   std::set<int> attached;
@@ -99,6 +121,14 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
     }
     kernel.groups.push_back(std::move(steer));
     kernel.interfaces.push_back(*interface);
+  }
+  const bool recovers = std::ranges::any_of(options.groups, [](const auto& g) { return g.recovery != config::Recovery::none; });
+  if (!recovers) {
+    GECKO_CHECK(detach_gate(rtnetlink));
+  } else {
+    GECKO_TRY(kernel.gate, bpf::Gate::load(kernel.interfaces.front().index));
+    GECKO_TRY(kernel.lease_map, kernel.gate->dup_lease_map());
+    GECKO_CHECK(attach_gate(options, *kernel.gate));
   }
   return kernel;
 }

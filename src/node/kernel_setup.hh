@@ -8,4 +8,7 @@ namespace gecko::node {
 
 Result<Privileged::Kernel> set_up_kernel(const Options& options);
 
+// The gate on every Ethernet interface there is, or on one that has come: a route could choose any of them for an answer.
+Status attach_gate(const Options& options, bpf::Gate& gate, int only = 0);
+
 }  // namespace gecko::node

@@ -16,7 +16,8 @@ namespace gecko::node {
 namespace {
 
 // <netinet/tcp.h> names them, but its tcp_info has no smallest round trip, and <linux/tcp.h> cannot be included beside it.
-constexpr uint8_t TCP_SYN_RECV = 3, TCP_CLOSE = 7, TCP_LISTEN = 10;
+constexpr uint8_t TCP_ESTABLISHED = 1, TCP_SYN_RECV = 3, TCP_TIME_WAIT = 6, TCP_CLOSE = 7, TCP_CLOSE_WAIT = 8, TCP_LAST_ACK = 9, TCP_LISTEN = 10,
+                  TCP_CLOSING = 11;
 constexpr size_t kDescription = 4096;
 
 // The kernel's answer about the socket of a flow; nullptr: there is none.
@@ -55,6 +56,18 @@ Result<const nlmsghdr*> describe(const Flow& flow, uint8_t extensions, char (&bu
   return header;
 }
 
+std::optional<tcp_info> info_of(const nlmsghdr* header) {
+  const auto* attribute = reinterpret_cast<const rtattr*>(static_cast<const char*>(NLMSG_DATA(header)) + NLMSG_ALIGN(sizeof(inet_diag_msg)));
+  auto left = static_cast<unsigned>(header->nlmsg_len - NLMSG_LENGTH(sizeof(inet_diag_msg)));
+  for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
+    if (attribute->rta_type != INET_DIAG_INFO) continue;
+    tcp_info info{};   // an older kernel's is shorter
+    std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(sizeof info, RTA_PAYLOAD(attribute)));
+    return info;
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 Result<bool> kernel_has_socket(const Flow& flow) {
@@ -69,15 +82,36 @@ Result<uint32_t> kernel_round_trip(const Flow& flow) {
   alignas(nlmsghdr) char buffer[kDescription];
   GECKO_TRY(const auto* header, describe(flow, 1u << (INET_DIAG_INFO - 1), buffer));
   if (header == nullptr) return uint32_t{0};
-  const auto* attribute = reinterpret_cast<const rtattr*>(static_cast<const char*>(NLMSG_DATA(header)) + NLMSG_ALIGN(sizeof(inet_diag_msg)));
-  auto left = static_cast<unsigned>(header->nlmsg_len - NLMSG_LENGTH(sizeof(inet_diag_msg)));
-  for (; RTA_OK(attribute, left); attribute = RTA_NEXT(attribute, left)) {
-    if (attribute->rta_type != INET_DIAG_INFO) continue;
-    tcp_info info{};   // an older kernel's is shorter
-    std::memcpy(&info, RTA_DATA(attribute), std::min<size_t>(sizeof info, RTA_PAYLOAD(attribute)));
-    return info.tcpi_min_rtt == UINT32_MAX ? uint32_t{0} : info.tcpi_min_rtt;
+  const auto info = info_of(header);
+  return !info || info->tcpi_min_rtt == UINT32_MAX ? uint32_t{0} : info->tcpi_min_rtt;
+}
+
+bool KernelFacts::fin_received() const { return state == TCP_CLOSE_WAIT || state == TCP_LAST_ACK || state == TCP_CLOSING || state == TCP_TIME_WAIT; }
+bool KernelFacts::ending() const { return state != TCP_ESTABLISHED && state != TCP_CLOSE_WAIT; }
+
+Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow) {
+  constexpr uint32_t kTimestampOption = 12;   // bytes of a segment that the clamp counts and the usable size does not
+  alignas(nlmsghdr) char buffer[kDescription];
+  GECKO_TRY(const auto* header, describe(flow, 1u << (INET_DIAG_INFO - 1), buffer));
+  if (header == nullptr) return std::optional<KernelFacts>();
+  const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
+  const auto info = info_of(header);
+  if (!info || found->idiag_state == TCP_LISTEN || found->idiag_state == TCP_CLOSE || found->idiag_state == TCP_SYN_RECV)
+    return std::optional<KernelFacts>();
+  KernelFacts f;
+  f.state = found->idiag_state;
+  f.v4_mapped = flow.local.address.is_v4() && found->idiag_family == AF_INET6;
+  f.timestamps = (info->tcpi_options & TCPI_OPT_TIMESTAMPS) != 0;
+  f.sack = (info->tcpi_options & TCPI_OPT_SACK) != 0;
+  f.window_scaling = (info->tcpi_options & TCPI_OPT_WSCALE) != 0;
+  if (f.window_scaling) {
+    f.snd_wscale = info->tcpi_snd_wscale;
+    f.rcv_wscale = info->tcpi_rcv_wscale;
   }
-  return uint32_t{0};
+  f.mss = static_cast<uint16_t>(std::min<uint32_t>(info->tcpi_snd_mss + (f.timestamps ? kTimestampOption : 0), UINT16_MAX));
+  f.bytes_acked = info->tcpi_bytes_acked;
+  f.bytes_received = info->tcpi_bytes_received;
+  return std::optional(f);
 }
 
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports) {

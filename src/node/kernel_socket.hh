@@ -2,6 +2,8 @@
 // are half open belong to this node although no application has spoken of them.
 #pragma once
 
+#include <optional>
+
 #include "base/address.hh"
 
 namespace gecko::node {
@@ -11,6 +13,20 @@ Result<bool> kernel_has_socket(const Flow& flow);
 
 // The smallest round trip that the kernel has measured on it lately, in microseconds; 0: there is no such connection, or nothing is known.
 Result<uint32_t> kernel_round_trip(const Flow& flow);
+
+// What a mirror says of a connection and no packet of ours does.
+struct KernelFacts {
+  uint8_t state = 0;               // TCP_ESTABLISHED... of <netinet/tcp.h>
+  bool v4_mapped = false;
+  uint16_t mss = 0;                // clamp
+  bool window_scaling = false, sack = false, timestamps = false;
+  uint8_t snd_wscale = 0, rcv_wscale = 0;
+  uint64_t bytes_acked = 0, bytes_received = 0;   // by this kernel; a FIN counts
+  bool fin_received() const;
+  bool ending() const;             // its own side is shut down
+};
+// None: the kernel has no such connection, or it is not established yet.
+Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow);
 
 // Connections to these ports that no application has accepted yet: complete ones in accept queues and half-open ones. It walks the kernel's
 // table of sockets: for once in a while.

@@ -68,6 +68,18 @@ Result<std::vector<MemberState>> open_states(const Options& options) {
   return states;
 }
 
+Result<GateFeed::Descriptors> descriptors_of(const bpf::Gate& gate) {
+  GateFeed::Descriptors d;
+  GECKO_TRY(d.table, gate.dup_table_map());
+  GECKO_TRY(d.setter, gate.dup_table_setter());
+  GECKO_TRY(d.births, gate.dup_birth_ring());
+  GECKO_TRY(d.moved, gate.dup_moved_ring());
+  GECKO_TRY(d.rounds, gate.dup_round_map());
+  GECKO_TRY(d.leases, gate.dup_lease_map());
+  GECKO_TRY(d.counters, gate.dup_counter_map());
+  return d;
+}
+
 int run(const Options& options) {
   if (::geteuid() != 0)
     return fail(
@@ -102,6 +114,11 @@ int run(const Options& options) {
   descriptors.flow_map = std::move(*flow_map);
   descriptors.flow_setter = std::move(*flow_setter);
   descriptors.counter_map = std::move(*counter_map);
+  if (kernel->gate) {
+    auto gate = descriptors_of(*kernel->gate);
+    if (!gate) return fail(gate.error());
+    descriptors.gate = std::move(*gate);
+  }
 
   if (options.cpu >= 0) {
     cpu_set_t set;

@@ -23,23 +23,13 @@ constexpr size_t kMaxTokens = 16384;   // two engines' limits (core/handoff.hh),
 constexpr size_t kMaxAheadBytes = 512u << 20;   // sent ahead of their states, of all connections; beyond, states come whole
 }  // namespace
 
-class Privileged::HoldInjector : public tcp::Injector {
- public:
-  explicit HoldInjector(net::Tun& device) : device_(device) {}
-  // The steering program on the hold device decides by destination: the group address goes up, all else goes out.
-  Status to_local(wire::ByteView packet) override { return device_.write_packet({}, packet); }
-  Status to_peer(wire::ByteView packet) override { return device_.write_packet({}, packet); }
-
- private:
-  net::Tun& device_;
-};
-
 Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal)
     : options_(options), journal_(journal), kernel_(std::move(kernel)) {
   injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
       [this](const Error&) { loop_.stop(); }, wire::kMaxIpcQueued);
+  note_interfaces();
 }
 
 Privileged::~Privileged() = default;
@@ -59,6 +49,7 @@ int Privileged::run() {
 
 void Privileged::keep_hold() {
   if (auto ok = kernel_.steering.holder_lives(); !ok) log_warn(ok.error().message);
+  keep_gate();
   loop_.at(monotonic_now() + std::chrono::seconds(1), [this] { keep_hold(); });
 }
 
@@ -118,6 +109,11 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     case IpcType::near: ok = handle(wire::IpcNear{}, [&](auto& m) { on_near(m); }); break;
     case IpcType::syn_slots: ok = handle(wire::IpcSynSlots{}, [&](auto& m) { on_syn_slots(m); }); break;
     case IpcType::keeper: ok = handle(wire::IpcToken{}, [&](auto& m) { on_keeper(m); }); break;
+    case IpcType::protect_port: ok = handle(wire::IpcPort{}, [&](auto& m) { on_protect_port(m); }); break;
+    case IpcType::unprotect_port: ok = handle(wire::IpcPort{}, [&](auto& m) { on_unprotect_port(m); }); break;
+    case IpcType::nudge: ok = handle(wire::IpcNudge{}, [&](auto& m) { on_nudge(m); }); break;
+    case IpcType::send_syn_ack: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_send_syn_ack(m); }); break;
+    case IpcType::probe: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_probe(m); }); break;
     case IpcType::reload_keys: ok = handle(wire::IpcToken{}, [&](auto& m) { on_reload_keys(m); }); break;
     default: break;
   }

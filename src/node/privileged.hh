@@ -5,8 +5,12 @@
 // left: those stay frozen, their applications offer them to the next geckod), restored ones that never became active end silently.
 #pragma once
 
+#include <map>
+#include <set>
 #include <unordered_map>
 
+#include "bpf/gate.hh"
+#include "bpf/gate_sender.hh"
 #include "bpf/steering.hh"
 #include "net/announce.hh"
 #include "net/channel.hh"
@@ -25,6 +29,7 @@ class Privileged {
     net::Tun hold_device;         // injected packets go in here
     std::vector<bpf::GroupSteering> groups;     // by group index
     std::vector<net::Interface> interfaces;     // by group index: where the group address is announced
+    std::optional<bpf::Gate> gate;              // a group asks for recovery
     Fd lease_map;                 // the gate's, for the lease keeper; none: no port is protected
   };
   Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal);
@@ -42,7 +47,16 @@ class Privileged {
     ConnId id;
     uint32_t next_seq = 0;        // restored: what it expects from its peer
   };
-  class HoldInjector;
+  // The steering program on the hold device decides by destination: the group address goes up, all else goes out.
+  class HoldInjector : public tcp::Injector {
+   public:
+    explicit HoldInjector(net::Tun& device) : device_(device) {}
+    Status to_local(wire::ByteView packet) override { return device_.write_packet({}, packet); }
+    Status to_peer(wire::ByteView packet) override { return device_.write_packet({}, packet); }
+
+   private:
+    net::Tun& device_;
+  };
 
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);
   void on_freeze(const wire::IpcFreeze& m, Fd fd);
@@ -63,6 +77,15 @@ class Privileged {
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();
   void keep_hold();
+  void keep_gate();
+  std::vector<int> note_interfaces();
+  void on_protect_port(const wire::IpcPort& m);
+  void on_unprotect_port(const wire::IpcPort& m);
+  void on_nudge(const wire::IpcNudge& m);
+  void on_send_syn_ack(const wire::IpcPacket& m);
+  void on_probe(const wire::IpcPacket& m);
+  Status may_protect(const wire::IpcPort& m) const;
+  const bpf::GateSender* sender(uint16_t group);
   Status barrier(const Flow& flow);
   Status may_hold(uint64_t token, uint16_t group, const Flow& flow, int fd) const;
   void refuse(wire::IpcType type, uint64_t token, const Error& error);
@@ -79,6 +102,8 @@ class Privileged {
   size_t ahead_bytes_ = 0;
   void forget_ahead(uint64_t token);
   uint16_t next_outbound_ = 0;
+  std::set<int> gated_;                               // interfaces that were there when looked at last
+  std::map<int, bpf::GateSender> senders_;            // by interface
 };
 
 }  // namespace gecko::node

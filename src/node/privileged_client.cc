@@ -102,6 +102,24 @@ void PrivilegedClient::reload_keys(StatusCallback done) {
   channel_.send(raw(IpcType::reload_keys), wire::IpcToken{token});
 }
 
+void PrivilegedClient::protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::protect_port), wire::IpcPort{token, group, port, replicated});
+}
+
+void PrivilegedClient::unprotect_port(uint16_t group, uint16_t port) {
+  channel_.send(raw(IpcType::unprotect_port), wire::IpcPort{0, group, port, false});
+}
+
+void PrivilegedClient::nudge(wire::IpcNudge command) { channel_.send(raw(IpcType::nudge), command); }
+
+void PrivilegedClient::send_syn_ack(uint16_t group, wire::Bytes packet) {
+  channel_.send(raw(IpcType::send_syn_ack), wire::IpcPacket{group, std::move(packet)});
+}
+
+void PrivilegedClient::probe(uint16_t group, wire::Bytes packet) { channel_.send(raw(IpcType::probe), wire::IpcPacket{group, std::move(packet)}); }
+
 void PrivilegedClient::answer(uint64_t token, Result<Fd> fd) {
   const auto it = waiting_.find(token);
   if (it == waiting_.end()) return;

@@ -48,6 +48,11 @@ class PrivilegedClient {
   void near(wire::IpcNear command);
   void keeper(FdCallback done);     // a connection to the lease keeper
   void reload_keys(StatusCallback done);
+  void protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done);
+  void unprotect_port(uint16_t group, uint16_t port);
+  void nudge(wire::IpcNudge command);
+  void send_syn_ack(uint16_t group, wire::Bytes packet);
+  void probe(uint16_t group, wire::Bytes packet);
 
  private:
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);

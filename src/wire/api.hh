@@ -31,6 +31,8 @@ enum class ApiType : uint16_t {
   orphan = 17,          // +fd: a former geckod died while this connection was on its way, and left it frozen. Answered by outcome (request 0)
   room = 18,            // how many connections the application can still take: its limit of descriptors. No answer; older libraries say nothing
   checkpoint = 19,      // the application's state at this point of the connection's streams, for the day its node dies (version 3). No answer
+  recovery = 20,        // whether this program wants recovery for connections of a port, before it listens there; unsaid: yes, if the group has it. No answer (version 3)
+  ending = 21,          // it shuts its side of this connection down in a moment. No answer (version 3)
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -64,6 +66,7 @@ struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; 
 struct Done { uint64_t request = 0; GECKO_FIELDS(request) };
 struct Listen { uint64_t request = 0; uint16_t port = 0; uint32_t backlog = 0; GECKO_FIELDS(request, port, backlog) };
 struct Listens { uint16_t port = 0; GECKO_FIELDS(port) };
+struct AppRecovery { uint16_t port = 0; bool wanted = true; GECKO_FIELDS(port, wanted) };
 struct Listening { uint64_t request = 0; GECKO_FIELDS(request) };
 
 // So many connections may arrive, counted since this session joined. What is on its way to the application is within it.

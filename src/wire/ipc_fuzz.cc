@@ -5,5 +5,5 @@
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace gecko::wire;
   return fuzz_one_of<IpcFreeze, IpcCaptured, IpcToken, IpcAdopt, IpcRetire, IpcRestore, IpcAhead, IpcStatus, IpcActivated, IpcListen, IpcSocket, IpcContact,
-                     IpcSynSlots, IpcNear>(data, size);
+                     IpcSynSlots, IpcNear, IpcPort, IpcNudge, IpcPacket>(data, size);
 }

@@ -14,6 +14,23 @@ bool is_link_local(const Address& a) {  // fe80::/10; IPv4's 169.254/16 needs no
 
 }  // namespace
 
+Result<TcpOutline> decode_outline(ByteView in) {
+  Reader r(in);
+  TcpOutline o;
+  const auto read = [&]<class T>(T&& field) {
+    if constexpr (std::is_same_v<std::remove_cvref_t<T>, Limited<kMaxQueueBytes, Bytes>>) {
+      const size_t size = r.length(kMaxQueueBytes, 1);
+      (void)r.view(size);
+      (&field.value == &o.state.send_queue ? o.send_bytes : o.recv_bytes) = size;
+    } else {
+      get(r, field);
+    }
+  };
+  o.state.gecko_fields([&](auto&&... f) { (read(f), ...); });
+  GECKO_CHECK(r.finish());
+  return o;
+}
+
 Status validate(const TcpState& s) {
   const auto bad = [](std::string what) { return Status(make_error(Errc::invalid, "TCP state refused: " + what)); };
   if (s.version != kTcpStateVersion)

@@ -61,6 +61,13 @@ struct TcpState {
                sndbuf, rcvbuf, sndbuf_locked, rcvbuf_locked, max_pacing_rate, tclass, hop_limit, rcvlowat, linger, linger_s)
 };
 
+// A state without the bytes in its queues: they may be megabytes, and who only looks need not copy them.
+struct TcpOutline {
+  TcpState state;                    // its queues are empty
+  size_t send_bytes = 0, recv_bytes = 0;
+};
+Result<TcpOutline> decode_outline(ByteView in);
+
 // Cross-field checks after decode: unsent <= |send_queue|, wscale <= 14, flags consistent with phase, flow complete.
 Status validate(const TcpState& state);
 

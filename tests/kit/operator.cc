@@ -91,4 +91,24 @@ Status Operator::wait_applications(size_t per_node, Duration at_most) {
   return make_error(Errc::timeout, missing + ", not " + std::to_string(per_node));
 }
 
+Status Operator::wait_leases(Duration at_most) {
+  using Pointer = nlohmann::json::json_pointer;
+  const Time deadline = monotonic_now() + at_most;
+  std::string missing;
+  do {
+    missing.clear();
+    for (const auto& node : lab_.nodes()) {
+      const auto status = ask(node, {{"op", "status"}});
+      if (!status) return status.error();
+      const auto membership = status->value(Pointer("/groups/0/membership"), nlohmann::json::object());
+      if (membership.value(Pointer("/view/members"), nlohmann::json::array()).size() != lab_.nodes().size() ||
+          !membership.value(Pointer("/lease/holds"), false))
+        missing = node + ": " + membership.dump();
+    }
+    if (missing.empty()) return {};
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  } while (monotonic_now() < deadline);
+  return make_error(Errc::timeout, "not all members hold a lease: " + missing);
+}
+
 }  // namespace gecko::kit

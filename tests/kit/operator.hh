@@ -33,6 +33,8 @@ class Operator {
   Result<nlohmann::json> ask(const std::string& via, const nlohmann::json& question, Duration at_most = std::chrono::seconds(5));
   // Waits until each node's group has an application for every port (it can be a target then).
   Status wait_applications(size_t per_node, Duration at_most);
+  // Waits until each node is a member of a view of all of them, and holds its lease: what is protected may speak.
+  Status wait_leases(Duration at_most);
 
  private:
   Result<net::AdminClient*> at(const std::string& node);

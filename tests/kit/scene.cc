@@ -52,12 +52,14 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab.weights = options.weights;
   lab.rebalance = options.rebalance;
   lab.two_available = options.two_available;
+  lab.recovery = options.recovery;
   lab.ports = {kStreamPort, kEchoPort};
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) lab.owner = owner;
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));
   scene->operator_ = std::make_unique<Operator>(*scene->lab_);
   GECKO_CHECK(scene->add_client_addresses(options.client_addresses));
   GECKO_CHECK(scene->start_programs());
+  if (options.recovery != "none") GECKO_CHECK(scene->operator_->wait_leases(std::chrono::seconds(15)));
   return scene;
 }
 

@@ -24,6 +24,7 @@ struct SceneOptions {
   std::vector<uint32_t> weights = {};
   bool rebalance = false;
   bool two_available = false;   // two_nodes = "available"
+  std::string recovery = "none";
 };
 
 class Scene {

@@ -1,0 +1,50 @@
+// Mirrors between nodes: whom this node's are sent to, and what comes of the others'.
+#include <algorithm>
+
+#include "node/daemon.hh"
+
+namespace gecko::node {
+
+using wire::LinkType;
+
+namespace {
+constexpr uint16_t kSpeaksMirrors = 4;   // link version
+}  // namespace
+
+Mirroring::Send Group::mirror_senders() {
+  const auto to = [this](uint16_t node, LinkType type, const auto& m) {
+    Peer& peer = peers_[node];
+    if (!peer.up() || peer.version < kSpeaksMirrors) return false;
+    peer.send(type, m);
+    return true;
+  };
+  return {[to](uint16_t node, const wire::Mirrors& m) { return to(node, LinkType::mirrors, m); },
+          [to](uint16_t node, const wire::Checkpoint& m) { return to(node, LinkType::checkpoint, m); }};
+}
+
+bool Group::wants_recovery(uint16_t port) const {
+  return std::ranges::any_of(sessions_, [port](const ApiSession* s) { return s->wants_recovery(port); });
+}
+
+void Group::ending(ApiSession& session, const ConnId& id) {
+  const auto it = connections_.find(id);
+  if (it != connections_.end() && it->second.session == &session && !it->second.moving) shield_.ended(it->second.flow, true);
+}
+
+void Group::choose_backups() {
+  if (!shield_.on()) return;
+  if (const uint64_t life = this->life().incarnation; life != 0) shield_.mirroring().begin_life(life);
+  const auto nodes = backups(config_.backups);
+  shield_.mirroring().set_backups(nodes);
+  for (const uint16_t node : nodes)
+    if (peers_[node].up() && peers_[node].version >= kSpeaksMirrors) shield_.mirroring().link_up(node);
+  daemon_.gate()->look_soon();
+}
+
+void Group::on_mirrors(Peer& peer, const wire::Mirrors& m) {
+  if (peer.version < kSpeaksMirrors) return;
+  const auto kept = mirrors_.hear(peer.index, m);
+  peer.send(LinkType::mirrors_kept, kept);
+}
+
+}  // namespace gecko::node

@@ -1,0 +1,198 @@
+#include "node/mirroring.hh"
+
+#include <algorithm>
+
+namespace gecko::node {
+namespace {
+
+// A backup that has not answered so many batches (a second and more of them) is told nothing further.
+constexpr size_t kMostUnanswered = 256;
+
+}  // namespace
+
+void Mirroring::begin_life(uint64_t incarnation) {
+  if (incarnation == incarnation_) return;
+  incarnation_ = incarnation;
+  for (auto& [node, backup] : backups_) {
+    backup.batch = 0;
+    tell_everything(backup);
+  }
+}
+
+void Mirroring::set_backups(const std::vector<uint16_t>& nodes) {
+  order_ = nodes;
+  std::erase_if(backups_, [&](const auto& b) { return std::ranges::find(nodes, b.first) == nodes.end(); });
+  for (const uint16_t node : nodes) backups_.try_emplace(node);
+}
+
+void Mirroring::link_up(uint16_t node) {
+  const auto it = backups_.find(node);
+  if (it == backups_.end() || it->second.linked) return;
+  it->second.linked = true;
+  tell_everything(it->second);
+}
+
+void Mirroring::link_down(uint16_t node) {
+  const auto it = backups_.find(node);
+  if (it == backups_.end()) return;
+  it->second.linked = false;
+  it->second.has.clear();
+  it->second.unanswered.clear();
+}
+
+void Mirroring::tell_everything(Backup& backup) {
+  backup.told_all = backup.begun = false;
+  backup.has.clear();
+  backup.refused.clear();
+  backup.unanswered.clear();
+  backup.left.clear();
+  for (const auto& [handle, subject] : subjects_) backup.left.push_back(handle);
+}
+
+uint32_t Mirroring::add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp) {
+  const uint32_t handle = next_handle_++;
+  subjects_.emplace(handle, Subject{id, epoch, tcp, {}});
+  whole_.insert(handle);
+  return handle;
+}
+
+const wire::TcpMirror* Mirroring::find(uint32_t handle) const {
+  const auto it = subjects_.find(handle);
+  return it == subjects_.end() ? nullptr : &it->second.tcp;
+}
+
+void Mirroring::identify(uint32_t handle, const ConnId& id, uint64_t epoch) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end() || (it->second.id == id && it->second.epoch == epoch)) return;
+  it->second.id = id;
+  it->second.epoch = epoch;
+  whole_.insert(handle);
+}
+
+void Mirroring::moved(uint32_t handle, const wire::TcpMirror& tcp) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end()) return;
+  it->second.tcp = tcp;
+  moved_.insert(handle);
+}
+
+void Mirroring::checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end()) return;
+  it->second.saved = std::move(saved);
+  saved_.insert(handle);
+}
+
+void Mirroring::end(uint32_t handle) {
+  if (subjects_.erase(handle) == 0) return;
+  whole_.erase(handle);
+  moved_.erase(handle);
+  saved_.erase(handle);
+  ended_.push_back(handle);
+  for (auto& [node, backup] : backups_) {
+    backup.has.erase(handle);
+    backup.refused.erase(handle);
+  }
+}
+
+wire::MirrorMove Mirroring::move_of(uint32_t handle, const wire::TcpMirror& t) {
+  return {handle, t.snd_una, t.snd_edge, t.rcv_nxt, t.rcv_edge, t.echoed_clock, t.clock, t.acked, t.received, t.fin_received};
+}
+
+bool Mirroring::pending() const {
+  if (incarnation_ == 0) return false;
+  if (!whole_.empty() || !moved_.empty() || !saved_.empty() || !ended_.empty()) return true;
+  return std::ranges::any_of(backups_, [](const auto& b) { return b.second.linked && !b.second.told_all && b.second.unanswered.size() < kMostUnanswered; });
+}
+
+void Mirroring::flush(Time now) {
+  if (incarnation_ == 0) return;   // nobody could be told whose they are; told everything when it is known
+  for (auto& [node, backup] : backups_)
+    if (backup.linked) say(node, backup, now);
+  whole_.clear();
+  moved_.clear();
+  saved_.clear();
+  ended_.clear();
+}
+
+void Mirroring::say(uint16_t node, Backup& b, Time now) {
+  if (b.unanswered.size() >= kMostUnanswered) {
+    b.told_all = false;
+    return;
+  }
+  // It has answered again after too long: what it missed is not known.
+  if (!b.told_all && b.left.empty() && !b.begun) tell_everything(b);
+  std::vector<uint32_t> whole(whole_.begin(), whole_.end()), moved;
+  for (const uint32_t handle : moved_)
+    if (!whole_.contains(handle)) moved.push_back(handle);
+  std::vector<uint32_t> saved(saved_.begin(), saved_.end());
+  size_t at_ended = 0, at_whole = 0, at_moved = 0;
+  // At least one message of a telling of everything per flush, so that it goes on.
+  bool more = !b.told_all;
+  while (more || at_ended < ended_.size() || at_whole < whole.size() || at_moved < moved.size()) {
+    more = false;
+    wire::Mirrors m;
+    m.incarnation = incarnation_;
+    m.batch = ++b.batch;
+    Batch batch{m.batch, now, {}};
+    const auto full = [&](size_t n) { return n >= wire::kMaxMirrors; };
+    if (!b.told_all) {
+      m.begins = !std::exchange(b.begun, true);
+      for (; !b.left.empty() && !full(m.mirrors.size()); b.left.pop_front()) {
+        const auto it = subjects_.find(b.left.front());
+        if (it == subjects_.end()) continue;
+        m.mirrors.push_back(mirror_of(it->first, it->second));
+        batch.whole.push_back(it->first);
+        if (it->second.saved) saved.push_back(it->first);
+      }
+    }
+    for (; at_ended < ended_.size() && !full(m.ended.size()); ++at_ended) m.ended.push_back(ended_[at_ended]);
+    for (; at_whole < whole.size() && !full(m.mirrors.size()); ++at_whole) {
+      m.mirrors.push_back(mirror_of(whole[at_whole], subjects_.at(whole[at_whole])));
+      batch.whole.push_back(whole[at_whole]);
+    }
+    for (; at_moved < moved.size() && !full(m.moves.size()); ++at_moved) m.moves.push_back(move_of(moved[at_moved], subjects_.at(moved[at_moved]).tcp));
+    if (!b.told_all && b.left.empty() && at_whole == whole.size()) {
+      m.completes = true;
+      b.told_all = true;
+      b.begun = false;
+    }
+    if (!send_.mirrors(node, m)) return;
+    b.unanswered.push_back(std::move(batch));
+  }
+  for (const uint32_t handle : saved) {
+    const auto& s = subjects_.at(handle).saved;
+    if (s) (void)send_.checkpoint(node, {incarnation_, handle, s->input, s->output, s->blob});
+  }
+}
+
+void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept) {
+  const auto it = backups_.find(from);
+  if (it == backups_.end() || kept.incarnation != incarnation_) return;
+  Backup& b = it->second;
+  while (!b.unanswered.empty() && b.unanswered.front().number <= kept.batch) {
+    for (const uint32_t handle : b.unanswered.front().whole)
+      if (subjects_.contains(handle)) b.has.insert(handle), b.refused.erase(handle);
+    b.unanswered.pop_front();
+  }
+  for (const uint32_t handle : kept.refused) {
+    b.has.erase(handle);
+    if (subjects_.contains(handle)) b.refused.insert(handle);
+  }
+}
+
+bool Mirroring::is_kept(uint32_t handle) const {
+  return std::ranges::any_of(backups_, [&](const auto& b) { return b.second.has.contains(handle); });
+}
+
+std::vector<Mirroring::Lag> Mirroring::lags(Time now) const {
+  std::vector<Lag> all;
+  for (const uint16_t node : order_) {
+    const Backup& b = backups_.at(node);
+    all.push_back({node, b.linked && b.told_all && b.unanswered.empty(), b.unanswered.size(),
+                   b.unanswered.empty() ? Duration{} : now - b.unanswered.front().sent, b.refused.size()});
+  }
+  return all;
+}
+
+}  // namespace gecko::node

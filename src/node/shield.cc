@@ -1,0 +1,555 @@
+#include "node/shield.hh"
+
+#include <algorithm>
+
+#include "node/daemon.hh"
+#include "node/kernel_socket.hh"
+#include "tcp/nudge.hh"
+#include "tcp/packet.hh"
+
+namespace gecko::node {
+namespace {
+
+// What the kernel of an ended connection still has to say (last acknowledgements, TIME_WAIT), and as long as it has a socket for it.
+constexpr Duration kSilentEnd = std::chrono::seconds(65);
+// Whoever ends all of a node ends geckod, too: so long after an application it is still alive to let the end out.
+constexpr Duration kOnlyTheApplication = std::chrono::milliseconds(50);
+constexpr Duration kKernelAnswers = std::chrono::seconds(2);
+constexpr size_t kMostAnswering = 4096;
+// Half-open connections that are remembered: as many as the gate does. A SYN-ACK is repeated for a minute.
+constexpr size_t kMostNewborn = GECKO_MAX_YOUNG;
+constexpr Duration kNewbornFor = std::chrono::seconds(70);
+constexpr size_t kErasedPerSweep = 1024;
+constexpr Duration kComplain = std::chrono::seconds(10);
+// A clock's value is on its way for less than that (RTO included), in its milliseconds.
+constexpr uint32_t kClockSlack = 10'000;
+constexpr uint32_t kUnscaledWindow = 65535;
+// Half of all clocks: what can be told apart from the future.
+constexpr uint32_t kAnyClock = 0x7fffffff;
+
+bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
+uint32_t later(uint32_t a, uint32_t b) { return after(b, a) ? b : a; }
+uint32_t first_of(uint64_t pair) { return std::bit_cast<std::array<uint32_t, 2>>(pair)[0]; }
+uint32_t second_of(uint64_t pair) { return std::bit_cast<std::array<uint32_t, 2>>(pair)[1]; }
+
+// The offset whose low half is `low`, nearest to `about`.
+uint64_t nearest(uint64_t about, uint32_t low) {
+  const auto off = static_cast<int32_t>(low - static_cast<uint32_t>(about));
+  return off < 0 && about < static_cast<uint64_t>(-static_cast<int64_t>(off)) ? low : about + static_cast<uint64_t>(static_cast<int64_t>(off));
+}
+
+wire::TcpMirror negotiated(const Flow& flow, const KernelFacts& f) {
+  wire::TcpMirror m;
+  m.flow = flow;
+  m.v4_mapped = f.v4_mapped;
+  m.mss = f.mss;
+  m.window_scaling = f.window_scaling;
+  m.snd_wscale = f.snd_wscale;
+  m.rcv_wscale = f.rcv_wscale;
+  m.sack = f.sack;
+  m.timestamps = f.timestamps;
+  return m;
+}
+
+// To our own kernel, as from the client: it has been acknowledged long ago and says nothing new, but whoever receives it looks what it has to send.
+// So the end that was refused is said again at once.
+wire::Bytes old_acknowledgement(const Flow& flow, const gecko_gated& e) {
+  tcp::Segment s;
+  s.from = flow.peer;
+  s.to = flow.local;
+  s.seq = first_of(e.kernel);
+  s.ack = e.snd_una - 1;
+  s.timestamps = (e.seen & GECKO_GATE_SEEN_TIMESTAMPS) != 0;
+  s.ts_value = second_of(e.stamps);
+  s.ts_echo = first_of(e.stamps);
+  return tcp::build_packet(s);
+}
+
+// To the client, which answers with where it is: a kernel without the socket then resets it, with the one sequence number that the client believes.
+wire::Bytes question(const Flow& flow, const gecko_gated& e) {
+  tcp::Nudge n;
+  n.flow = flow;
+  n.snd_una = e.snd_una;
+  n.rcv_nxt = first_of(e.kernel);
+  n.window = second_of(e.kernel) - first_of(e.kernel);
+  n.rcv_wscale = e.window_scale;
+  n.timestamps = (e.seen & GECKO_GATE_SEEN_TIMESTAMPS) != 0;
+  n.timestamp = first_of(e.stamps);
+  return tcp::build_nudge(n);
+}
+
+}  // namespace
+
+Shield::Shield(Group& group, Mirroring::Send send) : group_(group), mirroring_(std::move(send)) {}
+Shield::~Shield() { *alive_ = false; }
+
+bool Shield::on() const { return group_.config().recovery != config::Recovery::none && group_.daemon().gate() != nullptr; }
+bpf::GateTable& Shield::table() const { return group_.daemon().gate()->table(); }
+uint16_t Shield::term() const { return group_.daemon().gate()->term(group_.index()); }
+
+Shield::Guarded* Shield::find(const Flow& flow) {
+  const auto it = guarded_.find(flow);
+  return it == guarded_.end() ? nullptr : &it->second;
+}
+
+void Shield::say_soon() { group_.daemon().gate()->look_soon(); }
+
+// ---------------------------------------------------------------- ports
+
+void Shield::guard(uint16_t port) {
+  if (!on() || !ports_.insert(port).second) return;
+  // Connections that began without the gate go on without it.
+  for (const auto& [id, connection] : group_.connections())
+    if (connection.flow.local.port == port && !guarded_.contains(connection.flow))
+      let_pass(connection.flow, "it began before a program that asks for recovery served its port");
+  group_.daemon().privileged().protect_port(group_.index(), port, group_.config().recovery == config::Recovery::replicated, [this, port](const Status& ok) {
+    if (ok) return;
+    ports_.erase(port);
+    log_error("port " + std::to_string(port) + " of group '" + group_.config().name + "' is not protected: " + ok.error().message);
+  });
+}
+
+void Shield::programs_changed() {
+  if (!on() || looking_for_unserved_) return;
+  const auto unserved = [this](uint16_t port) { return !group_.wants_recovery(port); };
+  if (std::ranges::none_of(ports_, unserved)) return;
+  looking_for_unserved_ = true;
+  const std::weak_ptr<bool> alive = alive_;
+  group_.daemon().loop().at(group_.daemon().loop().now() + kOnlyTheApplication, [this, alive] {
+    if (alive.expired()) return;
+    looking_for_unserved_ = false;
+    open_unserved();
+  });
+}
+
+// Nobody serves it: its clients are refused, instead of timing out.
+void Shield::open_unserved() {
+  std::erase_if(ports_, [this](uint16_t port) {
+    if (group_.wants_recovery(port)) return false;
+    group_.daemon().privileged().unprotect_port(group_.index(), port);
+    return true;
+  });
+}
+
+// ---------------------------------------------------------------- the gate's news
+
+void Shield::born(const bpf::Birth& birth) {
+  ++counters_.births;
+  const bpf::Protection p = birth.protection(term());
+  if (Guarded* known = find(birth.flow)) {
+    if (known->first_out == p.first_out && known->stage != Stage::ended) return;
+    if (known->handle != 0) mirroring_.end(known->handle);
+    guarded_.erase(birth.flow);   // the port is used again
+  }
+  const auto it = newborn_.find(birth.flow);
+  if (it != newborn_.end() && it->second.protection.first_out == p.first_out) return;   // its SYN-ACK again; the client has the first one's clock
+  const Time now = group_.daemon().loop().now();
+  newborn_.insert_or_assign(birth.flow, Newborn{p, now});
+  newborn_order_.emplace_back(now, birth.flow);
+  while (newborn_order_.size() > kMostNewborn) {
+    const auto [since, flow] = newborn_order_.front();
+    newborn_order_.pop_front();
+    if (const auto old = newborn_.find(flow); old != newborn_.end() && old->second.since == since) newborn_.erase(old);
+  }
+}
+
+void Shield::moved(const Flow& flow) {
+  if (Guarded* g = find(flow); g != nullptr && g->stage != Stage::ended) return refresh(flow, *g);
+  if (const auto it = newborn_.find(flow); it != newborn_.end()) {
+    const Newborn newborn = it->second;
+    newborn_.erase(it);
+    take_up(flow, newborn);
+  }
+}
+
+void Shield::looked() {
+  if (!on()) return;
+  if (!mirroring_.pending()) return;
+  mirroring_.flush(group_.daemon().loop().now());
+  if (mirroring_.pending()) say_soon();
+}
+
+// It has become a connection: from now on the gate knows it, and so do the backups.
+void Shield::take_up(const Flow& flow, const Newborn& newborn) {
+  bpf::Protection p = newborn.protection;
+  p.term = term();
+  if (auto ok = table().protect(flow, p); !ok) {
+    ++counters_.refused;
+    if (const Time now = group_.daemon().loop().now(); complained_ == Time{} || now - complained_ > kComplain) {
+      complained_ = now;
+      log_error(ok.error().message);
+    }
+    return;
+  }
+  Guarded& g = guarded_[flow] = {};
+  g.first_out = p.first_out;
+  const auto facts = kernel_facts(flow);
+  if (!facts || !*facts || (*facts)->ending()) {
+    g.why = "it ended before it was mirrored";
+    return wait_to_end(flow, g);
+  }
+  // What left before the entry was there is known to the kernel only. It may have received a little more than it has acknowledged; the difference
+  // is acknowledged within milliseconds.
+  const uint64_t received = (*facts)->bytes_received;
+  wire::TcpMirror m = negotiated(flow, **facts);
+  m.fin_received = (*facts)->fin_received();
+  m.received = received - (m.fin_received ? 1 : 0);
+  m.rcv_nxt = p.first_in + static_cast<uint32_t>(m.received);
+  m.rcv_edge = later(p.sent_edge, m.rcv_nxt + kUnscaledWindow);
+  m.snd_una = m.snd_edge = p.first_out;
+  if (m.timestamps) m.clock = m.echoed_clock = p.clock;
+  g.handle = mirroring_.add({}, 1, m);
+  refresh(flow, g);
+  say_soon();
+}
+
+// After a restart of geckod: the gate still has it.
+void Shield::take_up_again(const Connection& c, const gecko_gated& entry) {
+  const auto facts = kernel_facts(c.flow);
+  if (entry.first_out == 0 && entry.first_in == 0) return let_pass(c.flow, "it was not mirrored before geckod was started again");
+  Guarded& g = guarded_[c.flow] = {};
+  g.first_out = entry.first_out;
+  if (entry.term != term()) {
+    g.why = "it is of a former life of this node";
+    return;
+  }
+  if (!facts || !*facts || (*facts)->ending()) {
+    g.why = "its own side has been shut down";
+    return;
+  }
+  wire::TcpMirror m = negotiated(c.flow, **facts);
+  m.fin_received = (*facts)->fin_received();
+  m.rcv_nxt = first_of(entry.sent) - (m.fin_received ? 1 : 0);
+  m.rcv_edge = later(second_of(entry.sent), m.rcv_nxt);
+  m.received = nearest(entry.in_before + (*facts)->bytes_received, m.rcv_nxt - entry.first_in);
+  m.snd_una = entry.snd_una;
+  m.acked = nearest(entry.out_before + (*facts)->bytes_acked, m.snd_una - entry.first_out);
+  m.snd_edge = later(entry.snd_nxt, m.snd_una);
+  if (m.timestamps) {
+    m.clock = first_of(entry.stamps);
+    m.echoed_clock = m.clock - kAnyClock;
+  }
+  g.handle = mirroring_.add(c.id, c.epoch, m);
+  say_soon();
+}
+
+// Known to the gate so that it may speak, with nothing to recover it from.
+void Shield::let_pass(const Flow& flow, std::string why) {
+  bpf::Protection p;
+  p.term = term();
+  p.may_end = true;
+  if (auto ok = table().protect(flow, p); !ok) {
+    ++counters_.refused;
+    log_error(ok.error().message);
+    return;
+  }
+  ++counters_.unnamed;
+  guarded_[flow] = {};
+  guarded_[flow].why = std::move(why);
+}
+
+// From the gate's entry; positions only grow, however old what is read.
+void Shield::refresh(const Flow& flow, Guarded& g) {
+  const auto entry = table().get(flow);
+  if (!entry || !*entry) return;
+  const gecko_gated& e = **entry;
+  if (e.wants_end != 0 && (e.flags & GECKO_GATE_F_MAY_END) == 0 && g.stage == Stage::open) wait_to_end(flow, g);
+  const wire::TcpMirror* was = mirroring_.find(g.handle);
+  if (was == nullptr) return;
+  wire::TcpMirror m = *was;
+  if (after(e.snd_una, m.snd_una)) {
+    m.acked += e.snd_una - m.snd_una;
+    m.snd_una = e.snd_una;
+  }
+  m.snd_edge = later(later(m.snd_edge, e.snd_nxt), m.snd_una);
+  if (!m.fin_received) {
+    const bool fin = (e.seen & GECKO_GATE_SEEN_PEER_FIN) != 0;
+    const uint32_t now = first_of(e.sent) - (fin ? 1 : 0);
+    if (!after(m.rcv_nxt, now)) {
+      m.received += now - m.rcv_nxt;
+      m.rcv_nxt = now;
+      m.fin_received = fin;
+    }
+  }
+  m.rcv_edge = later(later(m.rcv_edge, second_of(e.sent)), m.rcv_nxt);
+  if (m.timestamps) {
+    if (const uint32_t clock = first_of(e.stamps); after(clock, m.clock)) m.clock = clock;
+    // Once the client has acknowledged what was sent under a clock, it has heard one that is hardly older.
+    if (g.clock_waits && !after(g.told_until, m.snd_una)) {
+      if (const uint32_t heard = g.told_clock - kClockSlack; after(heard, m.echoed_clock)) m.echoed_clock = heard;
+      g.clock_waits = false;
+    }
+    if (!g.clock_waits && after(e.snd_nxt, m.snd_una)) {
+      g.told_clock = m.clock;
+      g.told_until = e.snd_nxt;
+      g.clock_waits = true;
+    }
+  }
+  mirroring_.moved(g.handle, m);
+}
+
+// ---------------------------------------------------------------- an application's connections
+
+void Shield::named(const Connection& c) {
+  if (!on() || !guards(c.flow.local.port)) return;
+  group_.daemon().gate()->catch_up();
+  Guarded* g = find(c.flow);
+  if (g == nullptr || g->stage == Stage::ended) {
+    if (const auto it = newborn_.find(c.flow); it != newborn_.end()) {
+      const Newborn newborn = it->second;
+      newborn_.erase(it);
+      take_up(c.flow, newborn);
+    } else if (const auto entry = table().get(c.flow); entry && *entry && g == nullptr) {
+      take_up_again(c, **entry);
+    } else {
+      let_pass(c.flow, "its beginning was not seen here");
+    }
+    g = find(c.flow);
+    if (g == nullptr) return;
+  }
+  if (g->stage == Stage::ending) g->stage = Stage::open;   // only its application's link had ended
+  g->id = c.id;
+  g->epoch = c.epoch;
+  if (g->handle == 0) return;
+  mirroring_.identify(g->handle, c.id, c.epoch);
+  if (c.saved) mirroring_.checkpoint(g->handle, c.saved);
+  say_soon();
+}
+
+void Shield::ended(const Flow& flow, bool announced) {
+  if (!on()) return;
+  Guarded* g = find(flow);
+  if (g == nullptr) {
+    const auto it = newborn_.find(flow);
+    if (it == newborn_.end()) return;
+    const Newborn newborn = it->second;
+    newborn_.erase(it);
+    take_up(flow, newborn);
+    if ((g = find(flow)) == nullptr) return;
+  }
+  if (g->stage == Stage::ended) return;
+  if (announced) let_end(flow, *g);
+  else wait_to_end(flow, *g);
+}
+
+void Shield::wait_to_end(const Flow& flow, Guarded& g) {
+  g.stage = Stage::ending;
+  const std::weak_ptr<bool> alive = alive_;
+  group_.daemon().loop().at(group_.daemon().loop().now() + kOnlyTheApplication, [this, alive, flow] {
+    if (alive.expired()) return;
+    if (Guarded* waits = find(flow); waits != nullptr && waits->stage == Stage::ending) let_end(flow, *waits);
+  });
+}
+
+void Shield::let_end(const Flow& flow, Guarded& g) {
+  (void)table().allow_end(flow);
+  if (const auto entry = table().get(flow); entry && *entry && (*entry)->wants_end != 0 && (*entry)->first_out != 0) {
+    const auto has = kernel_has_socket(flow);
+    group_.daemon().privileged().probe(group_.index(), has && *has ? old_acknowledgement(flow, **entry) : question(flow, **entry));
+  }
+  if (g.handle != 0) {
+    mirroring_.end(std::exchange(g.handle, 0));
+    say_soon();
+  }
+  g.why = "its own side has been shut down";
+  g.stage = Stage::ended;
+  g.silenced.reset();
+  erase_later(flow, g, kSilentEnd);
+}
+
+void Shield::erase_later(const Flow& flow, Guarded& g, Duration delay) {
+  g.erase_at = group_.daemon().loop().now() + delay;
+  to_erase_.emplace(g.erase_at, flow);
+}
+
+void Shield::checkpoint(const Flow& flow, std::shared_ptr<const core::SavedState> saved) {
+  if (!on()) return;
+  const Guarded* g = find(flow);
+  if (g == nullptr || g->handle == 0) return;
+  mirroring_.checkpoint(g->handle, std::move(saved));
+  say_soon();
+}
+
+// ---------------------------------------------------------------- handoffs
+
+Status Shield::arriving(const wire::TcpOutline& o, const Arrival& arrival) {
+  const wire::TcpState& s = o.state;
+  if (!on() || !guards(s.flow.local.port)) return {};
+  const bool own_end = s.phase != wire::TcpPhase::established && s.phase != wire::TcpPhase::close_wait;
+  const auto sent = static_cast<uint32_t>(o.send_bytes), unread = static_cast<uint32_t>(o.recv_bytes) + arrival.ahead;
+  bpf::Protection p;
+  p.term = term();
+  p.may_end = own_end;
+  p.timestamps = s.timestamps;
+  p.window_scale = s.rcv_wscale;
+  p.sent_ack = s.rcv_wup;
+  p.sent_edge = s.rcv_wup + s.rcv_wnd;
+  p.watermark = s.rcv_wup;
+  p.snd_nxt = p.released = s.send_seq - s.unsent;
+  p.snd_una = s.send_seq - sent;
+  p.clock = s.timestamps ? s.timestamp : 0;
+  p.in_before = arrival.base.received;
+  p.out_before = arrival.base.sent;
+  p.first_in = s.recv_seq - unread - static_cast<uint32_t>(arrival.base.received);
+  p.first_out = p.snd_una - static_cast<uint32_t>(arrival.base.sent);
+  GECKO_CHECK(table().protect(s.flow, p));
+  if (const Guarded* old = find(s.flow); old != nullptr && old->handle != 0) mirroring_.end(old->handle);
+  Guarded& g = guarded_[s.flow] = {};
+  g.id = arrival.id;
+  g.epoch = arrival.epoch;
+  g.first_out = p.first_out;
+  newborn_.erase(s.flow);
+  if (own_end) {
+    g.why = "its own side has been shut down";
+    return {};
+  }
+  wire::TcpMirror m;
+  m.flow = s.flow;
+  m.v4_mapped = s.v4_mapped;
+  m.mss = s.mss;
+  m.window_scaling = s.window_scaling;
+  m.snd_wscale = s.snd_wscale;
+  m.rcv_wscale = s.rcv_wscale;
+  m.sack = s.sack;
+  m.timestamps = s.timestamps;
+  m.snd_una = p.snd_una;
+  m.acked = arrival.base.sent;
+  m.snd_edge = later(m.snd_una + s.snd_wnd, p.snd_nxt);
+  // What has been received and not been acknowledged yet: the former owner's kernel had it, ours has it, and acknowledges it.
+  m.fin_received = s.fin_received;
+  m.rcv_nxt = s.recv_seq;
+  m.received = arrival.base.received + unread;
+  m.rcv_edge = later(p.sent_edge, m.rcv_nxt);
+  if (m.timestamps) {
+    m.clock = s.timestamp;
+    m.echoed_clock = m.clock - kAnyClock;   // what the client has heard last is not in the state
+  }
+  g.arriving = m;
+  return {};
+}
+
+void Shield::arrived(const Flow& flow) {
+  if (!on()) return;
+  Guarded* g = find(flow);
+  if (g == nullptr || !g->arriving) return;
+  g->handle = mirroring_.add(g->id, g->epoch, *g->arriving);
+  g->arriving.reset();
+  refresh(flow, *g);
+  say_soon();
+}
+
+void Shield::not_arrived(const Flow& flow) {
+  if (!on() || guarded_.erase(flow) == 0) return;
+  (void)table().erase(flow);
+}
+
+void Shield::silence(const Flow& flow) {
+  if (!on()) return;
+  Guarded* g = find(flow);
+  if (g == nullptr) return;
+  if (const auto entry = table().get(flow); entry && *entry) g->silenced = **entry;
+  if (auto ok = table().erase(flow); !ok) log_error(ok.error().message);
+}
+
+void Shield::speak(const Flow& flow) {
+  if (!on()) return;
+  Guarded* g = find(flow);
+  if (g == nullptr || !g->silenced) return;
+  g->silenced->term = term();
+  if (auto ok = table().put(flow, *g->silenced); !ok) log_error(ok.error().message);
+  g->silenced.reset();
+}
+
+void Shield::departed(const Flow& flow) {
+  if (!on()) return;
+  Guarded* g = find(flow);
+  if (g == nullptr) return;
+  (void)table().erase(flow);
+  if (g->handle != 0) mirroring_.end(g->handle);
+  guarded_.erase(flow);
+  say_soon();
+}
+
+// ---------------------------------------------------------------- the rest
+
+void Shield::kernel_may_answer(const Flow& flow) {
+  if (!on() || !guards(flow.local.port) || answering_ >= kMostAnswering) return;
+  if (const Guarded* g = find(flow); g != nullptr && g->stage != Stage::ended) return;
+  let_pass(flow, "nobody's");
+  Guarded* g = find(flow);
+  if (g == nullptr) return;
+  ++answering_;
+  g->stage = Stage::ended;
+  erase_later(flow, *g, kKernelAnswers);
+}
+
+void Shield::start() {
+  if (on()) term_seen_ = term();
+}
+
+void Shield::lease_changed() {
+  if (!on() || term() == term_seen_) return;
+  // Before the first lease nothing has left, and nobody else was asked to take anything over.
+  if (std::exchange(term_seen_, term()) == 0) confirm();
+}
+
+void Shield::confirm() {
+  for (const auto& [flow, g] : guarded_)
+    if (!g.silenced) (void)table().set_term(flow, term());
+}
+
+void Shield::sweep(bool claimed) {
+  if (!on()) return;
+  lease_changed();
+  const Time now = group_.daemon().loop().now();
+  for (; !newborn_order_.empty() && now - newborn_order_.front().first > kNewbornFor; newborn_order_.pop_front())
+    if (const auto old = newborn_.find(newborn_order_.front().second); old != newborn_.end() && old->second.since == newborn_order_.front().first)
+      newborn_.erase(old);
+  answering_ = 0;
+  for (size_t i = 0; i < kErasedPerSweep && !to_erase_.empty() && to_erase_.begin()->first <= now; ++i) {
+    const auto [due, flow] = *to_erase_.begin();
+    to_erase_.erase(to_erase_.begin());
+    Guarded* g = find(flow);
+    if (g == nullptr || g->stage != Stage::ended || g->erase_at != due) continue;
+    const auto has = kernel_has_socket(flow);
+    if (has && *has) {   // half-closed, it may last
+      erase_later(flow, *g, kSilentEnd);
+      continue;
+    }
+    (void)table().erase(flow);
+    guarded_.erase(flow);
+  }
+  if (!claimed || std::exchange(claimed_, true)) return;
+  // What a former geckod left: ports that nobody serves, connections whose applications have not come back.
+  for (const uint16_t port : group_.config().ports)
+    if (!group_.wants_recovery(port)) group_.daemon().privileged().unprotect_port(group_.index(), port);
+  std::vector<Flow> left;
+  (void)table().for_each([&](const Flow& flow, const gecko_gated&) {
+    if (group_.owns_address(flow) && !guarded_.contains(flow)) left.push_back(flow);
+  });
+  for (const Flow& flow : left) {
+    let_end(flow, guarded_[flow] = {});
+  }
+}
+
+Shield::Report Shield::report() const {
+  Report r = counters_;
+  r.guarded = guarded_.size();
+  r.mirrored = mirroring_.size();
+  for (const auto& [flow, g] : guarded_) {
+    if (g.stage != Stage::open) ++r.ending;
+    if (g.handle != 0 && mirroring_.is_kept(g.handle)) ++r.kept;
+  }
+  return r;
+}
+
+std::string Shield::unprotected_because(const Flow& flow) const {
+  if (!on()) return "the group asks for no recovery";
+  const auto it = guarded_.find(flow);
+  if (it == guarded_.end()) return guards(flow.local.port) ? "the gate does not know it" : "its program has not asked for recovery";
+  if (it->second.handle == 0) return it->second.why.empty() ? "it is on its way" : it->second.why;
+  if (mirroring_.backups().empty()) return "no other node is there to keep its mirror";
+  return mirroring_.is_kept(it->second.handle) ? "" : "no backup has its mirror yet";
+}
+
+}  // namespace gecko::node

@@ -1,0 +1,134 @@
+// Protection of one group's connections on the node that owns them (docs/adr/0018, 0020): which ports the gate guards, every connection's entry
+// there from its first packet to a minute after its end, and its mirror (node/mirroring.hh).
+//
+// Inert where the group asks for no recovery. What it is told comes from Group (applications, handoffs) and GateFeed (the gate's news); connections
+// are known by their flow, as the gate knows them.
+#pragma once
+
+#include <deque>
+#include <optional>
+#include <set>
+#include <string>
+#include <unordered_map>
+
+#include "base/stream_position.hh"
+#include "node/gate_feed.hh"
+#include "node/mirroring.hh"
+#include "wire/tcp_state.hh"
+
+namespace gecko::node {
+
+class Group;
+struct Connection;
+
+class Shield {
+ public:
+  Shield(Group& group, Mirroring::Send send);
+  ~Shield();
+
+  bool on() const;                                // the group asks for recovery, and the gate is there
+  Mirroring& mirroring() { return mirroring_; }
+  const Mirroring& mirroring() const { return mirroring_; }
+
+  // --- ports
+  void guard(uint16_t port);                      // before a program listens there
+  void programs_changed();                        // the last one's going opens the port again
+  bool guards(uint16_t port) const { return ports_.contains(port); }
+
+  // --- the gate's news
+  void born(const bpf::Birth& birth);
+  void moved(const Flow& flow);
+  void looked();
+
+  // --- an application's connections
+  void named(const Connection& connection);       // it is this one; again: with another epoch
+  // Its application has ended it. announced: it has said so before the kernel did; otherwise it may be that all of this node is being ended, whose
+  // connections live on elsewhere: the end waits a moment.
+  void ended(const Flow& flow, bool announced);
+  void checkpoint(const Flow& flow, std::shared_ptr<const core::SavedState> saved);
+
+  // --- handoffs
+  // Acceptor, between restore and activate.
+  struct Arrival {
+    ConnId id;
+    uint64_t epoch = 0;
+    StreamBase base;                              // what came before it
+    uint32_t ahead = 0;                           // so many bytes of its receive queue are not in the state
+  };
+  Status arriving(const wire::TcpOutline& state, const Arrival& arrival);
+  void arrived(const Flow& flow);
+  void not_arrived(const Flow& flow);
+  // Donor.
+  void silence(const Flow& flow);                 // before COMMIT
+  void speak(const Flow& flow);                   // it came back, before the thaw
+  void departed(const Flow& flow);                // it lives there
+
+  // This machine's kernel may tell the client for a second that there is no such connection.
+  void kernel_may_answer(const Flow& flow);
+  void start();
+  void lease_changed();                           // in the gate
+  // Under a new term of the lease: it has been made sure that these connections are still ours (all of them, when no other node could own any).
+  void confirm();
+  void sweep(bool claimed);
+
+  // --- for operators
+  struct Report {
+    size_t guarded = 0, mirrored = 0, kept = 0, ending = 0;
+    uint64_t births = 0, unnamed = 0, refused = 0;
+  };
+  Report report() const;
+  // Empty: it is protected, a backup has it.
+  std::string unprotected_because(const Flow& flow) const;
+
+ private:
+  enum class Stage { open, ending, ended };       // ending: a moment's wait
+  struct Guarded {
+    Stage stage = Stage::open;
+    uint32_t handle = 0;                          // 0: no mirror,
+    std::string why;                              // ... because
+    Time erase_at{};
+    uint32_t first_out = 0;                       // as in the gate's entry
+    std::optional<gecko_gated> silenced;
+    // The clock that the client must have heard: the one of `told_until` has been acknowledged once told_until has.
+    uint32_t told_clock = 0, told_until = 0;
+    bool clock_waits = false;
+    // Until it has arrived.
+    std::optional<wire::TcpMirror> arriving;
+    ConnId id;
+    uint64_t epoch = 0;
+  };
+  struct Newborn {
+    bpf::Protection protection;
+    Time since{};
+  };
+
+  bpf::GateTable& table() const;
+  uint16_t term() const;
+  Guarded* find(const Flow& flow);
+  void take_up(const Flow& flow, const Newborn& newborn);
+  void take_up_again(const Connection& connection, const gecko_gated& entry);
+  void let_pass(const Flow& flow, std::string why);
+  void refresh(const Flow& flow, Guarded& guarded);
+  void wait_to_end(const Flow& flow, Guarded& guarded);
+  void let_end(const Flow& flow, Guarded& guarded);
+  void erase_later(const Flow& flow, Guarded& guarded, Duration after);
+  void open_unserved();
+  void say_soon();
+
+  Group& group_;
+  Mirroring mirroring_;
+  std::set<uint16_t> ports_;
+  bool looking_for_unserved_ = false;
+  std::unordered_map<Flow, Guarded> guarded_;
+  std::unordered_map<Flow, Newborn> newborn_;
+  std::deque<std::pair<Time, Flow>> newborn_order_;
+  std::multimap<Time, Flow> to_erase_;
+  size_t answering_ = 0;                          // kernel_may_answer, not erased yet
+  uint16_t term_seen_ = 0;
+  bool claimed_ = false;
+  Report counters_;
+  Time complained_{};
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
+};
+
+}  // namespace gecko::node
