@@ -75,10 +75,15 @@ bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m
       if (place.owner != owner && other->second.held.empty() && !other->second.resending) lives_.erase(other);
     }
   }
+  // Of an owner that begins anew within its life (geckod was started again), a handle may be another connection's by now.
+  const auto is_other = [&](const Held& held) {
+    return held.connection.tcp.flow != m.tcp.flow || (is_named(held.connection.id) && held.connection.id != m.id);
+  };
+  if (const auto old = life.held.find(m.handle); old != life.held.end() && old->second.round != life.round && is_other(old->second))
+    forget(owner, life, m.handle);
   if (const auto old = life.held.find(m.handle); old != life.held.end()) {
     Held& held = old->second;
-    if (held.connection.tcp.flow != m.tcp.flow || held.connection.epoch > m.epoch || (is_named(held.connection.id) && held.connection.id != m.id))
-      return false;
+    if (is_other(held) || held.connection.epoch > m.epoch) return false;
     held.connection.id = m.id;
     held.connection.epoch = m.epoch;
     held.connection.tcp = m.tcp;

@@ -77,6 +77,19 @@ TEST(MirrorStore, WhatAResendDoesNotNameIsGone) {
   EXPECT_TRUE(s.lives().empty());
 }
 
+TEST(MirrorStore, AnOwnerThatBeginsAnewMayUseItsHandlesAgain) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1), mirror(2, 2)}));
+  auto again = batch({mirror(2, 1), mirror(1, 2)});
+  again.mirrors[0].tcp.flow = mirror(1).tcp.flow;
+  again.mirrors[1].tcp.flow = mirror(2).tcp.flow;
+  again.begins = again.completes = true;
+  EXPECT_TRUE(s.hear(1, again).refused.empty());
+  EXPECT_EQ(s.count(kOwner), 2u);
+  EXPECT_EQ(s.find(id_of(1))->tcp.flow, mirror(1).tcp.flow);
+  EXPECT_EQ(s.find(id_of(2))->tcp.flow, mirror(2).tcp.flow);
+}
+
 TEST(MirrorStore, WhatFindsNoRoomIsRefusedAndCounted) {
   MirrorStore s({2, 100});
   const auto answer = s.hear(1, batch({mirror(1, 1), mirror(2, 2), mirror(3, 3)}));

@@ -219,9 +219,10 @@ void Shield::take_up_again(const Connection& c, const gecko_gated& entry) {
   }
   wire::TcpMirror m = negotiated(c.flow, **facts);
   m.fin_received = (*facts)->fin_received();
-  m.rcv_nxt = first_of(entry.sent) - (m.fin_received ? 1 : 0);
-  m.rcv_edge = later(second_of(entry.sent), m.rcv_nxt);
-  m.received = nearest(entry.in_before + (*facts)->bytes_received, m.rcv_nxt - entry.first_in);
+  // What left before the gate knew it is known to the kernel only (take_up).
+  m.received = entry.in_before + (*facts)->bytes_received - (m.fin_received ? 1 : 0);
+  m.rcv_nxt = entry.first_in + static_cast<uint32_t>(m.received);
+  m.rcv_edge = later(second_of(entry.sent), m.rcv_nxt + kUnscaledWindow);
   m.snd_una = entry.snd_una;
   m.acked = nearest(entry.out_before + (*facts)->bytes_acked, m.snd_una - entry.first_out);
   m.snd_edge = later(entry.snd_nxt, m.snd_una);

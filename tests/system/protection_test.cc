@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <future>
 #include <thread>
 
@@ -13,7 +14,18 @@ namespace {
 
 class Protection : public FaultTest {
  protected:
-  void SetUp() override { set_up({.name = "protection", .recovery = "fast"}); }
+  void SetUp() override {
+    set_up({.name = "protection", .recovery = "fast"});
+    if (HasFatalFailure()) return;
+    // Where new clients come to.
+    ASSERT_TRUE(ask().contact("n1", "n1"));
+    ASSERT_TRUE(eventually([&] {
+      return std::ranges::all_of(scene().nodes(), [&](const std::string& node) {
+        const auto contact = ask().contact_now(node);
+        return contact && *contact == "n1";
+      });
+    }));
+  }
 
   nlohmann::json protection(const std::string& node) {
     auto answer = status(node);
@@ -43,6 +55,7 @@ class Protection : public FaultTest {
       return row.is_object() && row.value("protected", false);
     });
   }
+  std::string why(const std::string& node, kit::Client& client) { return connection(node, local(client).str()).dump() + protection(node).dump() + "\n"; }
   kit::Totals totals(kit::Client& client) {
     kit::Totals t;
     swarm_->call([&] { t = client.totals(); });
@@ -123,7 +136,7 @@ TEST_F(Protection, TheEndOfAnApplicationAloneReachesItsClients) {
   may_be_lost = 2;
   kit::Client &busy = ping(1ms), &idle = ping(1h);
   ASSERT_NO_FATAL_FAILURE(connected());
-  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle));
+  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle)) << why("n1", busy) << why("n1", idle);
   const Time killed = monotonic_now();
   kill_process(process_named(lab(), "n1", "gecko-echo"));
   EXPECT_TRUE(eventually([&] { return done(busy) && done(idle); }, 2s)) << protection("n1");
@@ -141,7 +154,7 @@ TEST_F(Protection, OfANodeThatIsKilledNothingIsHeard) {
   may_be_lost = 2;
   kit::Client &busy = ping(1ms), &idle = ping(1h);
   ASSERT_NO_FATAL_FAILURE(connected());
-  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle));
+  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle)) << why("n1", busy) << why("n1", idle);
   auto all = geckods("n1");
   all.push_back(process_named(lab(), "n1", "gecko-echo"));
   kill_at_once(all);
@@ -171,7 +184,7 @@ TEST_F(Protection, AnOrderlyEndIsNotDelayed) {
 TEST_F(Protection, ARestartedGeckodGoesOnWithItsConnections) {
   kit::Client &busy = ping(1ms), &idle = ping(1h);
   ASSERT_NO_FATAL_FAILURE(connected());
-  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle));
+  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle)) << why("n1", busy) << why("n1", idle);
   kill_geckod("n1");
   ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
   EXPECT_TRUE(progresses(busy));
@@ -183,7 +196,7 @@ TEST_F(Protection, ARestartedGeckodGoesOnWithItsConnections) {
 TEST_F(Protection, ANewBackupGetsEverything) {
   kit::Client &busy = ping(1ms), &idle = ping(1h);
   ASSERT_NO_FATAL_FAILURE(connected());
-  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle));
+  ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle)) << why("n1", busy) << why("n1", idle);
   kill_geckod("n2");
   // Its keeper holds its place in the view for restart_grace.
   EXPECT_TRUE(eventually([&] { return mirrored_by("n3", idle) == "n1"; }, 20s)) << status("n1");
