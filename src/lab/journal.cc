@@ -23,6 +23,7 @@ std::string Journal::text() const {
                      "daemons " + std::to_string(options.daemons) + "\n";
   for (const uint32_t weight : options.weights) text += "weight " + std::to_string(weight) + "\n";
   if (options.rebalance) text += "rebalance 1\n";
+  if (options.lease_ms != 0) text += "lease_ms " + std::to_string(options.lease_ms) + "\n";
   if (options.recovery != "none") text += "recovery " + options.recovery + "\n";
   for (const uint16_t port : options.ports) text += "port " + std::to_string(port) + "\n";
   if (!options.owner.empty()) text += "owner " + options.owner + "\n";
@@ -47,6 +48,7 @@ Journal Journal::parse(std::string_view text) {
     else if (key == "weight") read_number(value, o.weights.emplace_back());
     else if (key == "rebalance") o.rebalance = value == "1";
     else if (key == "recovery") o.recovery = value;
+    else if (key == "lease_ms") read_number(value, o.lease_ms);
     else if (key == "home") o.return_path = value == "1" ? config::ReturnPath::home : config::ReturnPath::direct;
     else if (key == "daemons") o.daemons = value == "1";
     else if (key == "port") read_number(value, o.ports.emplace_back());

@@ -134,7 +134,9 @@ std::string group_file(const LabOptions& options) {
     if (node < options.weights.size()) text += "weight = " + std::to_string(options.weights[node]) + "\n";
     ++node;
   }
-  if (options.two_available) text += "\n[membership]\ntwo_nodes = \"available\"\n";
+  if (options.two_available || options.lease_ms != 0) text += "\n[membership]\n";
+  if (options.two_available) text += "two_nodes = \"available\"\n";
+  if (options.lease_ms != 0) text += "lease = \"" + std::to_string(options.lease_ms) + "ms\"\n";
   return text;
 }
 

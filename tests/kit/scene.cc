@@ -53,6 +53,7 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab.rebalance = options.rebalance;
   lab.two_available = options.two_available;
   lab.recovery = options.recovery;
+  lab.lease_ms = options.lease_ms;
   lab.ports = {kStreamPort, kEchoPort};
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) lab.owner = owner;
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));

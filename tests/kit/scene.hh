@@ -25,6 +25,7 @@ struct SceneOptions {
   bool rebalance = false;
   bool two_available = false;   // two_nodes = "available"
   std::string recovery = "none";
+  uint32_t lease_ms = 0;   // 0: the group file's default
 };
 
 class Scene {

@@ -15,7 +15,7 @@ namespace {
 class Protection : public FaultTest {
  protected:
   void SetUp() override {
-    set_up({.name = "protection", .recovery = "fast"});
+    set_up({.name = "protection", .recovery = "fast", .lease_ms = 500});
     if (HasFatalFailure()) return;
     // Where new clients come to.
     ASSERT_TRUE(ask().contact("n1", "n1"));
