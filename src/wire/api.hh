@@ -31,7 +31,7 @@ enum class ApiType : uint16_t {
   orphan = 17,          // +fd: a former geckod died while this connection was on its way, and left it frozen. Answered by outcome (request 0)
   room = 18,            // how many connections the application can still take: its limit of descriptors. No answer; older libraries say nothing
   checkpoint = 19,      // the application's state at this point of the connection's streams, for the day its node dies (version 3). No answer
-  recovery = 20,        // whether this program wants recovery for connections of a port, before it listens there; unsaid: yes, if the group has it. No answer (version 3)
+  recovery = 20,        // whether it wants recovery for a port's connections, before it listens there; unsaid: as the group has it. No answer (version 3)
   ending = 21,          // it shuts its side of this connection down in a moment. No answer (version 3)
   // geckod -> application
   welcome = 50,
