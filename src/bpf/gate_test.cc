@@ -141,7 +141,7 @@ TEST_P(GateRules, ASynAckWaitsForTheBackups) {
 
 // TCP Fast Open: it acknowledges data.
 TEST_P(GateRules, ASynAckThatAcknowledgesUnstableDataWaits) {
-  protect();
+  protect([](Protection& p) { p.first_out = kSeq + 1; });
   EXPECT_GONE(send(from_server({.flags = kSyn | kAck, .seq = kSeq, .ack = kAcked + 10})), Gone::stolen, GECKO_G_HELD_SYNACK);
 }
 
