@@ -2,8 +2,8 @@
 // (which is echoed too). Bytes that were read and not yet echoed travel with the connection.
 //
 // If its node dies, a connection goes on as long as no byte is missing: a checkpoint follows every read, so that what was read and not echoed is known
-// elsewhere. It travels beside the connection, so what came in the last milliseconds may be gone, and so may be echoed bytes that the client had not
-// received: then the connection is closed. A client that waits for its echo before it speaks again loses nothing it had.
+// elsewhere. It travels beside the connection, so what was read in the last milliseconds may be gone, and so may be echoed bytes that the client had not
+// received: then the connection is closed.
 #include <getopt.h>
 
 #include <cstring>
@@ -72,6 +72,7 @@ class EchoConnection {
   }
   // False: bytes are missing, the client's or ours.
   bool resume(const gecko::Recovery& death) {
+    if (death.sent == death.received) return true;  // all that was read has been echoed, and the client has it
     if (!death.checkpoint || death.received != death.checkpoint->input || death.sent < death.checkpoint->output) return false;
     unpack(death.checkpoint->state);
     const uint64_t echoed = death.sent - death.checkpoint->output;  // since the checkpoint

@@ -8,7 +8,6 @@ std::string_view to_string(LostBy reason) {
   switch (reason) {
     case LostBy::nobody_serves: return "nobody_serves";
     case LostBy::no_answer: return "no_answer";
-    case LostBy::bytes_lost: return "bytes_lost";
     case LostBy::client_reset: return "client_reset";
     case LostBy::failed: return "failed";
   }

@@ -152,7 +152,7 @@ TEST_F(FewAtOnce, OnlySomeAreUnderWayAndSilentClientsBlockNobody) {
 TEST_F(RecoveryTest, WhatCannotBeRestoredIsLostAndTheOthersGoOn) {
   inherit({claim(1), claim(2), claim(3)});
   nobody_owns();
-  recovery.failed(flow(1), LostBy::bytes_lost, now);
+  recovery.failed(flow(1), LostBy::client_reset, now);
   recovery.answered(flow(2), now);
   recovery.rebuilt(flow(2), make_error(Errc::exists, "taken"), now);
   recovery.answered(flow(3), now);
@@ -160,7 +160,7 @@ TEST_F(RecoveryTest, WhatCannotBeRestoredIsLostAndTheOthersGoOn) {
   recovery.enlivened(flow(3), make_error(Errc::limit, "full"), now);
   const auto lost = todo<Recovery::Lose>();
   ASSERT_EQ(lost.size(), 3u);
-  EXPECT_EQ(lost[0].reason, LostBy::bytes_lost);
+  EXPECT_EQ(lost[0].reason, LostBy::client_reset);
   EXPECT_EQ(lost[1].reason, LostBy::failed);
   EXPECT_EQ(todo<Recovery::Done>().size(), 1u);
 }

@@ -200,6 +200,12 @@ void status(Daemon& daemon, const Reply& reply) {
     g["late_segments"] = c.late_segments;
     g["lost"] = c.lost;
     g["unknown_flows"] = c.unknown_flows;
+    if (config.recovery != config::Recovery::none) {
+      const auto& heir = group->heir().counters();
+      Json lost = Json::object();
+      for (size_t i = 0; i < core::kLostReasons; ++i) lost[std::string(core::to_string(static_cast<core::LostBy>(i)))] = heir.lost[i];
+      g["recoveries"] = {{"recovered", heir.recovered}, {"elsewhere", heir.elsewhere}, {"under_way", group->heir().under_way()}, {"lost", std::move(lost)}};
+    }
     g["held_packets"] = daemon.hold().packets();
     g["held_dropped"] = daemon.hold().dropped();
     g["nodes"] = std::move(nodes);

@@ -152,8 +152,9 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
     case ApiType::recovery: {
       GECKO_TRY(const auto m, wire::decode<wire::AppRecovery>(f.body));
       GECKO_CHECK(joined_group());
-      if (m.wanted) unrecovered_.erase(m.port);
-      else if (unrecovered_.size() < config::kMaxPorts) unrecovered_.insert(m.port);
+      if (std::ranges::find(group_->config().ports, m.port) == group_->config().ports.end()) return {};
+      (m.wanted ? unrecovered_ : continues_).erase(m.port);
+      (m.wanted ? continues_ : unrecovered_).insert(m.port);
       return {};
     }
     case ApiType::ending: {

@@ -29,6 +29,7 @@ class ApiSession {
   uint16_t version() const { return version_; }
   bool listens_on(uint16_t port) const { return ports_.contains(port); }
   // Older libraries cannot say so: their programs know nothing of connections that go on.
+  bool continues(uint16_t port) const { return continues_.contains(port); }   // has said that it goes on with others' connections, checkpoint or not
   bool wants_recovery(uint16_t port) const;
   bool serving() const { return group_ != nullptr && !leaving_; }
   bool subscribed() const { return subscribed_; }
@@ -48,7 +49,7 @@ class ApiSession {
   net::PeerCred who_;
   std::string program_;
   Group* group_ = nullptr;
-  std::set<uint16_t> ports_, unrecovered_;
+  std::set<uint16_t> ports_, unrecovered_, continues_;
   uint16_t version_ = wire::kApiVersionMin;
   uint64_t room_ = UINT64_MAX;        // older libraries do not say
   bool greeted_ = false, leaving_ = false, subscribed_ = false;

@@ -81,6 +81,11 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
              .is_group =
                  [this](const Address& address) {
                    return std::ranges::any_of(options_.groups, [&](const auto& group) { return group.address == address; });
+                 },
+             .heard =
+                 [this](const Flow& flow) {
+                   for (auto& group : groups_)
+                     if (group->owns_address(flow)) return group->heir().heard(flow);
                  }}),
       states_(std::move(descriptors.states)),
       keeper_(*this),

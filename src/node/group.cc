@@ -47,6 +47,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       nearness_(config.nodes.size()),
       choice_(self_, contact_order(config)),
       drain_(*this, config.nodes.size()),
+      heir_(*this),
       members_(*this, std::move(state)),
       shield_(*this, mirror_senders()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
@@ -188,6 +189,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       drain_.link_up(peer);
       members_.link_up(peer);
       handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
+      heir_.link_up(peer);
       run_actions();
       elect();
       if (contact_ == peer.index) send_owned_flows(peer);
@@ -214,6 +216,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::paths: return with(wire::Paths{}, [&](wire::Paths& m) { on_paths(peer, m); });
     case LinkType::hints:
       return with(wire::Hints{}, [&](wire::Hints& m) {
+        if (is_outsider(peer.index)) return;   // an older story: its connections are others' now
         for (const auto& h : m.hints) hint(h);
       });
     case LinkType::closed: return with(wire::Closed{}, [&](wire::Closed& m) { on_closed(m); });
@@ -265,14 +268,15 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::mirrors_kept:
       return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
     case LinkType::checkpoint: return with(wire::Checkpoint{}, [&](wire::Checkpoint& m) { (void)mirrors_.hear(peer.index, std::move(m)); });
-    case LinkType::recover_ask:
-    case LinkType::recover_answer:
+    case LinkType::recover_ask: return with(wire::RecoverAsk{}, [&](wire::RecoverAsk& m) { heir_.on(peer, std::move(m)); });
+    case LinkType::recover_answer: return with(wire::RecoverAnswer{}, [&](wire::RecoverAnswer& m) { heir_.on(peer, m); });
     case LinkType::hello: break;
   }
   bad(make_error(Errc::invalid, "a message it should not send"));
 }
 
 void Group::handoff_message(Peer& peer, core::LinkMessage message) {
+  if (is_outsider(peer.index)) return;   // it does not own what it speaks of
   handoff_.message(peer.index, std::move(message), daemon_.loop().now());
   run_actions();
   if (!coming_.empty()) drop_stale_ahead();

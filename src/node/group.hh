@@ -21,6 +21,7 @@
 #include "core/rebalance.hh"
 #include "node/api_session.hh"
 #include "node/drain.hh"
+#include "node/heir.hh"
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
 #include "node/members.hh"
@@ -139,6 +140,8 @@ class Group {
   Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
   void set_contact(const std::string& node, std::function<void(const Status&)> done);   // `done` once, within a second or so
   Result<uint16_t> find_node(const std::string& name_or_address) const;
+  Heir& heir() { return heir_; }
+  const Heir& heir() const { return heir_; }
   Drain& drain() { return drain_; }
   const Drain& drain() const { return drain_; }
   void keys_changed();              // after a reload: links of revoked nodes go down
@@ -151,6 +154,7 @@ class Group {
 
  private:
   friend class Daemon;
+  friend class Heir;
   friend class Drain;     // it acts on the group's connections and links
   friend class Members;   // it acts on the links, and tells what follows from a view
   // group.cc
@@ -194,6 +198,11 @@ class Group {
   void drain_then_freeze(uint64_t xid, Time give_up);
   void freeze(uint64_t xid, int attempt);
   void deliver(wire::Arrive arrival, Fd fd);
+  // A program that can go on with a connection whose node has died; null: there is none. Without a checkpoint: one that has said so.
+  ApiSession* choose_continuer(uint16_t port, bool checkpoint) const;
+  bool is_outsider(uint16_t node) const;          // no member, in a group whose members inherit from each other: what it owned is not its any more
+  bool is_taking(const Flow& flow) const;
+  uint64_t speaks_for(const Flow& flow) const;    // the epoch with which it is this node's, or on its way to or from here; 0: neither
   ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
   void arm_timer();
   void handoff_message(Peer& peer, core::LinkMessage message);
@@ -238,6 +247,7 @@ class Group {
   void on_ask_owner(Peer& peer, const wire::AskOwner& m);
   void on_owner_is(Peer& peer, const wire::OwnerIs& m);
   // group_views.cc; called by Members.
+  void follow_heirs(const ViewChange& change);
   void on_view(const ViewChange& change);   // the backups may be others now; for each life it inherits this node calls recovered() in the end
   void on_lease();                          // it begins, ends, or has another term
   // This node's life `former` is over (expelled, or its lease keeper died; incarnation 0: not known which): end silently what it
@@ -361,6 +371,7 @@ class Group {
   void answered_by_nobody(const Flow& flow);
   void ask_again_at(const Flow& flow, Time when);
   void ask_newcomer(Peer& peer);
+  void ask_everybody(const Flow& flow);
 
   std::vector<std::pair<Flow, ConnId>> due_;      // new connections the contact has not been told of
   bool telling_ = false;
@@ -389,6 +400,7 @@ class Group {
   wire::IpcSynSlots programmed_;
   std::vector<uint16_t> told_ports_;              // to the other nodes
   Drain drain_;
+  Heir heir_;
   Members members_;
   Shield shield_;
   core::MirrorStore mirrors_;                     // of the others' connections

@@ -38,6 +38,7 @@ constexpr size_t kLooksPerSweep = 512;
 constexpr Duration kAnnounceEvery = std::chrono::seconds(30);
 // A node that fell silent may only have been cut off, this one too: after the cable heals a link takes up to a second's backoff and a
 // handshake. For so long nobody is told that his connection does not exist.
+constexpr Duration kHeirMayKnow = std::chrono::milliseconds(20);
 constexpr Duration kSilentPatience = std::chrono::seconds(3);
 // A silent node is taken for dead: its connections' clients are told when they speak, instead of speaking into a void for a quarter of an
 // hour. As long as a donor waits for an acceptor's word (core/handoff.hh, give_up).
@@ -290,6 +291,17 @@ void Group::ask_again_at(const Flow& flow, Time when) {
   });
 }
 
+void Group::ask_everybody(const Flow& flow) {
+  const auto question = questions_.find(flow);
+  if (question == questions_.end()) return;
+  for (auto& peer : peers_) {
+    if (!peer.up() || peer.index == self_ || is_outsider(peer.index)) continue;
+    question->second.waiting.insert(peer.index);
+    peer.send(LinkType::ask_owner, wire::AskOwner{flow});
+  }
+  if (question->second.waiting.empty()) answered_by_nobody(flow);
+}
+
 // A node that is back may own what was asked while it was away.
 void Group::ask_newcomer(Peer& peer) {
   for (auto& [flow, question] : questions_) {
@@ -354,7 +366,15 @@ void Group::answered_by_nobody(const Flow& flow) {
     return;
   }
   const Time patience_ends = question->second.since + kSilentPatience;
-  if (silent && daemon_.loop().now() < patience_ends) return ask_again_at(copy, patience_ends);
+  if (silent && daemon_.loop().now() < patience_ends) {
+    if (config_.recovery == config::Recovery::none) return ask_again_at(copy, patience_ends);
+    // Its heir may not have known yet that it is.
+    const std::weak_ptr<bool> alive = alive_;
+    daemon_.loop().at(std::min(daemon_.loop().now() + kHeirMayKnow, patience_ends), [this, alive, copy] {
+      if (!alive.expired()) ask_everybody(copy);
+    });
+    return;
+  }
   // Nobody's: this machine's kernel may tell the client so (a reset), instead of leaving it to time out.
   questions_.erase(question);
   if (kernel_entries_ >= kMaxKernelEntries || !room_for_others()) return daemon_.hold().pass_up(copy);

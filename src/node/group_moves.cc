@@ -48,6 +48,8 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   if (target != self_ && !peers_[target].up())
     return make_error(Errc::unavailable,
                       "node '" + config_.nodes[target].name + "' is not connected to this node, so it cannot take a connection; see 'gecko status'");
+  if (is_outsider(target))
+    return make_error(Errc::unavailable, "node '" + config_.nodes[target].name + "' is no member of the group now; see 'gecko status'");
   const auto started = handoff_.start(core::Move{id, connection.flow, connection.epoch, target, yielded, std::move(blob)}, daemon_.loop().now());
   if (!started) return about(target, started.error());
   const uint64_t xid = *started;
@@ -513,9 +515,30 @@ ApiSession* Group::choose_session(uint16_t port, size_t more) const {
   return best;
 }
 
+ApiSession* Group::choose_continuer(uint16_t port, bool checkpoint) const {
+  ApiSession* best = nullptr;
+  for (ApiSession* session : sessions_)
+    if (session->wants_recovery(port) && (checkpoint || session->continues(port)) && (best == nullptr || session->connections < best->connections)) best = session;
+  return best;
+}
+
+bool Group::is_taking(const Flow& flow) const {
+  return std::ranges::any_of(taking_, [&](const auto& taking) { return taking.second.flow == flow; });
+}
+
+uint64_t Group::speaks_for(const Flow& flow) const {
+  if (const auto own = by_flow_.find(flow); own != by_flow_.end()) return connections_.at(own->second).epoch;
+  const bool giving = std::ranges::any_of(giving_, [&](const auto& g) { return g.second.flow == flow; });
+  return giving || is_taking(flow) ? 1 : 0;
+}
+
+bool Group::is_outsider(uint16_t node) const {
+  return config_.recovery != config::Recovery::none && view().epoch != 0 && core::find(view(), node) == nullptr;
+}
+
 void Group::deliver(wire::Arrive a, Fd fd) {
-  ApiSession* session = choose_session(a.flow.local.port, 1);
-  if (session == nullptr) session = choose_session(a.flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
+  ApiSession* session = a.recovered ? choose_continuer(a.flow.local.port, a.saved) : choose_session(a.flow.local.port, 1);
+  if (session == nullptr && !a.recovered) session = choose_session(a.flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
   if (session == nullptr) {
     // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
     ++counters_.lost;

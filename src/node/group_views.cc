@@ -1,13 +1,71 @@
-// What follows from a view, from a lease and from the end of a life of this node: for its mirrors (whose backups may be others now) and for what
-// it inherits. Mirrors are kept and nobody continues from them yet: nothing of a gone life is recovered, and what a life of this node owned has no
-// heir that could continue it, so it goes on here.
+// What follows from a view, from a lease and from the end of a life of this node: for its mirrors (whose backups may be others now), for what it
+// inherits (heir.hh), for the steering tables, and for what it owned itself.
+#include <algorithm>
+
 #include "node/daemon.hh"
 
 namespace gecko::node {
 
+namespace {
+// Flow entries that are turned to an heir at once; then the links and the others get their turn.
+constexpr size_t kTurnedAtOnce = 512;
+}  // namespace
+
 void Group::on_view(const ViewChange& change) {
   choose_backups();
-  for (const auto& owner : change.inherited) recovered(owner);
+  if (config_.recovery == config::Recovery::none) {
+    for (const auto& owner : change.inherited) recovered(owner);
+    return;
+  }
+  // First what was on its way to or from the dead: from here on nothing of them comes to life (docs/adr/0020).
+  for (const auto& owner : change.gone) {
+    if (owner.node == self_ || owner.node >= peers_.size()) continue;
+    handoff_.life_over(owner.node, daemon_.loop().now());
+    for (auto it = questions_.begin(); it != questions_.end();) {
+      const auto question = it++;
+      if (question->second.waiting.erase(owner.node) != 0 && question->second.waiting.empty()) answered_by_nobody(question->first);
+    }
+  }
+  run_actions();
+  follow_heirs(change);
+  heir_.view(change);
+}
+
+// What was forwarded to a dead node goes to its heir; what nobody inherits is asked for when its next packet comes.
+void Group::follow_heirs(const ViewChange& change) {
+  std::map<uint16_t, uint16_t> heirs;   // by steering number of the dead
+  for (const auto& owner : change.gone) {
+    if (owner.node >= peers_.size() || owner.node == self_) continue;
+    const auto& orphans = change.view.orphans;
+    const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
+    heirs[number(owner.node)] = orphan == orphans.end() ? wire::kNoNode : orphan->heir;
+  }
+  if (heirs.empty()) return;
+  struct Entry {
+    Flow flow;
+    uint16_t dead, heir;
+  };
+  auto entries = std::make_shared<std::vector<Entry>>();
+  (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
+    if (entry.state != GECKO_FLOW_FORWARD || !belongs(config_, flow)) return;
+    if (const auto it = heirs.find(entry.node); it != heirs.end()) entries->push_back({flow, it->first, it->second});
+  });
+  const std::weak_ptr<bool> alive = alive_;
+  auto turn = std::make_shared<std::function<void(size_t)>>();
+  *turn = [this, alive, entries, turn](size_t at) {
+    if (alive.expired()) return;
+    const size_t end = std::min(entries->size(), at + kTurnedAtOnce);
+    for (; at < end; ++at) {
+      const auto& [flow, dead, heir] = (*entries)[at];
+      const auto entry = daemon_.flows().get(flow);
+      if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->node != dead) continue;   // somebody has said more meanwhile
+      if (heir == wire::kNoNode || heir == self_) (void)daemon_.flows().erase(flow);
+      else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), (*entry)->epoch, (*entry)->flags);
+    }
+    if (at < entries->size()) daemon_.loop().defer([turn, at] { (*turn)(at); });
+    else daemon_.loop().defer([turn] { *turn = nullptr; });
+  };
+  (*turn)(0);
 }
 
 void Group::on_lease() {
@@ -15,6 +73,27 @@ void Group::on_lease() {
   choose_backups();   // its life may be another one
 }
 
-void Group::fence(const core::Owner&, std::function<void()> done) { done(); }
+// What this life owned is others' now, or nobody's: its sockets end without a word to their clients (the gate lets nothing of them out), its
+// applications see that they have ended.
+void Group::fence(const core::Owner&, std::function<void()> done) {
+  if (config_.recovery == config::Recovery::none) return done();
+  heir_.fence();
+  for (const auto& peer : peers_)
+    if (peer.index != self_) handoff_.life_over(peer.index, daemon_.loop().now());
+  run_actions();
+  for (auto& [key, taking] : taking_) daemon_.privileged().retire(taking.token);
+  taking_.clear();
+  std::vector<ConnId> all;
+  for (const auto& [id, connection] : connections_) all.push_back(id);
+  for (const auto& id : all) {
+    shield_.departed(connections_.at(id).flow);
+    if (!connections_.at(id).moving) forget(id, false);
+  }
+  if (!all.empty()) log_warn("group '" + config_.name + "': this node's life as a member is over; " + std::to_string(all.size()) + " connections end here");
+  daemon_.privileged().end_sockets(index_, [done = std::move(done)](const Status& status) {
+    if (!status) log_error("ending what a former life owned: " + status.error().message);
+    done();
+  });
+}
 
 }  // namespace gecko::node

@@ -114,6 +114,58 @@ Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow) {
   return std::optional(f);
 }
 
+Status end_kernel_sockets(const Address& local, const std::vector<uint16_t>& ports) {
+  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!fd) return os_error("open a socket diagnosis channel");
+  struct {
+    nlmsghdr header{};
+    inet_diag_req_v2 request{};
+  } ask;
+  ask.header.nlmsg_len = sizeof ask;
+  ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  ask.request.sdiag_protocol = IPPROTO_TCP;
+  ask.request.idiag_states = ~(1u << TCP_LISTEN);
+  const size_t skip = local.is_v4() ? 12 : 0, size = local.is_v4() ? 4 : 16;
+  std::vector<inet_diag_msg> found;
+  for (const int family : {AF_INET6, AF_INET}) {
+    if (family == AF_INET && !local.is_v4()) continue;
+    ask.request.sdiag_family = static_cast<uint8_t>(family);
+    if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for connections");
+    alignas(nlmsghdr) char buffer[16384];
+    for (bool more = true; more;) {
+      const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
+      if (got < 0 && errno == EINTR) continue;
+      if (got <= 0) return os_error("read the descriptions of connections");
+      auto left = static_cast<size_t>(got);
+      for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); more && NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+        more = header->nlmsg_type != NLMSG_DONE && header->nlmsg_type != NLMSG_ERROR;
+        if (!more || header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
+        const auto* socket = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
+        if (std::find(ports.begin(), ports.end(), ntohs(socket->id.idiag_sport)) == ports.end()) continue;
+        const auto* address = reinterpret_cast<const uint8_t*>(socket->id.idiag_src) + (family == AF_INET6 && local.is_v4() ? 12 : 0);
+        if (std::memcmp(address, local.bytes.data() + skip, size) == 0) found.push_back(*socket);
+      }
+    }
+  }
+  ask.header.nlmsg_type = SOCK_DESTROY;
+  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  Status status;
+  for (const auto& socket : found) {
+    ask.request.sdiag_family = socket.idiag_family;
+    ask.request.id = socket.id;
+    struct {
+      nlmsghdr header;
+      nlmsgerr error;
+    } answer{};
+    if (::send(fd.get(), &ask, sizeof ask, 0) < 0 || ::recv(fd.get(), &answer, sizeof answer, MSG_TRUNC) < 0) return os_error("end a connection");
+    // One that has ended by itself meanwhile, or waits for its last packets, is no error.
+    if (answer.header.nlmsg_type == NLMSG_ERROR && answer.error.error == -EOPNOTSUPP)
+      status = make_error(Errc::unsupported, "this kernel ends no connections (CONFIG_INET_DIAG_DESTROY)");
+  }
+  return status;
+}
+
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports) {
   Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
   if (!fd) return os_error("open a socket diagnosis channel");

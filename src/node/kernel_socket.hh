@@ -28,6 +28,10 @@ struct KernelFacts {
 // None: the kernel has no such connection, or it is not established yet.
 Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow);
 
+// Ends every connection of these local ports, whoever has its descriptor: reads and writes fail from then on. What the kernel tells the peers is the
+// gate's to judge. Needs CAP_NET_ADMIN. Errors: unsupported (CONFIG_INET_DIAG_DESTROY).
+Status end_kernel_sockets(const Address& local, const std::vector<uint16_t>& ports);
+
 // Connections to these ports that no application has accepted yet: complete ones in accept queues and half-open ones. It walks the kernel's
 // table of sockets: for once in a while.
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports);

@@ -6,6 +6,7 @@
 
 #include "base/log.hh"
 #include "net/interface.hh"
+#include "node/kernel_socket.hh"
 #include "node/key_copies.hh"
 #include "node/lease_keeper_start.hh"
 #include "tcp/ahead.hh"
@@ -106,6 +107,7 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     case IpcType::listen: ok = handle(wire::IpcListen{}, [&](auto& m) { on_listen(m); }); break;
     case IpcType::socket: ok = handle(wire::IpcSocket{}, [&](auto& m) { on_socket(m); }); break;
     case IpcType::contact: ok = handle(wire::IpcContact{}, [&](auto& m) { on_contact(m); }); break;
+    case IpcType::end_sockets: ok = handle(wire::IpcSocket{}, [&](auto& m) { on_end_sockets(m); }); break;
     case IpcType::near: ok = handle(wire::IpcNear{}, [&](auto& m) { on_near(m); }); break;
     case IpcType::syn_slots: ok = handle(wire::IpcSynSlots{}, [&](auto& m) { on_syn_slots(m); }); break;
     case IpcType::keeper: ok = handle(wire::IpcToken{}, [&](auto& m) { on_keeper(m); }); break;
@@ -393,6 +395,13 @@ void Privileged::on_keeper(const wire::IpcToken& m) {
   std::vector<Fd> fds;
   fds.push_back(std::move(*keeper));
   channel_->send(static_cast<uint16_t>(IpcType::keeper_is), wire::IpcStatus{m.token, 0, {}}, std::move(fds));
+}
+
+void Privileged::on_end_sockets(const wire::IpcSocket& m) {
+  if (m.group >= options_.groups.size()) return refuse(IpcType::done, m.token, make_error(Errc::not_found, "no such group"));
+  const auto& group = options_.groups[m.group];
+  const auto ended = end_kernel_sockets(group.address, group.ports);
+  refuse(IpcType::done, m.token, ended ? Error{Errc{}, ""} : ended.error());
 }
 
 void Privileged::on_reload_keys(const wire::IpcToken& m) {

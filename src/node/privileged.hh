@@ -73,6 +73,7 @@ class Privileged {
   Status take_address(size_t group, bool take);
   void on_syn_slots(const wire::IpcSynSlots& m);
   void on_near(const wire::IpcNear& m);
+  void on_end_sockets(const wire::IpcSocket& m);
   void on_keeper(const wire::IpcToken& m);
   void on_reload_keys(const wire::IpcToken& m);
   void make_safe();

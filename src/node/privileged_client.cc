@@ -118,6 +118,12 @@ void PrivilegedClient::send_syn_ack(uint16_t group, wire::Bytes packet) {
   channel_.send(raw(IpcType::send_syn_ack), wire::IpcPacket{group, std::move(packet)});
 }
 
+void PrivilegedClient::end_sockets(uint16_t group, StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::end_sockets), wire::IpcSocket{token, group});
+}
+
 void PrivilegedClient::probe(uint16_t group, wire::Bytes packet) { channel_.send(raw(IpcType::probe), wire::IpcPacket{group, std::move(packet)}); }
 
 void PrivilegedClient::answer(uint64_t token, Result<Fd> fd) {

@@ -52,6 +52,7 @@ class PrivilegedClient {
   void unprotect_port(uint16_t group, uint16_t port);
   void nudge(wire::IpcNudge command);
   void send_syn_ack(uint16_t group, wire::Bytes packet);
+  void end_sockets(uint16_t group, StatusCallback done);
   void probe(uint16_t group, wire::Bytes packet);
 
  private:

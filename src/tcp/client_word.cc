@@ -1,12 +1,14 @@
 #include "tcp/client_word.hh"
 
+#include <algorithm>
+
 namespace gecko::tcp {
 namespace {
 // What the dead node sent last may be on its way to the client when the client says something by itself; the answer to a probe is later than that,
 // where packets keep their order. A client without duplicate reports (RFC 2883) is believed when its answer must have come: nearly all do within this.
 constexpr Duration kSettled = std::chrono::milliseconds(20);
 // Its first transmission, a tail loss probe, and a retransmission, which begins with the first byte that it misses an acknowledgement of.
-constexpr unsigned kCertainlyLost = 3;
+constexpr unsigned kCertainlyFirst = 3;
 
 bool at_or_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
 }  // namespace
@@ -35,11 +37,22 @@ void ClientWord::heard(const Segment& s) {
   best_ = std::move(*r);
 }
 
-ClientWord::Verdict ClientWord::judge(Duration asked) const {
+ClientWord::Verdict ClientWord::judge(Duration asked) {
   if (reset_) return Verdict::reset;
   if (!best_ || (!exact_ && asked < kSettled)) return Verdict::silent;
   if (best_->outstanding == 0 || continues_) return Verdict::enough;
-  return times_ >= kCertainlyLost ? Verdict::lost : Verdict::silent;
+  if (times_ < kCertainlyFirst || best_->state.fin_received) return Verdict::silent;
+  wire::TcpState& s = best_->state;
+  const uint32_t gap = *lowest_ - s.recv_seq;
+  if (gap > s.rcv_wnd) return Verdict::silent;
+  s.recv_seq += gap;
+  s.rcv_wup += gap;
+  s.snd_wl1 += gap;
+  s.rcv_wnd -= gap;
+  best_->received += gap;
+  best_->outstanding -= std::min(best_->outstanding, gap);
+  continues_ = true;
+  return Verdict::enough;
 }
 
 }  // namespace gecko::tcp

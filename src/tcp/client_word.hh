@@ -1,5 +1,6 @@
 // What a client says after the death of its node, packet by packet, until it is enough to go on from (docs/adr/0019): which of its segments is the
-// answer to the probe, and whether bytes are lost that it will not send again.
+// answer to the probe, and with which byte it goes on. Bytes that the dead node had acknowledged after the mirror was written do not come again: then
+// `received` is where the client goes on, and the application, which knows how far its checkpoint was, decides.
 //
 //   each segment that comes after the first probe -> heard(); now and then -> judge()
 // Pure; no clock of its own.
@@ -18,13 +19,12 @@ class ClientWord {
     silent,     // nothing that one can go on from, yet
     enough,     // recovered() is where it stands
     reset,      // it has ended the connection
-    lost,       // what it sends again begins beyond what the mirror has received: bytes were acknowledged that nobody has
   };
   explicit ClientWord(const wire::TcpMirror& mirror) : mirror_(mirror) {}
 
   void heard(const Segment& segment);
   // `asked`: since the first probe.
-  Verdict judge(Duration asked) const;
+  Verdict judge(Duration asked);
   const Recovered& recovered() const { return *best_; }
 
  private:

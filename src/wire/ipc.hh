@@ -32,6 +32,7 @@ enum class IpcType : uint16_t {
   nudge = 22,           // tell these clients what they may hear and have not. No answer
   send_syn_ack = 23,    // the backups know the connection. No answer
   probe = 24,           // a segment that makes a client, or our kernel, say where it is. No answer
+  end_sockets = 30,  // all connections of the group's address and ports end here, silently where the gate guards them -> done
   // answers
   captured = 51, thawed = 52, restored = 55, activated = 56, listening = 57, socket_is = 58, done = 59, ahead_kept = 60, adopted = 61, keeper_is = 62,
 };

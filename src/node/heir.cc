@@ -1,0 +1,287 @@
+#include "node/heir.hh"
+
+#include <algorithm>
+#include <numeric>
+
+#include "node/daemon.hh"
+
+namespace gecko::node {
+
+using core::LostBy;
+using wire::LinkType;
+
+namespace {
+// Questions of heirs that have adopted a view before this node has: it follows within a round trip.
+constexpr size_t kMaxEarly = 256;
+
+// Bytes that the application's checkpoint stands for are received, even if the dead node had not acknowledged them yet, or the mirror has not heard
+// of it: the client, who may send them again, is to hear that they are here.
+void advance_to(wire::TcpMirror& mirror, const core::SavedState& saved) {
+  if (saved.input <= mirror.received) return;
+  const uint64_t more = saved.input - mirror.received;
+  if (more > mirror.rcv_edge - mirror.rcv_nxt) return;   // the window was never that wide: it makes no sense
+  mirror.received += more;
+  mirror.rcv_nxt += static_cast<uint32_t>(more);
+}
+}  // namespace
+
+uint64_t Heir::Counters::lost_in_all() const { return std::accumulate(lost.begin(), lost.end(), uint64_t{0}); }
+
+Heir::Heir(Group& group) : group_(group), recovery_(group.self()) {}
+
+Heir::~Heir() { group_.daemon().loop().cancel(timer_); }
+
+// All that may own a connection.
+std::vector<core::Owner> Heir::owners() const {
+  std::vector<core::Owner> all;
+  for (const auto& member : group_.view().members)
+    if (!member.witness) all.push_back({member.node, member.incarnation});
+  return all;
+}
+
+void Heir::view(const ViewChange& change) {
+  if (!group_.is_member()) return fence();
+  recovery_.view(change.view.epoch, owners(), group_.daemon().loop().now());
+  for (const auto& life : change.inherited) inherit(life);
+  for (const auto& [from, ask] : std::exchange(early_, {})) on(group_.peers_[from], ask);
+  run();
+}
+
+void Heir::inherit(const core::Owner& life) {
+  const Time now = group_.daemon().loop().now();
+  auto& hold = group_.daemon().hold();
+  if (recovery_.size() == 0) begun_ = now, told_ = counters_;
+  std::vector<wire::Claim> claims;
+  Subjects found;
+  for (auto& mirrored : group_.mirrors().take({life.node, life.incarnation})) {
+    const Flow flow = mirrored.tcp.flow;
+    // What this node has got from it in a handoff is its own.
+    if (!group_.owns_address(flow) || group_.by_flow_.contains(flow) || group_.is_taking(flow)) continue;
+    if (mirrored.saved) advance_to(mirrored.tcp, *mirrored.saved);
+    claims.push_back({mirrored.id, flow, mirrored.epoch});
+    Subject subject;
+    subject.mirrored = std::move(mirrored);
+    subject.from = life.node;
+    found.insert_or_assign(flow, std::move(subject));
+  }
+  const size_t all = claims.size();
+  for (const Flow& flow : recovery_.inherit(life, group_.view().epoch, owners(), std::move(claims), now)) {
+    auto& subject = subjects_[flow] = std::move(found.at(flow));
+    group_.questions_.erase(flow);
+    hold.expect(flow);
+    hold.watch(flow);
+    if (auto ok = group_.daemon().flows().set(flow, GECKO_FLOW_HOLD, group_.number(group_.self()), subject.mirrored.epoch + core::kRecoveredEpochs); !ok) {
+      log_error("recovering " + flow.str() + ": " + ok.error().message);
+      recovery_.failed(flow, LostBy::failed, now);
+    }
+  }
+  log_info("group '" + group_.config().name + "': this node is the heir of " + group_.config().nodes[life.node].name + " and has mirrors of " +
+           std::to_string(all) + " of its connections");
+}
+
+void Heir::fence() {
+  ++round_;
+  early_.clear();
+  recovery_.fence();
+  run();
+  subjects_.clear();
+}
+
+void Heir::link_up(Peer& peer) {
+  recovery_.link_up(peer.index, group_.daemon().loop().now());
+  run();
+}
+
+void Heir::on(Peer& peer, wire::RecoverAsk m) {
+  if (!group_.is_member()) return;
+  if (group_.view().epoch >= m.view_epoch) answer(peer, m);
+  else if (early_.size() < kMaxEarly) early_.emplace_back(peer.index, std::move(m));
+}
+
+// This node has adopted the view in which that life is over: from here on nothing of it comes to life here by a handoff.
+void Heir::answer(Peer& peer, const wire::RecoverAsk& m) {
+  const auto& orphans = group_.view().orphans;
+  const bool still = std::ranges::any_of(orphans, [&](const auto& o) { return o.node == m.node && o.incarnation == m.incarnation && o.heir == peer.index; });
+  if (!still) return;   // an older view's heir: it will hear of this one
+  wire::RecoverAnswer answer{m.request, {}};
+  for (const auto& claim : m.claims) {
+    if (!group_.owns_address(claim.flow)) continue;
+    uint64_t epoch = group_.speaks_for(claim.flow);
+    if (epoch == 0) epoch = recovery_.asked(peer.index, claim).value_or(0);
+    if (epoch != 0) answer.owned.push_back({claim.id, claim.flow, epoch});
+  }
+  run();   // what it has yielded to the asker is let go before the asker hears so
+  peer.send(LinkType::recover_answer, answer);
+}
+
+void Heir::on(Peer& peer, const wire::RecoverAnswer& m) {
+  recovery_.answer(peer.index, m, group_.daemon().loop().now());
+  run();
+}
+
+void Heir::run() {
+  if (std::exchange(running_, true)) return;
+  for (auto actions = recovery_.take_actions(); !actions.empty(); actions = recovery_.take_actions())
+    for (auto& action : actions) std::visit([this](auto& a) { carry_out(a); }, action);
+  running_ = false;
+  arm_timer();
+}
+
+void Heir::arm_timer() {
+  const Time next = recovery_.next_deadline();
+  if (next >= timer_at_) return;
+  auto& loop = group_.daemon().loop();
+  loop.cancel(timer_);
+  timer_at_ = next;
+  timer_ = loop.at(next, [this] {
+    timer_at_ = Time::max();
+    recovery_.tick(group_.daemon().loop().now());
+    run();
+  });
+}
+
+void Heir::carry_out(core::Recovery::Ask& a) {
+  if (a.to < group_.peers_.size() && group_.peers_[a.to].up()) group_.peers_[a.to].send(LinkType::recover_ask, a.message);
+}
+
+void Heir::carry_out(core::Recovery::Probe& a) {
+  const auto it = subjects_.find(a.flow);
+  if (it == subjects_.end()) return;
+  Subject& subject = it->second;
+  auto& daemon = group_.daemon();
+  if (group_.choose_continuer(a.flow.local.port, subject.mirrored.saved.has_value()) == nullptr)
+    return recovery_.failed(a.flow, LostBy::nobody_serves, daemon.loop().now());
+  if (a.attempt == 0) {
+    subject.word.emplace(subject.mirrored.tcp);
+    subject.asked = daemon.loop().now();
+    subject.looked = daemon.hold().held(a.flow).size();   // what came before may be older than the dead node's last word
+  }
+  if (a.attempt == 2) subject.looked = 0;   // no answer: it may have been lost, and the client silent since
+  if (listen(a.flow, subject)) return;
+  daemon.privileged().probe(group_.index(), tcp::build_probe(subject.mirrored.tcp));
+}
+
+void Heir::heard(const Flow& flow) {
+  const auto it = subjects_.find(flow);
+  if (it == subjects_.end()) return;
+  if (recovery_.probes(flow)) (void)listen(flow, it->second);
+  else recovery_.spoke(flow);
+  run();
+}
+
+bool Heir::listen(const Flow& flow, Subject& subject) {
+  if (!subject.word) return false;
+  const Time now = group_.daemon().loop().now();
+  for (const auto& packet : group_.daemon().hold().held(flow, subject.looked)) {
+    ++subject.looked;
+    if (const auto segment = tcp::read_packet(packet)) subject.word->heard(*segment);
+  }
+  switch (subject.word->judge(now - subject.asked)) {
+    case tcp::ClientWord::Verdict::silent: return false;
+    case tcp::ClientWord::Verdict::reset: recovery_.failed(flow, LostBy::client_reset, now); return true;
+    case tcp::ClientWord::Verdict::enough: break;
+  }
+  subject.recovered = subject.word->recovered();
+  recovery_.answered(flow, now);
+  return true;
+}
+
+void Heir::carry_out(core::Recovery::Rebuild& a) {
+  const auto it = subjects_.find(a.flow);
+  if (it == subjects_.end()) return;
+  Subject& subject = it->second;
+  if (subject.mirrored.id == ConnId{}) subject.mirrored.id = ConnId::random();   // no application had accepted it
+  wire::IpcRestore command{0, group_.index(), a.flow, subject.mirrored.id, a.epoch, group_.config().nodes[subject.from].address, 0,
+                           wire::encode(subject.recovered->state)};
+  subject.token = group_.daemon().privileged().restore(std::move(command), [this, flow = a.flow, round = round_](Status status) {
+    if (round != round_) return;
+    recovery_.rebuilt(flow, status, group_.daemon().loop().now());
+    if (!status) log_warn("recovering " + flow.str() + ": " + status.error().message);
+    run();
+  });
+}
+
+void Heir::carry_out(core::Recovery::Enliven& a) {
+  const auto it = subjects_.find(a.flow);
+  if (it == subjects_.end()) return;
+  Subject& subject = it->second;
+  auto& daemon = group_.daemon();
+  const auto& recovered = *subject.recovered;
+  if (auto ok = group_.shield().arriving({recovered.state, 0, 0}, {subject.mirrored.id, a.epoch, {recovered.sent, recovered.received, true}, 0}); !ok) {
+    daemon.privileged().retire(subject.token);
+    return recovery_.enlivened(a.flow, ok, daemon.loop().now());
+  }
+  daemon.privileged().activate(subject.token, [this, flow = a.flow, epoch = a.epoch, round = round_](Result<PrivilegedClient::Activated> active) {
+    if (round != round_) return;   // fenced meanwhile: the descriptor ends here, the gate lets nothing out
+    const auto at = subjects_.find(flow);
+    if (at == subjects_.end()) return;
+    if (active) {
+      if (auto ok = group_.daemon().hold().release_in_order(flow, group_.number(group_.self()), epoch, active->next_seq); !ok)
+        log_error("steering " + flow.str() + ": " + ok.error().message);
+      at->second.fd = std::move(active->fd);
+      group_.shield().arrived(flow);
+    } else {
+      group_.shield().not_arrived(flow);
+      log_warn("recovering " + flow.str() + ": " + active.error().message);
+    }
+    recovery_.enlivened(flow, active ? Status{} : Status(active.error()), group_.daemon().loop().now());
+    run();
+  });
+}
+
+void Heir::carry_out(core::Recovery::Arrived& a) {
+  const auto it = subjects_.find(a.flow);
+  if (it == subjects_.end()) return;
+  Subject subject = std::move(it->second);
+  subjects_.erase(it);
+  ++counters_.recovered;
+  if (!group_.is_contact()) group_.tell_contact(a.flow, group_.self(), a.epoch);
+  const auto& r = *subject.recovered;
+  wire::Arrive arrival{subject.mirrored.id, a.epoch, a.flow, group_.config().nodes[subject.from].name, {}, {r.sent, r.received, true}, true, false, 0, 0};
+  if (auto& saved = subject.mirrored.saved) {
+    arrival.saved = true;
+    arrival.input = saved->input;
+    arrival.output = saved->output;
+    arrival.blob = std::move(saved->blob);
+  }
+  group_.deliver(std::move(arrival), std::move(subject.fd));
+}
+
+void Heir::carry_out(core::Recovery::GiveTo& a) {
+  subjects_.erase(a.flow);
+  ++counters_.elsewhere;
+  (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_FORWARD, group_.number(a.owner), a.epoch);
+}
+
+// The client hears that it has ended, when it speaks: this kernel answers for a second.
+void Heir::carry_out(core::Recovery::Lose& a) {
+  if (const auto it = subjects_.find(a.flow); it != subjects_.end()) {
+    if (a.restored) group_.daemon().privileged().retire(it->second.token);
+    subjects_.erase(it);
+  }
+  ++counters_.lost[static_cast<size_t>(a.reason)];
+  group_.shield().kernel_may_answer(a.flow);
+  (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_KERNEL, group_.number(group_.self()), 0);
+}
+
+void Heir::carry_out(core::Recovery::Drop& a) {
+  if (const auto it = subjects_.find(a.flow); it != subjects_.end()) {
+    if (a.restored && it->second.token != 0) group_.daemon().privileged().retire(it->second.token);
+    subjects_.erase(it);
+  }
+  group_.daemon().hold().drop(a.flow);
+  (void)group_.daemon().flows().erase(a.flow);
+}
+
+void Heir::carry_out(core::Recovery::Done& a) {
+  std::string lost;
+  for (size_t i = 0; i < core::kLostReasons; ++i)
+    if (const uint64_t n = counters_.lost[i] - told_.lost[i]; n != 0) lost += ", " + std::to_string(n) + " lost (" + std::string(to_string(static_cast<LostBy>(i))) + ")";
+  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(group_.daemon().loop().now() - begun_);
+  log_info("group '" + group_.config().name + "': " + std::to_string(counters_.recovered - told_.recovered) + " connections of " +
+           group_.config().nodes[a.life.node].name + " go on here, " + std::to_string(counters_.elsewhere - told_.elsewhere) + " elsewhere" + lost + "; after " +
+           std::to_string(took.count()) + " ms");
+  group_.recovered(a.life);
+}
+
+}  // namespace gecko::node
