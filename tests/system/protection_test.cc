@@ -68,9 +68,9 @@ class Protection : public FaultTest {
     const std::string at = owner(local(client));
     const auto t = totals(client);
     nlohmann::json row;
-    EXPECT_TRUE(eventually([&] {
+    ASSERT_TRUE(eventually([&] {
       row = mirror(next_of(at), name);
-      return row.value("received", uint64_t{0}) == t.bytes_sent && row.value("epoch", uint64_t{0}) == connection(at, name).value("epoch", uint64_t{1});
+      return row.is_object() && connection(at, name).is_object() && row.value("received", uint64_t{0}) == t.bytes_sent && row.value("epoch", uint64_t{0}) == connection(at, name).value("epoch", uint64_t{1});
     })) << row << " received " << t.bytes_sent << " " << connection(at, name);
     EXPECT_EQ(row.value("owner", ""), at);
     EXPECT_EQ(row.value("id", ""), connection(at, name).value("id", "-"));
@@ -185,8 +185,14 @@ TEST_F(Protection, ARestartedGeckodGoesOnWithItsConnections) {
   kit::Client &busy = ping(1ms), &idle = ping(1h);
   ASSERT_NO_FATAL_FAILURE(connected());
   ASSERT_TRUE(is_protected("n1", busy) && is_protected("n1", idle)) << why("n1", busy) << why("n1", idle);
+  const auto life = [&] { return status("n1").value("/groups/0/membership/life"_json_pointer, ""); };
+  const std::string before = life();
   kill_geckod("n1");
   ASSERT_NO_FATAL_FAILURE(start_geckod("n1"));
+  if (life() != before) {
+    may_be_lost = 2;
+    GTEST_SKIP() << "this machine took longer than restart_grace to start geckod: its connections are the others' by now";
+  }
   EXPECT_TRUE(progresses(busy));
   EXPECT_TRUE(is_protected("n1", busy)) << connection("n1", local(busy).str());
   EXPECT_TRUE(is_protected("n1", idle)) << connection("n1", local(idle).str());
