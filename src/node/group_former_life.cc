@@ -32,7 +32,7 @@ void Group::take_over_from_former_life() {
     const auto entry = daemon_.flows().get(record.flow);
     if (!entry || !*entry || (*entry)->state != GECKO_FLOW_HOLD) continue;
     const int donor = index_of(record.peer);
-    if (record.state == HandoffJournal::State::restored && donor >= 0 && peers_[static_cast<size_t>(donor)].index != self_ && config_.recovery == config::Recovery::none)
+    if (record.state == HandoffJournal::State::restored && donor >= 0 && !is_outsider(static_cast<uint16_t>(donor)))
       (void)daemon_.flows().set(record.flow, GECKO_FLOW_FORWARD, number(static_cast<uint16_t>(donor)), 0);
     else {
       shield_.kernel_may_answer(record.flow);

@@ -550,6 +550,7 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   }
   Connection connection{a.id, a.flow, a.epoch, session, true, false, daemon_.loop().now(), false};
   connection.base = a.base;
+  if (a.saved) connection.saved = std::make_shared<core::SavedState>(core::SavedState{a.input, a.output, a.blob});   // it stands until there is a newer one
   remember(std::move(connection));
   ++session->arrived;
   std::vector<Fd> fds;

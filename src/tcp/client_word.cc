@@ -7,8 +7,9 @@ namespace {
 // What the dead node sent last may be on its way to the client when the client says something by itself; the answer to a probe is later than that,
 // where packets keep their order. A client without duplicate reports (RFC 2883) is believed when its answer must have come: nearly all do within this.
 constexpr Duration kSettled = std::chrono::milliseconds(20);
-// Its first transmission, a tail loss probe, and a retransmission, which begins with the first byte that it misses an acknowledgement of.
-constexpr unsigned kCertainlyFirst = 3;
+// Sent again so often, nothing lower in between: the first byte that it misses an acknowledgement of. Once may be a tail loss probe (RFC 8985
+// section 7), which repeats the last segment; the next one is a retransmission, which begins with the first.
+constexpr unsigned kCertainlyFirst = 2;
 
 bool at_or_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
 }  // namespace
@@ -27,8 +28,9 @@ void ClientWord::heard(const Segment& s) {
   if (length != 0 && at_or_before(s.seq, next) && !at_or_before(s.seq + length, next)) continues_ = true;
   if (length != 0 && !at_or_before(s.seq, next)) {
     if (!lowest_ || (s.seq != *lowest_ && at_or_before(s.seq, *lowest_))) lowest_ = s.seq, times_ = 0;
-    if (s.seq == *lowest_) ++times_;
+    if (s.seq == *lowest_ && highest_ && at_or_before(s.seq + length, *highest_)) ++times_;
   }
+  if (!highest_ || !at_or_before(s.seq + length, *highest_)) highest_ = s.seq + length;
   const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   const bool newer = !best_ || at_or_before(best_ack_, s.ack);
   exact_ = exact_ || answers;

@@ -35,7 +35,8 @@ class ClientWord {
   bool reset_ = false;
   bool continues_ = false;     // it has sent the first byte that is missing
   std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,
-  unsigned times_ = 0;               // ... and how often that came
+  unsigned times_ = 0;               // ... and how often it has been sent again
+  std::optional<uint32_t> highest_;  // end of all that it has sent
 };
 
 }  // namespace gecko::tcp

@@ -169,10 +169,14 @@ TEST_F(Recovered, ADonorKilledInMidHandoffLeavesOneOwner) {
   ASSERT_NO_FATAL_FAILURE(connected());
   ASSERT_NO_FATAL_FAILURE(give_all_to("n2"));
   ASSERT_NO_FATAL_FAILURE(all_protected("n2"));
-  kit::Operator other(lab());
+  kit::Operator other(lab()), other_look(lab());
   ASSERT_TRUE(other.ask("n1", {{"op", "status"}}));
+  ASSERT_TRUE(other_look.ask("n4", {{"op", "status"}}));
   std::thread operating([&] { (void)other.handoff("n1", client_address(), "n4", 10s); });
-  std::this_thread::sleep_for(15ms);   // somewhere in the middle
+  (void)eventually([&] {   // somewhere in the middle
+    const auto rows = other_look.ask("n4", {{"op", "connections"}});
+    return rows && !(*rows)["connections"].empty();
+  });
   ASSERT_TRUE(faults().kill("n2"));
   operating.join();
   size_t ended = 0;
