@@ -86,7 +86,8 @@ void Keeper::heard(const wire::Heartbeat& h, Time now) {
   const bool same_view = h.epoch == view_.epoch && view_.epoch != 0;
   const bool is_owner = owns(view_, h.from, h.incarnation);
   if (h.epoch > view_.epoch && !h.answer) out_.push_back(NewerEpoch{h.from, h.epoch});
-  if (at == Order::latest && same_view && is_owner && is_member()) contact_.hear(h.from, h.claim);
+  // Also while this node is no member: it knows whom to send unknown flows to.
+  if (at == Order::latest && same_view && is_owner) contact_.hear(h.from, h.claim);
 
   if (!h.answer) {
     wire::Heartbeat answer = fill(h.from);

@@ -37,7 +37,8 @@ Time boot_now() {
 }
 
 uint64_t keeper_settings(const Options& options) {
-  std::string text = options.node;
+  // Also what they say to each other: after an upgrade the keeper that lives is the former version's.
+  std::string text = "keeper " + std::to_string(wire::kKeeperVersion) + "\n" + options.node;
   for (const auto& group : options.groups) {
     const auto* self = group.find(options.node);
     text += "\n" + group.name + " " + std::to_string(group.index_of(options.node)) + " " + Endpoint{self->address, self->link_port}.str() + " " +

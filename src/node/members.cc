@@ -23,7 +23,6 @@ constexpr Duration kSlowDisk = std::chrono::milliseconds(50);   // longer than a
 constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = std::chrono::seconds(1), kAskAgain = std::chrono::milliseconds(200);
 // Without a lease for so long a group that recovers nothing chooses its contact as if there were no views: a lone survivor goes on serving.
 constexpr Duration kStandIn = std::chrono::seconds(1);
-constexpr uint16_t kVersionWithViews = 4;
 
 uint64_t random64() {
   uint64_t value = 0;
@@ -82,9 +81,20 @@ std::vector<uint16_t> Members::backups(size_t count) const {
 
 std::optional<Members::Contact> Members::contact() const {
   if (view().epoch == 0) return std::nullopt;
-  const bool stands_alone = !lease_.holds && now() >= lapsed_ + kStandIn;
+  const bool stands_alone = !lease_.holds && now() >= lapsed_ + kStandIn && !others_decide();
   if (stands_alone && group_.config().recovery == config::Recovery::none) return std::nullopt;
+  if (contact_.node == kNoNode) return Contact{view().contact, 0, false};   // the keeper has not said yet
   return contact_;
+}
+
+// Enough members are within reach to have a lease and a contact. A member knows by its heartbeats who is; another node by its links.
+bool Members::others_decide() const {
+  size_t here = 0;
+  for (const auto& m : view().members) {
+    if (m.node == group_.self()) here += is_member() ? 1 : 0;
+    else if (m.node < group_.peers_.size() && group_.peers_[m.node].up()) here += is_member() && (suspects_ & one(m.node)) ? 0 : 1;
+  }
+  return here > view().members.size() / 2;
 }
 
 void Members::stand_in_later() {
@@ -123,9 +133,10 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   auto& keeper = group_.daemon_.keeper();
   keeper.tell(KeeperType::peers, peers);
   for (auto& peer : group_.peers_) {
-    if (peer.index == group_.self() || !peer.up() || peer.version < kVersionWithViews) continue;
+    if (peer.index == group_.self() || !peer.up() || peer.version < wire::kLinkVersionViews) continue;
     give_key(peer);
   }
+  suspects_ = life.suspects;
   membership_->suspicions(life.suspects, life.agreed, now());
   const core::Owner former{group_.self(), stored_ ? stored_->incarnation : 0};
   settle();
@@ -133,7 +144,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
            (view().epoch == 0 ? "; no view yet" : "; the last view it knows is " + text_of_epoch(view().epoch)));
   if (!is_member()) fence(former);
   for (auto& peer : group_.peers_)
-    if (peer.index != group_.self() && peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
+    if (peer.index != group_.self() && peer.up() && peer.version >= wire::kLinkVersionViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
   look_for_first_view();
 }
 
@@ -247,7 +258,7 @@ bool Members::carry_out(core::MembershipOutput& output) {
     Peer& peer = group_.peers_[tell->to];
     // Not by way of one that does not answer this node's heartbeats (yet): in a view of two it would take that one for dead at once.
     if (std::get_if<wire::JoinAsk>(&tell->message) != nullptr && (suspects_ & one(tell->to))) return true;
-    if (peer.up() && peer.version >= kVersionWithViews)
+    if (peer.up() && peer.version >= wire::kLinkVersionViews)
       std::visit([&](const auto& m) { peer.send(type_of(tell->message), m); }, tell->message);
   } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
     keeper.tell(KeeperType::hold, wire::KeeperHold{group_.index(), hold->token, hold->epoch, hold->removed});
@@ -260,6 +271,7 @@ bool Members::carry_out(core::MembershipOutput& output) {
              (core::owns(view, group_.self(), adopted->incarnation) ? "" : "; this node is not a member"));
     told_.clear();   // there is a view now
     group_.on_view({view, adopted->gone, adopted->inherited});
+    group_.elect();
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
     log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover. It joins again");
     is_fenced_ = false;
@@ -328,7 +340,7 @@ void Members::give_key(Peer& peer) {
 }
 
 void Members::link_up(Peer& peer) {
-  if (peer.version < kVersionWithViews || (!membership_ && view().epoch == 0)) return;
+  if (peer.version < wire::kLinkVersionViews || (!membership_ && view().epoch == 0)) return;
   if (membership_) give_key(peer);
   peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
 }
@@ -370,7 +382,7 @@ NodeSet Members::newcomers() const {
 bool Members::may_form() const {
   if (!membership_ || view().epoch != 0 || !is_fenced_ || !trouble_.empty() || !group_.settled_) return false;
   for (const auto& peer : group_.peers_)
-    if (peer.up() && peer.index != group_.self() && peer.version < kVersionWithViews) return false;
+    if (peer.up() && peer.index != group_.self() && peer.version < wire::kLinkVersionViews) return false;
   for (const auto& [node, epoch] : told_)
     if (epoch != 0) return false;
   const NodeSet all = newcomers() | one(group_.self());

@@ -91,6 +91,7 @@ class Members {
   bool may_form() const;
   core::NodeSet newcomers() const;               // linked nodes that have said that they have no view
   void stand_in_later();
+  bool others_decide() const;
   std::string name(uint16_t node) const;
   std::string names(core::NodeSet nodes) const;
 

@@ -10,6 +10,7 @@
 
 namespace gecko::wire {
 
+inline constexpr int kKeeperVersion = 1;               // a keeper of another one is replaced
 inline constexpr size_t kMaxKeeperFrame = 16u << 10;   // a view has 2.7 KB, the peers of a group 1.5 KB
 inline constexpr size_t kMaxKeeperGroups = 256;
 
