@@ -127,6 +127,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   const bool same_life = stored_ && life.incarnation != 0 && wire::disk_of(life.incarnation) == wire::disk_of(stored_->incarnation) &&
                          life.incarnation <= stored_->incarnation;
   outputs_.clear();
+  leaving_ = false;
   if (same_life) membership_.emplace(settings, *stored_, core::Membership::GoesOn{}, now());
   else membership_.emplace(settings, stored_, random64() >> wire::kLifeBits, now());
   membership_->peers(all);
@@ -273,7 +274,8 @@ bool Members::carry_out(core::MembershipOutput& output) {
     group_.on_view({view, adopted->gone, adopted->inherited});
     group_.elect();
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
-    log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover. It joins again");
+    log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover" +
+             (leaving_ ? "" : ". It joins again"));
     is_fenced_ = false;
     fence(expelled->life);
   }
@@ -358,8 +360,9 @@ void Members::on(Peer& from, core::ViewMessage message) {
   if (const auto* ask = std::get_if<wire::ViewAsk>(&message)) told_[from.index] = ask->epoch;
   if (!membership_) return;
   if (const auto* leave = std::get_if<wire::LeaveAsk>(&message); leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
-    log_warn("group '" + group_.config().name + "': this node is removed from the group by an operator at " + name(from.index) +
-             "; 'gecko member join' here lets it in again");
+    if (!std::exchange(leaving_, true))
+      log_warn("group '" + group_.config().name + "': this node is removed from the group by an operator at " + name(from.index) +
+               "; 'gecko member join' here lets it in again");
     membership_->leave(now());
   }
   membership_->on(from.index, message, now());
@@ -461,6 +464,7 @@ Status Members::join(uint16_t node) {
   if (!membership_) return no_keeper(trouble_);
   if (node != group_.self())
     return make_error(Errc::invalid, "a node joins by itself; to bring back one that was removed, run 'gecko member join " + name(node) + "' there");
+  leaving_ = false;
   membership_->join(now());
   settle();
   return {};

@@ -101,6 +101,7 @@ class Members {
   std::optional<core::Membership> membership_;   // none: no keeper, or no state file
   std::deque<core::MembershipOutput> outputs_;   // a store that fails holds up what follows it
   bool settling_ = false, is_fenced_ = false;
+  bool leaving_ = false;                         // by an operator's word: it stays away
   net::Loop::TimerId timer_ = 0, retry_timer_ = 0, first_timer_ = 0, stand_in_timer_ = 0;
   std::string trouble_;
   Lease lease_;
