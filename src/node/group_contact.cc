@@ -133,7 +133,7 @@ void Group::become(uint16_t contact) {
     });
   }
   // Nodes that know no views follow their own choice.
-  const bool others = std::ranges::any_of(peers_, [&](const Peer& p) { return p.up() && p.index != self_ && p.version < wire::kLinkVersionViews; });
+  const bool others = std::ranges::any_of(peers_, [&](const Peer& p) { return p.up() && p.index != self_ && p.version < kVersionWithViews; });
   if (contact_by_view_ && is_contact() && others && choice_.contact() != contact_)
     if (const auto appointment = choice_.appoint(contact_)) tell_all(*appointment, self_);
   appointed_or_not();

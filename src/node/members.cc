@@ -134,7 +134,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   auto& keeper = group_.daemon_.keeper();
   keeper.tell(KeeperType::peers, peers);
   for (auto& peer : group_.peers_) {
-    if (peer.index == group_.self() || !peer.up() || peer.version < wire::kLinkVersionViews) continue;
+    if (peer.index == group_.self() || !peer.up() || peer.version < kVersionWithViews) continue;
     give_key(peer);
   }
   suspects_ = life.suspects;
@@ -145,7 +145,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
            (view().epoch == 0 ? "; no view yet" : "; the last view it knows is " + text_of_epoch(view().epoch)));
   if (!is_member()) fence(former);
   for (auto& peer : group_.peers_)
-    if (peer.index != group_.self() && peer.up() && peer.version >= wire::kLinkVersionViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
+    if (peer.index != group_.self() && peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
   look_for_first_view();
 }
 
@@ -259,7 +259,7 @@ bool Members::carry_out(core::MembershipOutput& output) {
     Peer& peer = group_.peers_[tell->to];
     // Not by way of one that does not answer this node's heartbeats (yet): in a view of two it would take that one for dead at once.
     if (std::get_if<wire::JoinAsk>(&tell->message) != nullptr && (suspects_ & one(tell->to))) return true;
-    if (peer.up() && peer.version >= wire::kLinkVersionViews)
+    if (peer.up() && peer.version >= kVersionWithViews)
       std::visit([&](const auto& m) { peer.send(type_of(tell->message), m); }, tell->message);
   } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
     keeper.tell(KeeperType::hold, wire::KeeperHold{group_.index(), hold->token, hold->epoch, hold->removed});
@@ -342,7 +342,7 @@ void Members::give_key(Peer& peer) {
 }
 
 void Members::link_up(Peer& peer) {
-  if (peer.version < wire::kLinkVersionViews || (!membership_ && view().epoch == 0)) return;
+  if (peer.version < kVersionWithViews || (!membership_ && view().epoch == 0)) return;
   if (membership_) give_key(peer);
   peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
 }
@@ -385,7 +385,7 @@ NodeSet Members::newcomers() const {
 bool Members::may_form() const {
   if (!membership_ || view().epoch != 0 || !is_fenced_ || !trouble_.empty() || !group_.settled_) return false;
   for (const auto& peer : group_.peers_)
-    if (peer.up() && peer.index != group_.self() && peer.version < wire::kLinkVersionViews) return false;
+    if (peer.up() && peer.index != group_.self() && peer.version < kVersionWithViews) return false;
   for (const auto& [node, epoch] : told_)
     if (epoch != 0) return false;
   const NodeSet all = newcomers() | one(group_.self());

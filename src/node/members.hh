@@ -19,6 +19,8 @@ namespace gecko::node {
 class Group;
 struct Peer;
 
+inline constexpr uint16_t kVersionWithViews = 4;   // of links: whoever speaks less is no member
+
 struct ViewChange {
   const wire::View& view;
   std::span<const core::Owner> gone;        // lives that are no members any more

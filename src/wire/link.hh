@@ -9,7 +9,6 @@ namespace gecko::wire {
 // A node speaks its own version and the one before.
 inline constexpr uint16_t kLinkVersion = 4;          // 4: views (57 to 69), mirrors (70 to 79)
 inline constexpr uint16_t kLinkVersionMin = 3;
-inline constexpr uint16_t kLinkVersionViews = 4;     // whoever speaks less is no member
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
