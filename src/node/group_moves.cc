@@ -518,7 +518,8 @@ ApiSession* Group::choose_session(uint16_t port, size_t more) const {
 ApiSession* Group::choose_continuer(uint16_t port, bool checkpoint) const {
   ApiSession* best = nullptr;
   for (ApiSession* session : sessions_)
-    if (session->wants_recovery(port) && (checkpoint || session->continues(port)) && (best == nullptr || session->connections < best->connections)) best = session;
+    if (session->wants_recovery(port) && (checkpoint || session->continues(port)) && (best == nullptr || session->connections < best->connections))
+      best = session;
   return best;
 }
 

@@ -276,11 +276,12 @@ void Heir::carry_out(core::Recovery::Drop& a) {
 void Heir::carry_out(core::Recovery::Done& a) {
   std::string lost;
   for (size_t i = 0; i < core::kLostReasons; ++i)
-    if (const uint64_t n = counters_.lost[i] - told_.lost[i]; n != 0) lost += ", " + std::to_string(n) + " lost (" + std::string(to_string(static_cast<LostBy>(i))) + ")";
+    if (const uint64_t n = counters_.lost[i] - told_.lost[i]; n != 0)
+      lost += ", " + std::to_string(n) + " lost (" + std::string(to_string(static_cast<LostBy>(i))) + ")";
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(group_.daemon().loop().now() - begun_);
   log_info("group '" + group_.config().name + "': " + std::to_string(counters_.recovered - told_.recovered) + " connections of " +
-           group_.config().nodes[a.life.node].name + " go on here, " + std::to_string(counters_.elsewhere - told_.elsewhere) + " elsewhere" + lost + "; after " +
-           std::to_string(took.count()) + " ms");
+           group_.config().nodes[a.life.node].name + " go on here, " + std::to_string(counters_.elsewhere - told_.elsewhere) + " elsewhere" + lost +
+           "; after " + std::to_string(took.count()) + " ms");
   group_.recovered(a.life);
 }
 
