@@ -26,9 +26,12 @@ Status make_directory(const std::string& path, mode_t mode) {
   return {};
 }
 
+// The old or the new one, whenever this is killed: a journal that is empty for a moment would leave its namespaces behind.
 Status write_file(const std::string& path, std::string_view text) {
-  const Fd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
-  if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return os_error("write " + path);
+  const std::string fresh = path + ".new";
+  const Fd file(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!file || write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) return os_error("write " + fresh);
+  if (rename(fresh.c_str(), path.c_str()) != 0) return os_error("rename " + fresh);
   return {};
 }
 

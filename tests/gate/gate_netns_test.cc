@@ -176,7 +176,7 @@ TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
     const auto backup = must(Backup::start(*lab_, {.delay = 500us}));
     Connection c = connect();
     transfer(c, 2 << 20, 2 << 20);
-    EXPECT_LE(retransmissions(c.server), 5u);
+    EXPECT_LE(retransmissions(c.server), 2 * (2u << 20) / 1448 / 10);   // a checksum that did not hold would be all of them, for ever
     EXPECT_GT(count(GECKO_G_CLAMPED), 0u);
     end(c);
   }
