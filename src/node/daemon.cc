@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "net/interface.hh"
+#include "node/random64.hh"
 
 namespace gecko::node {
 namespace {
@@ -37,12 +38,6 @@ uint16_t encap_mtu(const Options& options) {
   return smallest;
 }
 
-uint64_t random_incarnation() {
-  uint64_t value = 0;
-  std::memcpy(&value, ConnId::random().bytes.data(), sizeof value);
-  return value;
-}
-
 bool is_listed(const std::vector<std::string>& users, uint32_t uid) {
   if (uid == 0) return true;
   for (const auto& user : users) {
@@ -60,7 +55,7 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
       loop_(loop),
       journal_(journal),
       numbers_(options.groups),
-      incarnation_(random_incarnation()),
+      incarnation_(random64()),
       started_(monotonic_now()),
       flows_(std::move(descriptors.flow_map), std::move(descriptors.flow_setter)),
       counter_map_(std::move(descriptors.counter_map)),

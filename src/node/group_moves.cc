@@ -401,6 +401,7 @@ void Group::carry_out(core::Restore& a) {
     if (auto outline = wire::decode_outline(a.tcp)) taking.outline = std::move(*outline);
     taking.ahead = ahead->bytes;
   }
+  questions_.erase(a.flow);   // the donor's answer, that it is the owner, may come now: it must not send away what waits here
   daemon_.hold().expect(a.flow);
   Status held = daemon_.flows().set(a.flow, GECKO_FLOW_HOLD, number(self_), 0);
   if (!held) {

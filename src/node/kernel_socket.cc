@@ -114,40 +114,64 @@ Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow) {
   return std::optional(f);
 }
 
-Status end_kernel_sockets(const Address& local, const std::vector<uint16_t>& ports) {
-  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  if (!fd) return os_error("open a socket diagnosis channel");
-  struct {
-    nlmsghdr header{};
-    inet_diag_req_v2 request{};
-  } ask;
+namespace {
+
+struct DiagRequest {
+  nlmsghdr header{};
+  inet_diag_req_v2 request{};
+};
+
+DiagRequest dump_request(int family, uint32_t states) {
+  DiagRequest ask;
   ask.header.nlmsg_len = sizeof ask;
   ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  ask.request.sdiag_family = static_cast<uint8_t>(family);
   ask.request.sdiag_protocol = IPPROTO_TCP;
-  ask.request.idiag_states = ~(1u << TCP_LISTEN);
+  ask.request.idiag_states = states;
+  return ask;
+}
+
+// Every socket of this address and these ports in these states; of an IPv4 address with family AF_INET6, those that have it mapped.
+template <class Visit>
+Status for_each_socket(int channel, int family, uint32_t states, const Address& local, const std::vector<uint16_t>& ports, Visit visit) {
+  const DiagRequest ask = dump_request(family, states);
+  if (::send(channel, &ask, sizeof ask, 0) < 0) return os_error("ask for connections");
   const size_t skip = local.is_v4() ? 12 : 0, size = local.is_v4() ? 4 : 16;
+  const size_t mapped = family == AF_INET6 && local.is_v4() ? 12 : 0;
+  alignas(nlmsghdr) char buffer[16384];
+  for (;;) {
+    const ssize_t got = ::recv(channel, buffer, sizeof buffer, 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return os_error("read the descriptions of connections");
+    auto left = static_cast<size_t>(got);
+    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
+      if (header->nlmsg_type == NLMSG_DONE) return {};
+      if (header->nlmsg_type == NLMSG_ERROR) return make_error(Errc::unsupported, "this kernel does not describe its sockets (CONFIG_INET_DIAG)");
+      if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
+      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
+      if (std::find(ports.begin(), ports.end(), ntohs(found->id.idiag_sport)) == ports.end()) continue;
+      if (std::memcmp(reinterpret_cast<const uint8_t*>(found->id.idiag_src) + mapped, local.bytes.data() + skip, size) == 0) visit(*found);
+    }
+  }
+}
+
+Result<Fd> open_diagnosis() {
+  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+  if (!fd) return os_error("open a socket diagnosis channel");
+  return fd;
+}
+
+}  // namespace
+
+Status end_kernel_sockets(const Address& local, const std::vector<uint16_t>& ports) {
+  GECKO_TRY(const Fd fd, open_diagnosis());
   std::vector<inet_diag_msg> found;
   for (const int family : {AF_INET6, AF_INET}) {
     if (family == AF_INET && !local.is_v4()) continue;
-    ask.request.sdiag_family = static_cast<uint8_t>(family);
-    if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for connections");
-    alignas(nlmsghdr) char buffer[16384];
-    for (bool more = true; more;) {
-      const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
-      if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) return os_error("read the descriptions of connections");
-      auto left = static_cast<size_t>(got);
-      for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); more && NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
-        more = header->nlmsg_type != NLMSG_DONE && header->nlmsg_type != NLMSG_ERROR;
-        if (!more || header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
-        const auto* socket = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
-        if (std::find(ports.begin(), ports.end(), ntohs(socket->id.idiag_sport)) == ports.end()) continue;
-        const auto* address = reinterpret_cast<const uint8_t*>(socket->id.idiag_src) + (family == AF_INET6 && local.is_v4() ? 12 : 0);
-        if (std::memcmp(address, local.bytes.data() + skip, size) == 0) found.push_back(*socket);
-      }
-    }
+    GECKO_CHECK(for_each_socket(fd.get(), family, ~(1u << TCP_LISTEN), local, ports, [&](const inet_diag_msg& socket) { found.push_back(socket); }));
   }
+  DiagRequest ask = dump_request(AF_UNSPEC, ~(1u << TCP_LISTEN));
   ask.header.nlmsg_type = SOCK_DESTROY;
   ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
   Status status;
@@ -167,37 +191,12 @@ Status end_kernel_sockets(const Address& local, const std::vector<uint16_t>& por
 }
 
 Result<uint32_t> count_unaccepted(const Address& local, const std::vector<uint16_t>& ports) {
-  Fd fd(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
-  if (!fd) return os_error("open a socket diagnosis channel");
-  struct {
-    nlmsghdr header{};
-    inet_diag_req_v2 request{};
-  } ask;
-  ask.header.nlmsg_len = sizeof ask;
-  ask.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
-  ask.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  ask.request.sdiag_family = static_cast<uint8_t>(local.family());
-  ask.request.sdiag_protocol = IPPROTO_TCP;
-  ask.request.idiag_states = 1u << TCP_LISTEN | 1u << TCP_SYN_RECV;
-  if (::send(fd.get(), &ask, sizeof ask, 0) < 0) return os_error("ask for half-open connections");
-  const size_t skip = local.is_v4() ? 12 : 0, size = local.is_v4() ? 4 : 16;
+  GECKO_TRY(const Fd fd, open_diagnosis());
   uint32_t count = 0;
-  alignas(nlmsghdr) char buffer[16384];
-  for (;;) {
-    const ssize_t got = ::recv(fd.get(), buffer, sizeof buffer, 0);
-    if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return os_error("read the descriptions of half-open connections");
-    auto left = static_cast<size_t>(got);
-    for (const auto* header = reinterpret_cast<const nlmsghdr*>(buffer); NLMSG_OK(header, left); header = NLMSG_NEXT(header, left)) {
-      if (header->nlmsg_type == NLMSG_DONE) return count;
-      if (header->nlmsg_type == NLMSG_ERROR) return make_error(Errc::unsupported, "this kernel does not describe its sockets (CONFIG_INET_DIAG)");
-      if (header->nlmsg_len < NLMSG_LENGTH(sizeof(inet_diag_msg))) continue;
-      const auto* found = static_cast<const inet_diag_msg*>(NLMSG_DATA(header));
-      if (std::find(ports.begin(), ports.end(), ntohs(found->id.idiag_sport)) == ports.end()) continue;
-      if (std::memcmp(found->id.idiag_src, local.bytes.data() + skip, size) != 0) continue;
-      count += found->idiag_state == TCP_LISTEN ? found->idiag_rqueue : 1;   // of a listening socket: what waits to be accepted
-    }
-  }
+  GECKO_CHECK(for_each_socket(fd.get(), local.family(), 1u << TCP_LISTEN | 1u << TCP_SYN_RECV, local, ports, [&](const inet_diag_msg& found) {
+    count += found.idiag_state == TCP_LISTEN ? found.idiag_rqueue : 1;   // of a listening socket: what waits to be accepted
+  }));
+  return count;
 }
 
 }  // namespace gecko::node

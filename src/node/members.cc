@@ -5,6 +5,7 @@
 
 #include "core/placement_hash.hh"
 #include "node/daemon.hh"
+#include "node/random64.hh"
 #include "wire/heartbeat_seal.hh"
 
 namespace gecko::node {
@@ -23,12 +24,6 @@ constexpr Duration kSlowDisk = std::chrono::milliseconds(50);   // longer than a
 constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = std::chrono::seconds(1), kAskAgain = std::chrono::milliseconds(200);
 // Without a lease for so long a group that recovers nothing chooses its contact as if there were no views: a lone survivor goes on serving.
 constexpr Duration kStandIn = std::chrono::seconds(1);
-
-uint64_t random64() {
-  uint64_t value = 0;
-  std::memcpy(&value, ConnId::random().bytes.data(), sizeof value);
-  return value;
-}
 
 // The message of the link for each of the machine's.
 LinkType type_of(const core::ViewMessage& message) {

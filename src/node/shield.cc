@@ -146,25 +146,30 @@ void Shield::born(const bpf::Birth& birth) {
   const Time now = group_.daemon().loop().now();
   newborn_.insert_or_assign(birth.flow, Newborn{p, now});
   newborn_order_.emplace_back(now, birth.flow);
-  while (newborn_order_.size() > kMostNewborn) {
-    const auto [since, flow] = newborn_order_.front();
-    newborn_order_.pop_front();
-    if (const auto old = newborn_.find(flow); old != newborn_.end() && old->second.since == since) newborn_.erase(old);
-  }
+  while (newborn_order_.size() > kMostNewborn) forget_oldest_newborn();
 }
 
 void Shield::moved(const Flow& flow) {
   if (Guarded* g = find(flow); g != nullptr && g->stage != Stage::ended) return refresh(flow, *g);
-  if (const auto it = newborn_.find(flow); it != newborn_.end()) {
-    const Newborn newborn = it->second;
-    newborn_.erase(it);
-    take_up(flow, newborn);
-  }
+  (void)grow_up(flow);
+}
+
+// Unless a later SYN-ACK of the same flow has taken its place.
+void Shield::forget_oldest_newborn() {
+  const auto [since, flow] = newborn_order_.front();
+  newborn_order_.pop_front();
+  if (const auto old = newborn_.find(flow); old != newborn_.end() && old->second.since == since) newborn_.erase(old);
+}
+
+bool Shield::grow_up(const Flow& flow) {
+  const auto newborn = newborn_.extract(flow);
+  if (newborn.empty()) return false;
+  take_up(flow, newborn.mapped());
+  return true;
 }
 
 void Shield::looked() {
-  if (!on()) return;
-  if (!mirroring_.pending()) return;
+  if (!on() || !mirroring_.pending()) return;
   mirroring_.flush(group_.daemon().loop().now());
   if (mirroring_.pending()) say_soon();
 }
@@ -296,14 +301,9 @@ void Shield::named(const Connection& c) {
   group_.daemon().gate()->catch_up();
   Guarded* g = find(c.flow);
   if (g == nullptr || g->stage == Stage::ended) {
-    if (const auto it = newborn_.find(c.flow); it != newborn_.end()) {
-      const Newborn newborn = it->second;
-      newborn_.erase(it);
-      take_up(c.flow, newborn);
-    } else if (const auto entry = table().get(c.flow); entry && *entry && g == nullptr) {
-      take_up_again(c, **entry);
-    } else {
-      let_pass(c.flow, "its beginning was not seen here");
+    if (!grow_up(c.flow)) {
+      if (const auto entry = table().get(c.flow); entry && *entry && g == nullptr) take_up_again(c, **entry);
+      else let_pass(c.flow, "its beginning was not seen here");
     }
     g = find(c.flow);
     if (g == nullptr) return;
@@ -321,12 +321,7 @@ void Shield::ended(const Flow& flow, bool announced) {
   if (!on()) return;
   Guarded* g = find(flow);
   if (g == nullptr) {
-    const auto it = newborn_.find(flow);
-    if (it == newborn_.end()) return;
-    const Newborn newborn = it->second;
-    newborn_.erase(it);
-    take_up(flow, newborn);
-    if ((g = find(flow)) == nullptr) return;
+    if (!grow_up(flow) || (g = find(flow)) == nullptr) return;
   }
   if (g->stage == Stage::ended) return;
   if (announced) let_end(flow, *g);
@@ -503,9 +498,7 @@ void Shield::sweep(bool claimed) {
   if (!on()) return;
   lease_changed();
   const Time now = group_.daemon().loop().now();
-  for (; !newborn_order_.empty() && now - newborn_order_.front().first > kNewbornFor; newborn_order_.pop_front())
-    if (const auto old = newborn_.find(newborn_order_.front().second); old != newborn_.end() && old->second.since == newborn_order_.front().first)
-      newborn_.erase(old);
+  while (!newborn_order_.empty() && now - newborn_order_.front().first > kNewbornFor) forget_oldest_newborn();
   answering_ = 0;
   for (size_t i = 0; i < kErasedPerSweep && !to_erase_.empty() && to_erase_.begin()->first <= now; ++i) {
     const auto [due, flow] = *to_erase_.begin();

@@ -106,6 +106,8 @@ class Shield {
   uint16_t term() const;
   Guarded* find(const Flow& flow);
   void take_up(const Flow& flow, const Newborn& newborn);
+  bool grow_up(const Flow& flow);   // take_up of a newborn; false: there is none
+  void forget_oldest_newborn();
   void take_up_again(const Connection& connection, const gecko_gated& entry);
   void let_pass(const Flow& flow, std::string why);
   void refresh(const Flow& flow, Guarded& guarded);
