@@ -137,12 +137,14 @@ class FakeGeckod {
     if (Client* client = find(joined_client_)) transmit(*client, bytes, fd);
   }
   void arrive(const ConnId& id, uint64_t epoch, const Flow& flow, const std::string& from, const wire::Bytes& blob, int fd) {
-    {
-      const std::lock_guard guard(lock_);
-      open_[id] = {flow, epoch};
-    }
-    if (version < 3) tell(ApiType::arrive, wire::ArriveBefore3{id, epoch, flow, from, blob}, fd);
-    else tell(ApiType::arrive, wire::Arrive{id, epoch, flow, from, blob}, fd);
+    wire::Bytes out;
+    const auto type = static_cast<uint16_t>(ApiType::arrive);
+    if (version < 3) wire::put_frame(out, type, wire::ArriveBefore3{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
+    else wire::put_frame(out, type, wire::Arrive{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
+    const std::lock_guard guard(lock_);
+    open_[id] = {flow, epoch};   // known and told in one: nobody sees it open whose application has not been told
+    changed_.notify_all();
+    if (Client* client = find(joined_client_)) transmit(*client, out, fd);
   }
   template <wire::Message M>
   void answer(const Record& to, ApiType type, const M& message) { reply(to.client, type, message); }
@@ -424,10 +426,11 @@ class FakeGeckod {
   }
 
  public:
-  // Asks the application for a connection and moves it.
+  // Asks the application for a connection and moves it. One that is on its way here is waited for: its donor hears of the end first.
   void move_away(const ConnId& id, const std::string& target) {
     {
-      const std::lock_guard guard(lock_);
+      std::unique_lock guard(lock_);
+      changed_.wait_for(guard, std::chrono::seconds(5), [&] { return open_.contains(id); });
       yield_target_ = target;
     }
     tell(ApiType::yield, wire::Yield{id});

@@ -31,8 +31,7 @@ void ContactRole::hear(NodeIndex from, const wire::ContactClaim& claim) {
 
 bool ContactRole::consider(NodeSet suspects, NodeSet agreed) {
   if (!eligible(self_) || claim_.term == UINT64_MAX || claim_.node == self_) return false;
-  const NodeSet against = contact_alone(view_) ? suspects : suspects & agreed;
-  if (claim_.node != wire::kNoNode && !(against & one(claim_.node))) return false;
+  if (claim_.node != wire::kNoNode && !(unfit_as_contact(view_, suspects, agreed) & one(claim_.node))) return false;
   for (const auto& m : view_.members) {
     if (m.node == self_) return raise({claim_.term + 1, self_});
     if (eligible(m.node) && !(suspects & one(m.node))) return false;   // its turn

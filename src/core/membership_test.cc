@@ -127,6 +127,29 @@ TEST(Membership, OneSuspicionRemovesNobody) {
   EXPECT_EQ(g[0].view().epoch, before);
 }
 
+TEST(Membership, TheContactStaysWhenOnlyTheProposerDoesNotHearIt) {
+  Group g(4);
+  g.kill(3);
+  g[1].suspicions(one(0) | one(3), one(3), g.now);   // it is the first in line to propose then
+  g.run(500ms);
+  EXPECT_EQ(members(g[2].view()), one(0) | one(1) | one(2));
+  EXPECT_EQ(g[2].view().contact, 0);
+  g[1].suspicions(one(0) | one(3), one(0) | one(3), g.now);   // the others do not either
+  g.run(500ms);
+  EXPECT_EQ(members(g[2].view()), one(1) | one(2));
+  EXPECT_EQ(g[2].view().contact, 1);
+}
+
+TEST(View, MirrorsAreKeptAlongTheRing) {
+  wire::View view;
+  for (const NodeIndex n : std::vector<NodeIndex>{7, 2, 4, 9}) view.members.push_back({n, 1, n, n == 4});   // 4: a witness
+  EXPECT_EQ(successors_of(view, 7, 2), (std::vector<NodeIndex>{9, 2}));
+  EXPECT_EQ(successors_of(view, 9, 9), (std::vector<NodeIndex>{2, 7}));
+  EXPECT_EQ(successors_of(view, 3, 1), std::vector<NodeIndex>{7});   // no member (any more)
+  EXPECT_EQ(heir_of(view, 7), 9);
+  EXPECT_EQ(heir_of({}, 7), wire::kNoNode);
+}
+
 TEST(Membership, AHeirsHeirGetsWhatItWasRecovering) {
   Group g(4);
   const Owner first{1, g[1].incarnation()}, second{2, g[2].incarnation()};

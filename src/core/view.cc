@@ -47,14 +47,22 @@ size_t suspicion_votes(const View& view) { return change_votes(view); }
 
 bool contact_alone(const View& view) { return view.members.size() == 2; }
 
+NodeSet unfit_as_contact(const View& view, NodeSet suspects, NodeSet agreed) { return contact_alone(view) ? suspects : suspects & agreed; }
+
+std::vector<NodeIndex> successors_of(const View& view, NodeIndex node, size_t count) {
+  std::vector<NodeIndex> all;
+  for (const auto& m : view.members)
+    if (!m.witness && m.node != node) all.push_back(m.node);
+  std::sort(all.begin(), all.end());
+  std::rotate(all.begin(), std::upper_bound(all.begin(), all.end(), node), all.end());
+  all.resize(std::min(all.size(), count));
+  return all;
+}
+
 NodeIndex heir_of(const View& view, NodeIndex node) {
-  NodeIndex after = kNoNode, lowest = kNoNode;
-  for (const auto& m : view.members) {
-    if (m.witness) continue;
-    lowest = std::min(lowest, m.node);
-    if (m.node > node) after = std::min(after, m.node);
-  }
-  return after != kNoNode ? after : lowest;
+  if (const auto first = successors_of(view, node, 1); !first.empty()) return first.front();
+  const auto* itself = find(view, node);
+  return itself && !itself->witness ? node : kNoNode;
 }
 
 std::vector<Owner> missing(const View& view, const View& next) {
@@ -99,7 +107,7 @@ View successor(const View& view, const Change& change) {
   };
   const auto* present = find(next, change.contact);
   next.contact = kNoNode;
-  if (present && may_be_contact(*present, false)) next.contact = present->node;
+  if (present && may_be_contact(*present, true) && !(change.unfit & one(present->node))) next.contact = present->node;
   for (const bool even_suspected : {false, true})
     for (const auto& m : next.members)
       if (next.contact == kNoNode && may_be_contact(m, even_suspected)) next.contact = m.node;

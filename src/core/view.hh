@@ -36,15 +36,20 @@ size_t lease_votes(const wire::View& view);
 size_t suspicion_votes(const wire::View& view);
 // A node may become contact without the other one.
 bool contact_alone(const wire::View& view);
+// The members that may be replaced as contact: not those that one node alone does not hear.
+NodeSet unfit_as_contact(const wire::View& view, NodeSet suspects, NodeSet agreed);
 
-// The next full member in ring order of node numbers; kNoNode: there is none.
+// The other full members in ring order of node numbers, at most `count`: whoever keeps a node's mirrors, its heir first.
+std::vector<NodeIndex> successors_of(const wire::View& view, NodeIndex node, size_t count);
+// The first of them; without any, the node itself (its next life); kNoNode: no full member is left.
 NodeIndex heir_of(const wire::View& view, NodeIndex node);
 
 struct Change {
   NodeSet remove = 0;
   std::vector<wire::Member> join;      // adds, or replaces the life of that node
   std::vector<Owner> recovered;
-  NodeIndex contact = wire::kNoNode;   // the present one
+  NodeIndex contact = wire::kNoNode;   // the present one; stays unless it is `unfit`
+  NodeSet unfit = 0;
   NodeSet suspects = 0;                // not to be made contact if there is anybody else
 };
 // Without epoch. Members beyond the limit are left out.

@@ -25,6 +25,7 @@ std::optional<wire::View> Membership::wished(Time now) const {
   Change change;
   change.contact = contact_;
   change.suspects = suspects_;
+  change.unfit = unfit_as_contact(view, suspects_, agreed_);
   change.recovered = {recovered_.begin(), recovered_.end()};
   change.remove = (agreed_ & members(view) & ~one(settings_.self)) | dead(now);
   for (const auto& [node, asked] : leaves_)

@@ -64,15 +64,7 @@ const wire::View& Members::view() const {
 
 core::Owner Members::life() const { return {group_.self(), membership_ ? membership_->incarnation() : 0}; }
 
-std::vector<uint16_t> Members::backups(size_t count) const {
-  std::vector<uint16_t> all;
-  for (const auto& m : view().members)
-    if (!m.witness && m.node != group_.self()) all.push_back(m.node);
-  std::sort(all.begin(), all.end());
-  std::rotate(all.begin(), std::upper_bound(all.begin(), all.end(), group_.self()), all.end());
-  if (all.size() > count) all.resize(count);
-  return all;
-}
+std::vector<uint16_t> Members::backups(size_t count) const { return core::successors_of(view(), group_.self(), count); }
 
 std::optional<Members::Contact> Members::contact() const {
   if (view().epoch == 0) return std::nullopt;
