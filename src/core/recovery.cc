@@ -9,6 +9,7 @@ std::string_view to_string(LostBy reason) {
     case LostBy::nobody_serves: return "nobody_serves";
     case LostBy::no_answer: return "no_answer";
     case LostBy::client_reset: return "client_reset";
+    case LostBy::mirror_too_old: return "mirror_too_old";
     case LostBy::failed: return "failed";
   }
   return "failed";

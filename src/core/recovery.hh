@@ -33,8 +33,8 @@ namespace gecko::core {
 // The dead life may have counted on, and moved the connection to and fro, after its last word; what it says when it wakes is older than this.
 inline constexpr uint64_t kRecoveredEpochs = uint64_t{1} << 20;
 
-enum class LostBy : uint8_t { nobody_serves, no_answer, client_reset, failed };
-inline constexpr size_t kLostReasons = 4;
+enum class LostBy : uint8_t { nobody_serves, no_answer, client_reset, mirror_too_old, failed };
+inline constexpr size_t kLostReasons = 5;
 std::string_view to_string(LostBy reason);   // for status and events: "nobody_serves"
 
 class Recovery {

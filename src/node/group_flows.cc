@@ -203,9 +203,14 @@ void Group::send_owned_flows(Peer& to) {
 }
 
 void Group::hint(const wire::Hint& h) {
-  if (!belongs(config_, h.flow) || h.owner >= peers_.size() || h.owner == self_) return;
+  if (!belongs(config_, h.flow) || h.owner == self_) return;
   const auto entry = daemon_.flows().get(h.flow);
   if (!entry) return;
+  if (h.owner == wire::kNoNode && *entry && (*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch <= h.epoch) {
+    (void)daemon_.flows().erase(h.flow);
+    return;
+  }
+  if (h.owner >= peers_.size()) return;
   if (*entry) {
     // What this node owns or is being given is known better here; an older story does not overwrite a newer one.
     if ((*entry)->state == GECKO_FLOW_MINE && by_flow_.contains(h.flow)) return;

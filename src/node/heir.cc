@@ -13,6 +13,8 @@ using wire::LinkType;
 namespace {
 // Questions of heirs that have adopted a view before this node has: it follows within a round trip.
 constexpr size_t kMaxEarly = 256;
+// After a connection is lost its client is asked again, each so long after the last time; all within the time that this kernel may answer.
+constexpr std::array kMadeToSpeak{std::chrono::milliseconds(200), std::chrono::milliseconds(400), std::chrono::milliseconds(800)};
 
 // Bytes that the application's checkpoint stands for are received, even if the dead node had not acknowledged them yet, or the mirror has not heard
 // of it: the client, who may send them again, is to hear that they are here.
@@ -179,6 +181,7 @@ bool Heir::listen(const Flow& flow, Subject& subject) {
   switch (subject.word->judge(now - subject.asked)) {
     case tcp::ClientWord::Verdict::silent: return false;
     case tcp::ClientWord::Verdict::reset: recovery_.failed(flow, LostBy::client_reset, now); return true;
+    case tcp::ClientWord::Verdict::beyond: recovery_.failed(flow, LostBy::mirror_too_old, now); return true;
     case tcp::ClientWord::Verdict::enough: break;
   }
   subject.recovered = subject.word->recovered();
@@ -253,15 +256,31 @@ void Heir::carry_out(core::Recovery::GiveTo& a) {
   (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_FORWARD, group_.number(a.owner), a.epoch);
 }
 
-// The client hears that it has ended, when it speaks: this kernel answers for a second.
+// The client hears that it has ended when it speaks, so it is made to speak while this kernel may answer; of what comes later the contact asks whose
+// it is, as of any flow that nobody knows.
 void Heir::carry_out(core::Recovery::Lose& a) {
-  if (const auto it = subjects_.find(a.flow); it != subjects_.end()) {
-    if (a.restored) group_.daemon().privileged().retire(it->second.token);
-    subjects_.erase(it);
-  }
   ++counters_.lost[static_cast<size_t>(a.reason)];
   group_.shield().kernel_may_answer(a.flow);
   (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_KERNEL, group_.number(group_.self()), 0);
+  const auto it = subjects_.find(a.flow);
+  if (it == subjects_.end()) return;
+  const Subject subject = std::move(it->second);
+  subjects_.erase(it);
+  if (a.restored) group_.daemon().privileged().retire(subject.token);
+  make_speak(tcp::build_probe(subject.mirrored.tcp), {kMadeToSpeak.begin(), kMadeToSpeak.end()}, [this, flow = a.flow, epoch = subject.mirrored.epoch] {
+    group_.tell_contact(flow, wire::kNoNode, epoch + core::kRecoveredEpochs);
+  });
+}
+
+void Heir::make_speak(wire::Bytes probe, std::vector<Duration> again, std::function<void()> then) {
+  group_.daemon().privileged().probe(group_.index(), probe);
+  if (again.empty()) return then();
+  auto& loop = group_.daemon().loop();
+  const Time next = loop.now() + again.front();
+  again.erase(again.begin());
+  loop.at(next, [this, alive = std::weak_ptr<bool>(alive_), probe = std::move(probe), again = std::move(again), then = std::move(then)]() mutable {
+    if (!alive.expired()) make_speak(std::move(probe), std::move(again), std::move(then));
+  });
 }
 
 void Heir::carry_out(core::Recovery::Drop& a) {

@@ -61,6 +61,8 @@ class Heir {
   void arm_timer();
   // Whether it was enough, or the end; else it goes on asking.
   bool listen(const Flow& flow, Subject& subject);
+  // Its client answers this segment; `then`, after the last time.
+  void make_speak(wire::Bytes probe, std::vector<Duration> again, std::function<void()> then);
   void carry_out(core::Recovery::Ask& a);
   void carry_out(core::Recovery::Probe& a);
   void carry_out(core::Recovery::Rebuild& a);

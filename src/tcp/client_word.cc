@@ -17,7 +17,9 @@ bool at_or_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <
 void ClientWord::heard(const Segment& s) {
   // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.
   auto r = recover(mirror_, s);
+  const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   if (!r) {
+    beyond_ = beyond_ || (answers && r.error().code == Errc::invalid && (s.flags & (Segment::kAck | Segment::kSyn)) == Segment::kAck);
     // A reset that anybody could have sent counts as in any kernel: it must be where the client stands (RFC 5961 section 3.2).
     const uint32_t next = mirror_.rcv_nxt + (mirror_.fin_received ? 1 : 0);
     if (r.error().code == Errc::closed && s.seq - next <= mirror_.rcv_edge - mirror_.rcv_nxt) reset_ = true;
@@ -31,7 +33,6 @@ void ClientWord::heard(const Segment& s) {
     if (s.seq == *lowest_ && highest_ && at_or_before(s.seq + length, *highest_)) ++times_;
   }
   if (!highest_ || !at_or_before(s.seq + length, *highest_)) highest_ = s.seq + length;
-  const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   const bool newer = !best_ || at_or_before(best_ack_, s.ack);
   exact_ = exact_ || answers;
   if (!newer) return;
@@ -41,6 +42,7 @@ void ClientWord::heard(const Segment& s) {
 
 ClientWord::Verdict ClientWord::judge(Duration asked) {
   if (reset_) return Verdict::reset;
+  if (beyond_) return Verdict::beyond;
   if (!best_ || (!exact_ && asked < kSettled)) return Verdict::silent;
   if (best_->outstanding == 0 || continues_) return Verdict::enough;
   if (times_ < kCertainlyFirst || best_->state.fin_received) return Verdict::silent;

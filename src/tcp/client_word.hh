@@ -19,6 +19,7 @@ class ClientWord {
     silent,     // nothing that one can go on from, yet
     enough,     // recovered() is where it stands
     reset,      // it has ended the connection
+    beyond,     // it has got further with the dead node than the mirror can tell: nobody can go on
   };
   explicit ClientWord(const wire::TcpMirror& mirror) : mirror_(mirror) {}
 
@@ -32,7 +33,7 @@ class ClientWord {
   std::optional<Recovered> best_;
   uint32_t best_ack_ = 0;
   bool exact_ = false;         // that one answers the probe for certain
-  bool reset_ = false;
+  bool reset_ = false, beyond_ = false;
   bool continues_ = false;     // it has sent the first byte that is missing
   std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,
   unsigned times_ = 0;               // ... and how often it has been sent again

@@ -50,6 +50,14 @@ TEST_F(ClientWordTest, TheAnswerToTheProbeIsEnoughAtOnce) {
   EXPECT_EQ(word.recovered().state.send_seq, kSent + 500);
 }
 
+TEST_F(ClientWordTest, AMirrorThatIsTooOldIsKnownByTheAnswerAlone) {
+  ClientWord word(mirror);
+  word.heard(says(200'000, 0));   // anybody can say that
+  EXPECT_EQ(word.judge(1s), Verdict::silent);
+  word.heard(answer(200'000, 0));
+  EXPECT_EQ(word.judge(0ms), Verdict::beyond);
+}
+
 TEST_F(ClientWordTest, AnythingElseMayBeOlderThanTheDeadNodesLastWord) {
   ClientWord word(mirror);
   word.heard(says(0, 100));

@@ -152,7 +152,7 @@ struct AheadTaken {
 
 struct Hint {
   Flow flow;
-  uint16_t owner = 0;               // index in the group file's node list
+  uint16_t owner = 0;               // index in the group file's node list; kNoNode: it was lost, nobody's
   uint64_t epoch = 0;
   GECKO_FIELDS(flow, owner, epoch)
 };

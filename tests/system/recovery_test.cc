@@ -142,6 +142,37 @@ TEST_F(Recovered, OwnerStoppedForFiveSecondsSaysNothingMoreAndComesBack) {
   }));
 }
 
+// Its applications and their sockets have lived all the time, behind the gate.
+TEST_F(Recovered, AGeckodThatComesBackTooLateFindsItsConnectionsElsewhere) {
+  begin();
+  std::vector<kit::Client*> busy, idle;
+  for (int i = 0; i < 8; ++i) busy.push_back(&ping(2ms, true));
+  for (int i = 0; i < 8; ++i) idle.push_back(&ping(1h));
+  ASSERT_NO_FATAL_FAILURE(connected());
+  ASSERT_NO_FATAL_FAILURE(give_all_to("n2"));
+  ASSERT_NO_FATAL_FAILURE(all_protected("n2"));
+  ASSERT_TRUE(eventually([&] {
+    const auto rows = ask().ask("n3", {{"op", "mirrors"}});
+    return rows && std::ranges::all_of((*rows)["mirrors"], [](const auto& row) { return row.contains("checkpoint"); });
+  }));
+  kill_geckod("n2");
+  // Who has said nothing since goes on; with the others it went on, for as long as its machine had a lease, unseen by any backup.
+  EXPECT_TRUE(eventually([&] { return recovered({"n1", "n3"}) >= 8; }, 20s)) << recoveries("n1") << recoveries("n3");
+  ASSERT_NO_FATAL_FAILURE(start_geckod("n2"));
+  EXPECT_TRUE(eventually([&] { return status("n2").value("/groups/0/membership/member"_json_pointer, false); }, 20s)) << status("n2");
+  for (auto* client : busy) {
+    EXPECT_TRUE(eventually([&] { return done(*client); }, 5s)) << "a connection hangs: " << local(*client).str();
+    may_be_lost += done(*client) ? 1 : 0;
+  }
+  for (auto* client : idle) swarm_->call([&] { static_cast<kit::PingClient*>(client)->speak(); });
+  for (auto* client : idle) EXPECT_TRUE(eventually([&] { return totals(*client).exchanges >= 2; }, 5s)) << "idle " << local(*client).str();
+  std::printf("geckod of the owner away for longer than restart_grace: %s\n", recoveries("n3").c_str());
+  EXPECT_TRUE(eventually([&] {
+    const auto rows = ask().ask("n2", {{"op", "connections"}});
+    return rows && (*rows)["connections"].empty();
+  }));
+}
+
 TEST_F(Recovered, AThousandConnectionsOfOneDeadNode) {
   begin();
   std::vector<kit::PingClient*> clients;
