@@ -38,7 +38,6 @@ struct Numbers {
 };
 Numbers numbers(const Bytes& ip_packet, size_t extra = 0);  // `extra`: bytes of extension headers or IPv4 options
 
-inline bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
 
 struct Sent {
   uint32_t gso_size = 0;

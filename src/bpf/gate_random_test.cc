@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/sequence.hh"
 #include "bpf/gate_bench.hh"
 #include "bpf/gate_sender.hh"
 
@@ -35,7 +36,7 @@ class GateRandom : public GateBench {
     uint32_t window = std::min(std::max(wanted, k.edge - k.ack), 65535u << scale);
     window = (window + step - 1) >> scale << scale;  // rounded up, as Linux does, so as not to shrink
     window = std::min(window, 65535u << scale);
-    if (after(k.edge, k.ack + window)) return;  // (a full header: nothing new to say)
+    if (seq_after(k.edge, k.ack + window)) return;  // (a full header: nothing new to say)
     k.edge = k.ack + window;
   }
 
@@ -77,13 +78,13 @@ TEST_P(GateRandom, Histories) {
     uint32_t watermark = k.ack, told_ack = k.ack, told_edge = k.edge;
     const auto hear = [&](const Bytes& packet) {
       const Numbers n = numbers(packet);
-      ASSERT_FALSE(after(n.ack, watermark)) << "acknowledged above the watermark";
-      ASSERT_FALSE(after(told_edge, n.edge(scale))) << "the window moved back by " << told_edge - n.edge(scale);
-      ASSERT_FALSE(after(n.edge(scale), k.edge)) << "the window promises more than the kernel";
+      ASSERT_FALSE(seq_after(n.ack, watermark)) << "acknowledged above the watermark";
+      ASSERT_FALSE(seq_after(told_edge, n.edge(scale))) << "the window moved back by " << told_edge - n.edge(scale);
+      ASSERT_FALSE(seq_after(n.edge(scale), k.edge)) << "the window promises more than the kernel";
       ASSERT_TRUE(checksums_hold(packet));
-      if (after(n.ack, told_ack)) told_ack = n.ack;
+      if (seq_after(n.ack, told_ack)) told_ack = n.ack;
       // An old acknowledgement's window is ignored.
-      if (!after(told_ack, n.ack)) told_edge = n.edge(scale);
+      if (!seq_after(told_ack, n.ack)) told_edge = n.edge(scale);
     };
     for (uint32_t steps = 20 + pick(60); steps != 0; --steps, ++done) {
       if (pick(3) != 0) receive(k, scale, buffer);
@@ -108,7 +109,7 @@ TEST_P(GateRandom, Histories) {
           ASSERT_TRUE(o.only(GECKO_G_STUB));
           ASSERT_NO_FATAL_FAILURE(hear(o.packet));
           ASSERT_EQ(numbers(o.packet).seq, before.snd_nxt);
-          if (!after(before.kernel_ack, watermark)) {
+          if (!seq_after(before.kernel_ack, watermark)) {
             ++caught_up;
             ASSERT_EQ(told_ack, before.kernel_ack);
             ASSERT_EQ(told_edge, before.kernel_edge);
@@ -133,7 +134,7 @@ TEST_P(GateRandom, Histories) {
         ++held;
         ASSERT_TRUE(o.only(GECKO_G_HELD_ACK));
         ASSERT_TRUE(t.payload.empty());
-        ASSERT_TRUE(after(k.ack, watermark));
+        ASSERT_TRUE(seq_after(k.ack, watermark));
         continue;
       }
       ASSERT_EQ(o.verdict, Gone::pass);
@@ -143,7 +144,7 @@ TEST_P(GateRandom, Histories) {
       ASSERT_EQ(n.flags, t.flags);
       const uint32_t told_before = told_ack, edge_before = told_edge;
       ASSERT_NO_FATAL_FAILURE(hear(o.packet));
-      if (after(k.ack, watermark)) {
+      if (seq_after(k.ack, watermark)) {
         ++clamped;
         ASSERT_TRUE(o.only(GECKO_G_CLAMPED));
         ASSERT_FALSE(has_sack(n.options)) << "selective acknowledgement above a lowered one";
@@ -151,7 +152,7 @@ TEST_P(GateRandom, Histories) {
         // What is stable is told, but for what window steps cost.
         ASSERT_LT(watermark - n.ack, 2u << scale);
         // The whole window is told where its beginning can be.
-        if (n.window != 65535 && !after(told_before, n.ack) && told_edge != edge_before) {
+        if (n.window != 65535 && !seq_after(told_before, n.ack) && told_edge != edge_before) {
           ASSERT_LT(k.edge - told_edge, 1u << scale);
         }
       } else {

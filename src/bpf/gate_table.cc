@@ -2,6 +2,7 @@
 
 #include <bit>
 
+#include "base/sequence.hh"
 #include "bpf/flow_key.hh"
 #include "bpf/gate.hh"
 #include "bpf/map_entries.hh"
@@ -21,13 +22,12 @@ Error table_error(std::string_view doing, const Flow& flow, int err) {
 // As the program has them in one word: in the order of memory.
 uint64_t pair(uint32_t first, uint32_t second) { return std::bit_cast<uint64_t>(std::array{first, second}); }
 
-bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
 
 }  // namespace
 
 bool GateView::owes() const {
-  const uint32_t may = after(kernel_ack, watermark) ? watermark : kernel_ack;
-  return after(may, sent_ack) || after(kernel_edge, sent_edge);
+  const uint32_t may = seq_after(kernel_ack, watermark) ? watermark : kernel_ack;
+  return seq_after(may, sent_ack) || seq_after(kernel_edge, sent_edge);
 }
 
 Status GateTable::protect(const Flow& flow, const Protection& p) {

@@ -1,4 +1,5 @@
 // Every rule of the gate (docs/adr/0018): packet in, verdict and packet out.
+#include "base/sequence.hh"
 #include "bpf/gate_bench.hh"
 #include "bpf/gate_sender.hh"
 
@@ -264,7 +265,7 @@ TEST_P(GateRules, DataGoesOutWithALowerAcknowledgementAndTheSameEdge) {
       const GateOutcome o = send(before);
       EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
       const Numbers n = numbers(o.packet);
-      EXPECT_FALSE(after(n.ack, kAcked + stable));
+      EXPECT_FALSE(seq_after(n.ack, kAcked + stable));
       EXPECT_LT(kAcked + stable - n.ack, 1u << kScale);
       EXPECT_EQ(n.edge(kScale), kAcked + more + kWindow);
       EXPECT_TRUE(checksums_hold(o.packet));
@@ -287,7 +288,7 @@ TEST_P(GateRules, AnAcknowledgementIsNeverBelowWhatTheClientHasHeardWhenTheWindo
   EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
   const Numbers n = numbers(o.packet);
   EXPECT_EQ(n.ack, kAcked);  // not less, the client would ignore the window
-  EXPECT_FALSE(after(n.edge(kScale), kAcked + 200 + kWindow));
+  EXPECT_FALSE(seq_after(n.edge(kScale), kAcked + 200 + kWindow));
   EXPECT_LT(kAcked + 200 + kWindow - n.edge(kScale), 1u << kScale);
 }
 
@@ -299,7 +300,7 @@ TEST_P(GateRules, TheEdgeNeverMovesBack) {
   EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
   const Numbers n = numbers(o.packet);
   EXPECT_EQ(n.edge(kScale), kAcked + 60 + kWindow);
-  EXPECT_FALSE(after(n.ack, kAcked));
+  EXPECT_FALSE(seq_after(n.ack, kAcked));
   EXPECT_LT(kAcked - n.ack, 1u << kScale);
   EXPECT_EQ(table().view(flow())->sent_ack, kAcked);
 }
@@ -327,8 +328,8 @@ TEST_P(GateRules, ABareAcknowledgementWithoutNewsIsHeld) {
   // The kernel's next one carries what has become stable.
   const GateOutcome o = send(from_server({.flags = kAck, .seq = kSeq, .ack = kAcked + 1100, .window = 512 - 8}));
   EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
-  EXPECT_FALSE(after(numbers(o.packet).ack, kAcked + 600));
-  EXPECT_TRUE(after(numbers(o.packet).ack, kAcked + 600 - (1 << kScale)));
+  EXPECT_FALSE(seq_after(numbers(o.packet).ack, kAcked + 600));
+  EXPECT_TRUE(seq_after(numbers(o.packet).ack, kAcked + 600 - (1 << kScale)));
   EXPECT_GONE(send(from_server({.flags = kAck, .seq = kSeq, .ack = kAcked + 1200, .window = 512 - 8})), Gone::stolen, GECKO_G_HELD_ACK);
 }
 
@@ -433,7 +434,7 @@ TEST_P(GateRules, HeadersInBetweenAreFollowed) {
   }
   const GateOutcome o = send(p);
   EXPECT_GONE(o, Gone::pass, GECKO_G_CLAMPED);
-  EXPECT_FALSE(after(numbers(o.packet, extra).ack, kAcked));
+  EXPECT_FALSE(seq_after(numbers(o.packet, extra).ack, kAcked));
 }
 
 TEST_P(GateRules, WhatCannotBeReadStaysHere) {

@@ -190,18 +190,11 @@ void Acceptor::link_down(NodeIndex node) {
 // Its heir goes on with what was its. What comes here of it afterwards finds no reservation.
 void Acceptor::life_over(NodeIndex node) {
   for (auto it = acceptances_.lower_bound(first_of(node)); it != acceptances_.end() && it->first.from == node;) {
-    const AcceptKey key = it->first;
-    Acceptance& a = it->second;
-    ++it;
-    switch (a.step) {
-      case Step::checking:
-      case Step::reserved: forget(key); break;
-      case Step::restoring: a.doomed = true; break;
-      case Step::restored: withdraw(key); break;
-      case Step::activating: break;   // ours
-    }
+    const auto [key, step] = std::pair(it->first, it->second.step);
+    ++it;   // withdraw erases it
+    if (step == Step::restored) withdraw(key);
   }
-  for (auto it = deferred_.lower_bound(first_of(node)); it != deferred_.end() && it->first.from == node;) it = deferred_.erase(it);
+  link_down(node);
 }
 
 void Acceptor::link_up(NodeIndex node, bool new_incarnation) {

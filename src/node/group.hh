@@ -248,6 +248,12 @@ class Group {
   void on_owner_is(Peer& peer, const wire::OwnerIs& m);
   // group_views.cc; called by Members.
   void follow_heirs(const ViewChange& change);
+  struct ToHeir {
+    Flow flow;
+    uint16_t dead;   // its steering number
+    uint16_t heir;   // index in the node list; kNoNode: there is none
+  };
+  void turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entries, size_t at);
   void on_view(const ViewChange& change);   // the backups may be others now; for each life it inherits this node calls recovered() in the end
   void on_lease();                          // it begins, ends, or has another term
   // This node's life `former` is over (expelled, or its lease keeper died; incarnation 0: not known which): end silently what it
@@ -263,6 +269,8 @@ class Group {
   void appointed_or_not();
   void resign_later();
   void take_contact_role();
+  void hand_over();
+  void tell_kernel_contact();   // which other node it is
   void role_changed(const Status& status) const;
   // group_policy.cc
   std::vector<core::Load> loads() const;                       // of a node with any application
@@ -395,6 +403,7 @@ class Group {
   struct Appointment { uint16_t node; Time until; std::function<void(const Status&)> done; };
   std::vector<Appointment> appointments_;         // operators wait to hear that it has happened
   bool contact_by_view_ = false, resigning_ = false;
+  net::Loop::TimerId handing_over_ = 0;   // contact until a moment ago
   Time heartbeat_due_{};
   bool settled_ = false;                          // start-up is over: all links up, or waited long enough
   wire::IpcSynSlots programmed_;

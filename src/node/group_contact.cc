@@ -126,11 +126,8 @@ void Group::become(uint16_t contact) {
     program_all_near();
   } else {
     if (peers_[contact].up()) send_owned_flows(peers_[contact]);
-    const std::weak_ptr<bool> alive = alive_;
-    daemon_.loop().at(daemon_.loop().now() + (was ? kOverlap : Duration{}), [this, alive] {
-      if (alive.expired() || is_contact()) return;
-      daemon_.privileged().contact(index_, number(contact_), false, [this](const Status& status) { role_changed(status); });
-    });
+    if (was) hand_over();
+    else if (handing_over_ == 0) tell_kernel_contact();
   }
   // Nodes that know no views follow their own choice.
   const bool others = std::ranges::any_of(peers_, [&](const Peer& p) { return p.up() && p.index != self_ && p.version < kVersionWithViews; });
@@ -138,6 +135,22 @@ void Group::become(uint16_t contact) {
     if (const auto appointment = choice_.appoint(contact_)) tell_all(*appointment, self_);
   appointed_or_not();
   membership_changed();
+}
+
+// The segment learns of the new contact in a moment; what comes here until then is steered as before.
+void Group::hand_over() {
+  auto& loop = daemon_.loop();
+  loop.cancel(handing_over_);
+  handing_over_ = loop.at(loop.now() + kOverlap, [this, alive = std::weak_ptr<bool>(alive_)] {
+    if (alive.expired()) return;
+    handing_over_ = 0;
+    program_new_connections();
+    if (!is_contact() && contact_ < peers_.size()) tell_kernel_contact();   // not if it has resigned meanwhile: then the kernel knows
+  });
+}
+
+void Group::tell_kernel_contact() {
+  daemon_.privileged().contact(index_, number(contact_), false, [this](const Status& status) { role_changed(status); });
 }
 
 // Also when it has the role already: it announces the address to the segment, where another node may have done so since.

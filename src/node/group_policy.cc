@@ -101,7 +101,7 @@ wire::Placement Group::placement() const {
 // passes over nodes that have no application for the port.
 void Group::program_new_connections() {
   wire::IpcSynSlots command{index_, 0, {}, {}};
-  if (is_contact()) {
+  if (is_contact() || handing_over_ != 0) {
     const auto plan = core::syn_plan(policy_, loads(), config_.ports, [this](core::NodeIndex node, uint16_t port) { return serves(peers_[node], port); });
     const auto numbers = [this](const std::vector<core::NodeIndex>& nodes) {
       std::vector<uint16_t> out;

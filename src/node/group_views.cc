@@ -41,31 +41,27 @@ void Group::follow_heirs(const ViewChange& change) {
     heirs[number(owner.node)] = orphan == orphans.end() ? wire::kNoNode : orphan->heir;
   }
   if (heirs.empty()) return;
-  struct Entry {
-    Flow flow;
-    uint16_t dead, heir;
-  };
-  auto entries = std::make_shared<std::vector<Entry>>();
+  const auto entries = std::make_shared<std::vector<ToHeir>>();
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
     if (entry.state != GECKO_FLOW_FORWARD || !belongs(config_, flow)) return;
     if (const auto it = heirs.find(entry.node); it != heirs.end()) entries->push_back({flow, it->first, it->second});
   });
-  const std::weak_ptr<bool> alive = alive_;
-  auto turn = std::make_shared<std::function<void(size_t)>>();
-  *turn = [this, alive, entries, turn](size_t at) {
-    if (alive.expired()) return;
-    const size_t end = std::min(entries->size(), at + kTurnedAtOnce);
-    for (; at < end; ++at) {
-      const auto& [flow, dead, heir] = (*entries)[at];
-      const auto entry = daemon_.flows().get(flow);
-      if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->node != dead) continue;   // somebody has said more meanwhile
-      if (heir == wire::kNoNode || heir == self_) (void)daemon_.flows().erase(flow);
-      else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), (*entry)->epoch, (*entry)->flags);
-    }
-    if (at < entries->size()) daemon_.loop().defer([turn, at] { (*turn)(at); });
-    else daemon_.loop().defer([turn] { *turn = nullptr; });
-  };
-  (*turn)(0);
+  turn_to_heirs(entries, 0);
+}
+
+void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entries, size_t at) {
+  const size_t end = std::min(entries->size(), at + kTurnedAtOnce);
+  for (; at < end; ++at) {
+    const auto& [flow, dead, heir] = (*entries)[at];
+    const auto entry = daemon_.flows().get(flow);
+    if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->node != dead) continue;   // somebody has said more meanwhile
+    if (heir == wire::kNoNode || heir == self_) (void)daemon_.flows().erase(flow);
+    else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), (*entry)->epoch, (*entry)->flags);
+  }
+  if (at == entries->size()) return;
+  daemon_.loop().defer([this, alive = std::weak_ptr<bool>(alive_), entries, at] {
+    if (!alive.expired()) turn_to_heirs(entries, at);
+  });
 }
 
 void Group::on_lease() {

@@ -7,6 +7,7 @@
 #include <tuple>
 
 #include "base/log.hh"
+#include "base/sequence.hh"
 
 namespace gecko::node {
 namespace {
@@ -165,8 +166,8 @@ bool HoldQueue::misses_earlier(Queue& queue, uint32_t next) {
   sort_by_sequence(queue.packets);
   for (const auto& [framed, stretch] : queue.packets) {
     if (!stretch) return false;
-    if (static_cast<int32_t>(stretch->begin - next) > 0) return true;
-    if (static_cast<int32_t>(stretch->end - next) > 0) next = stretch->end;
+    if (seq_after(stretch->begin, next)) return true;
+    if (seq_after(stretch->end, next)) next = stretch->end;
   }
   return false;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/log.hh"
+#include "base/sequence.hh"
 #include "net/interface.hh"
 #include "node/kernel_socket.hh"
 #include "node/key_copies.hh"
@@ -173,7 +174,7 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     const auto entry = kernel_.steering.flows().get(m.flow);
     // Sequence space: a received FIN takes one number (RFC 9293 section 3.4).
     const uint32_t next = state->recv_seq + (state->fin_received ? 1 : 0);
-    if (entry && *entry && (*entry)->packets != 0 && static_cast<int32_t>((*entry)->max_end_seq - next) > 0)
+    if (entry && *entry && (*entry)->packets != 0 && seq_after((*entry)->max_end_seq, next))
       return give_up(make_error(Errc::busy, "a hole in the received sequence of " + m.flow.str()));
   }
   wire::IpcCaptured captured{m.token, 0, {}, ahead, segments_in, wire::encode(*state)};

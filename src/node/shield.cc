@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/sequence.hh"
 #include "node/daemon.hh"
 #include "node/kernel_socket.hh"
 #include "tcp/nudge.hh"
@@ -27,8 +28,7 @@ constexpr uint32_t kUnscaledWindow = 65535;
 // Half of all clocks: what can be told apart from the future.
 constexpr uint32_t kAnyClock = 0x7fffffff;
 
-bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) > 0; }
-uint32_t later(uint32_t a, uint32_t b) { return after(b, a) ? b : a; }
+uint32_t later(uint32_t a, uint32_t b) { return seq_after(b, a) ? b : a; }
 uint32_t first_of(uint64_t pair) { return std::bit_cast<std::array<uint32_t, 2>>(pair)[0]; }
 uint32_t second_of(uint64_t pair) { return std::bit_cast<std::array<uint32_t, 2>>(pair)[1]; }
 
@@ -263,7 +263,7 @@ void Shield::refresh(const Flow& flow, Guarded& g) {
   const wire::TcpMirror* was = mirroring_.find(g.handle);
   if (was == nullptr) return;
   wire::TcpMirror m = *was;
-  if (after(e.snd_una, m.snd_una)) {
+  if (seq_after(e.snd_una, m.snd_una)) {
     m.acked += e.snd_una - m.snd_una;
     m.snd_una = e.snd_una;
   }
@@ -271,7 +271,7 @@ void Shield::refresh(const Flow& flow, Guarded& g) {
   if (!m.fin_received) {
     const bool fin = (e.seen & GECKO_GATE_SEEN_PEER_FIN) != 0;
     const uint32_t now = first_of(e.sent) - (fin ? 1 : 0);
-    if (!after(m.rcv_nxt, now)) {
+    if (!seq_after(m.rcv_nxt, now)) {
       m.received += now - m.rcv_nxt;
       m.rcv_nxt = now;
       m.fin_received = fin;
@@ -279,13 +279,13 @@ void Shield::refresh(const Flow& flow, Guarded& g) {
   }
   m.rcv_edge = later(later(m.rcv_edge, second_of(e.sent)), m.rcv_nxt);
   if (m.timestamps) {
-    if (const uint32_t clock = first_of(e.stamps); after(clock, m.clock)) m.clock = clock;
+    if (const uint32_t clock = first_of(e.stamps); seq_after(clock, m.clock)) m.clock = clock;
     // Once the client has acknowledged what was sent under a clock, it has heard one that is hardly older.
-    if (g.clock_waits && !after(g.told_until, m.snd_una)) {
-      if (const uint32_t heard = g.told_clock - kClockSlack; after(heard, m.echoed_clock)) m.echoed_clock = heard;
+    if (g.clock_waits && !seq_after(g.told_until, m.snd_una)) {
+      if (const uint32_t heard = g.told_clock - kClockSlack; seq_after(heard, m.echoed_clock)) m.echoed_clock = heard;
       g.clock_waits = false;
     }
-    if (!g.clock_waits && after(e.snd_nxt, m.snd_una)) {
+    if (!g.clock_waits && seq_after(e.snd_nxt, m.snd_una)) {
       g.told_clock = m.clock;
       g.told_until = e.snd_nxt;
       g.clock_waits = true;

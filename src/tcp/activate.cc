@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/sequence.hh"
 #include "tcp/buffers.hh"
 #include "tcp/connection.hh"
 #include "tcp/deaf_filter.hh"

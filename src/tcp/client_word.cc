@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/sequence.hh"
+
 namespace gecko::tcp {
 namespace {
 // What the dead node sent last may be on its way to the client when the client says something by itself; the answer to a probe is later than that,
@@ -11,7 +13,6 @@ constexpr Duration kSettled = std::chrono::milliseconds(20);
 // section 7), which repeats the last segment; the next one is a retransmission, which begins with the first.
 constexpr unsigned kCertainlyFirst = 2;
 
-bool at_or_before(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) <= 0; }
 }  // namespace
 
 void ClientWord::heard(const Segment& s) {
@@ -27,13 +28,13 @@ void ClientWord::heard(const Segment& s) {
   }
   const uint32_t next = r->state.recv_seq + (r->state.fin_received ? 1 : 0);
   const auto length = static_cast<uint32_t>(s.payload.size()) + ((s.flags & Segment::kFin) != 0 ? 1 : 0);
-  if (length != 0 && at_or_before(s.seq, next) && !at_or_before(s.seq + length, next)) continues_ = true;
-  if (length != 0 && !at_or_before(s.seq, next)) {
-    if (!lowest_ || (s.seq != *lowest_ && at_or_before(s.seq, *lowest_))) lowest_ = s.seq, times_ = 0;
-    if (s.seq == *lowest_ && highest_ && at_or_before(s.seq + length, *highest_)) ++times_;
+  if (length != 0 && !seq_after(s.seq, next) && seq_after(s.seq + length, next)) continues_ = true;
+  if (length != 0 && seq_after(s.seq, next)) {
+    if (!lowest_ || seq_after(*lowest_, s.seq)) lowest_ = s.seq, times_ = 0;
+    if (s.seq == *lowest_ && highest_ && !seq_after(s.seq + length, *highest_)) ++times_;
   }
-  if (!highest_ || !at_or_before(s.seq + length, *highest_)) highest_ = s.seq + length;
-  const bool newer = !best_ || at_or_before(best_ack_, s.ack);
+  if (!highest_ || seq_after(s.seq + length, *highest_)) highest_ = s.seq + length;
+  const bool newer = !best_ || !seq_after(best_ack_, s.ack);
   exact_ = exact_ || answers;
   if (!newer) return;
   best_ack_ = s.ack;

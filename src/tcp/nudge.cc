@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "base/sequence.hh"
 #include "tcp/socket_names.hh"
 #include "tcp/socket_option.hh"
 

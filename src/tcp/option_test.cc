@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include "base/sequence.hh"
 #include "tcp/test_net.hh"
 
 namespace gecko::tcp::test {

@@ -50,7 +50,4 @@ bool get_raw(int fd, int level, int name, T& value) {
   return ::getsockopt(fd, level, name, &value, &size) == 0;
 }
 
-// True if a comes after b in sequence space (RFC 9293 section 3.4).
-inline bool seq_after(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a) < 0; }
-
 }  // namespace gecko::tcp

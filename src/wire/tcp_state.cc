@@ -1,12 +1,13 @@
 #include "wire/tcp_state.hh"
 
+#include "base/sequence.hh"
+
 namespace gecko::wire {
 namespace {
 
 constexpr uint32_t kMaxWindow = 65535u << 14;
 constexpr uint32_t kMaxInt = 0x7fffffff;
 
-bool after(uint32_t a, uint32_t b) { return static_cast<int32_t>(b - a) < 0; }
 
 bool is_link_local(const Address& a) {  // fe80::/10; IPv4's 169.254/16 needs no scope and may move
   return a.bytes[0] == 0xfe && (a.bytes[1] & 0xc0) == 0x80;
@@ -51,8 +52,8 @@ Status validate(const TcpState& s) {
   if (is_link_local(s.flow.local.address) || is_link_local(s.flow.peer.address)) return bad("a link-local address means nothing on another machine");
   // The next three are what the kernel checks in TCP_REPAIR_WINDOW; refused here, before a socket exists.
   if (s.max_window < s.snd_wnd) return bad("its send window is over the largest it ever had");
-  if (after(s.snd_wl1, s.recv_seq + s.rcv_wnd + 1)) return bad("its last window update lies beyond the receive window");
-  if (after(s.rcv_wup, s.recv_seq + (s.fin_received ? 1 : 0))) return bad("it acknowledged more than it received");
+  if (seq_after(s.snd_wl1, s.recv_seq + s.rcv_wnd + 1)) return bad("its last window update lies beyond the receive window");
+  if (seq_after(s.rcv_wup, s.recv_seq + (s.fin_received ? 1 : 0))) return bad("it acknowledged more than it received");
   if (s.rcv_wnd > kMaxWindow || s.max_window > kMaxWindow) return bad("a window is larger than TCP can express (RFC 7323 section 2.3)");
   if (!s.window_scaling && (s.snd_wscale != 0 || s.rcv_wscale != 0)) return bad("it has window scales without window scaling");
   if (s.mss == 0) return bad("its maximum segment size is 0");

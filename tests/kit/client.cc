@@ -98,6 +98,14 @@ void Client::want(bool read, bool write) {
   (void)loop_.change(fd(), events);
 }
 
+void Client::keep_alive() {
+  const int on = 1, seconds = 1, probes = 127;
+  (void)::setsockopt(fd(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+  (void)::setsockopt(fd(), IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof seconds);
+  (void)::setsockopt(fd(), IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof seconds);
+  (void)::setsockopt(fd(), IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+}
+
 void Client::shut_output() { (void)::shutdown(fd(), SHUT_WR); }
 
 void Client::finish() {

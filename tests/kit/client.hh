@@ -48,6 +48,7 @@ class Client {
   Totals totals() const;  // with the open connection's
   uint64_t retransmits() const { return totals_.retransmits + open_retransmits(); }
   Endpoint local() const { return local_; }  // our side, once connected
+  void keep_alive();  // from now on its kernel asks every second whether the connection is still there: it speaks although it only waits
   Timeline& timeline() { return timeline_; }
 
  protected:

@@ -72,43 +72,41 @@ Result<std::string> Operator::contact_now(const std::string& via) {
   return make_error(Errc::not_found, "node " + via + " knows no contact");
 }
 
-Status Operator::wait_applications(size_t per_node, Duration at_most) {
+Status Operator::wait_nodes(const std::function<std::string(const std::string& node, const nlohmann::json& status)>& missing, Duration at_most) {
   const Time deadline = monotonic_now() + at_most;
-  std::string missing;
+  std::string what;
   do {
-    missing.clear();
+    what.clear();
     for (const auto& node : lab_.nodes()) {
       const auto status = ask(node, {{"op", "status"}});
       if (!status) return status.error();
-      for (const auto& group : (*status).value("groups", nlohmann::json::array()))
-        for (const auto& row : group.value("nodes", nlohmann::json::array()))
-          if (row.value("applications", size_t{0}) < per_node)
-            missing = node + " sees " + std::to_string(row.value("applications", size_t{0})) + " applications on " + row.value("name", "?");
+      if (auto misses = missing(node, *status); !misses.empty()) what = std::move(misses);
     }
-    if (missing.empty()) return {};
+    if (what.empty()) return {};
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   } while (monotonic_now() < deadline);
-  return make_error(Errc::timeout, missing + ", not " + std::to_string(per_node));
+  return make_error(Errc::timeout, what);
+}
+
+Status Operator::wait_applications(size_t per_node, Duration at_most) {
+  const auto missing = [&](const std::string& node, const nlohmann::json& status) {
+    for (const auto& group : status.value("groups", nlohmann::json::array()))
+      for (const auto& row : group.value("nodes", nlohmann::json::array()))
+        if (const auto sees = row.value("applications", size_t{0}); sees < per_node)
+          return node + " sees " + std::to_string(sees) + " applications on " + row.value("name", "?") + ", not " + std::to_string(per_node);
+    return std::string();
+  };
+  return wait_nodes(missing, at_most);
 }
 
 Status Operator::wait_leases(Duration at_most) {
   using Pointer = nlohmann::json::json_pointer;
-  const Time deadline = monotonic_now() + at_most;
-  std::string missing;
-  do {
-    missing.clear();
-    for (const auto& node : lab_.nodes()) {
-      const auto status = ask(node, {{"op", "status"}});
-      if (!status) return status.error();
-      const auto membership = status->value(Pointer("/groups/0/membership"), nlohmann::json::object());
-      if (membership.value(Pointer("/view/members"), nlohmann::json::array()).size() != lab_.nodes().size() ||
-          !membership.value(Pointer("/lease/holds"), false))
-        missing = node + ": " + membership.dump();
-    }
-    if (missing.empty()) return {};
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  } while (monotonic_now() < deadline);
-  return make_error(Errc::timeout, "not all members hold a lease: " + missing);
+  const auto missing = [&](const std::string& node, const nlohmann::json& status) {
+    const auto membership = status.value(Pointer("/groups/0/membership"), nlohmann::json::object());
+    const bool all = membership.value(Pointer("/view/members"), nlohmann::json::array()).size() == lab_.nodes().size();
+    return all && membership.value(Pointer("/lease/holds"), false) ? std::string() : "not all members hold a lease: " + node + ": " + membership.dump();
+  };
+  return wait_nodes(missing, at_most);
 }
 
 }  // namespace gecko::kit

@@ -1,6 +1,7 @@
 // The operator's commands, typed: what `gecko handoff`, `gecko contact` and `gecko status` ask a node's geckod. Blocking; one thread.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -38,6 +39,8 @@ class Operator {
 
  private:
   Result<net::AdminClient*> at(const std::string& node);
+  // Until no node's status misses anything; `missing` says what in words, "": nothing.
+  Status wait_nodes(const std::function<std::string(const std::string& node, const nlohmann::json& status)>& missing, Duration at_most);
 
   const lab::Lab& lab_;
   std::map<std::string, std::unique_ptr<net::AdminClient>> clients_;

@@ -135,7 +135,7 @@ TEST_F(DrainTest, ANodeThatDiesMeanwhileLosesOnlyWhatItOwned) {
   size_t ended = 0;
   for (auto* client : clients_) {
     if (!done(*client) && progresses(*client, 1s)) continue;
-    EXPECT_TRUE(eventually([&] { return done(*client); }, 3s)) << "a connection hangs: " << local(*client).str();
+    EXPECT_TRUE(is_told(*client, 5s)) << "a connection hangs: " << local(*client).str();
     ++ended;
   }
   EXPECT_GE(at("n3") + ended, 30u);
@@ -155,7 +155,7 @@ TEST_F(DrainTest, TheDrainedNodeItselfDiesMeanwhile) {
   // Who had left goes on; who had not is told, one that was frozen at that moment when n1 has been silent for 15 s.
   for (auto* client : clients_) {
     if (!done(*client) && progresses(*client, 1s)) continue;
-    ASSERT_TRUE(eventually([&] { return done(*client); }, 40s)) << "a connection hangs: " << local(*client).str();
+    ASSERT_TRUE(is_told(*client, 40s)) << "a connection hangs: " << local(*client).str();
     ++ended;
   }
   EXPECT_EQ(at("n2") + at("n3") + ended, 40u);

@@ -147,6 +147,11 @@ bool FaultTest::progresses(kit::Client& client, Duration at_most) {
   }, at_most);
 }
 
+bool FaultTest::is_told(kit::Client& client, Duration at_most) {
+  swarm_->call([&] { client.keep_alive(); });
+  return eventually([&] { return done(client); }, at_most);
+}
+
 std::string FaultTest::owner(const Endpoint& client) {
   for (const auto& node : scene_->nodes()) {
     const auto rows = ask().ask(node, {{"op", "connections"}}, 1s);

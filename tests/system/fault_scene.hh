@@ -49,6 +49,8 @@ class FaultTest : public ::testing::Test {
   Endpoint local(kit::Client& client);
   bool done(kit::Client& client);
   bool progresses(kit::Client& client, Duration at_most = 5s);     // one more exchange
+  // It learns that its connection has ended. One that only waits for an answer is made to ask: nobody else knows its sequence numbers.
+  bool is_told(kit::Client& client, Duration at_most);
   std::string owner(const Endpoint& client);                       // "": nobody
   // Moves one connection and expects that to work.
   void move(const Endpoint& client, const std::string& to);
