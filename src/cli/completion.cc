@@ -19,7 +19,7 @@ std::string first_sentence(std::string text) {
 
 void collect(const CLI::App& app, const std::string& path, std::vector<Place>& places) {
   Place place{path, {}};
-  const auto subcommands = app.get_subcommands([](const CLI::App*) { return true; });
+  const auto subcommands = app.get_subcommands([](const CLI::App* sub) { return !sub->get_group().empty(); });   // those that help shows too
   for (const CLI::App* sub : subcommands) place.words.push_back({sub->get_name(), first_sentence(sub->get_description())});
   for (const CLI::App* at = &app; at != nullptr; at = at->get_parent())  // options of the parents are understood here too
     for (const CLI::Option* option : at->get_options())

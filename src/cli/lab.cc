@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "cli/command.hh"
+#include "cli/lab_link.hh"
 
 namespace gecko::cli {
 namespace {
@@ -61,9 +62,13 @@ Json describe(const Lab& lab) {
     }
     hosts[host.name] = std::move(one);
   }
-  return {{"schema", "gecko.lab/1"}, {"name", lab.options().name}, {"complete", lab.complete()}, {"group", "lab"},
-          {"group_address", lab.group_address().str()}, {"port", lab.options().ports.front()}, {"ports", lab.options().ports},
-          {"daemons", lab.options().daemons}, {"hosts", std::move(hosts)}, {"group_file", lab.group_file()}};
+  Json all = {{"schema", "gecko.lab/1"}, {"name", lab.options().name}, {"complete", lab.complete()}, {"group", "lab"},
+              {"group_address", lab.group_address().str()}, {"port", lab.options().ports.front()}, {"ports", lab.options().ports},
+              {"daemons", lab.options().daemons}, {"hosts", std::move(hosts)}, {"group_file", lab.group_file()}};
+  const auto links = lab.links();
+  all["links"] = links ? describe_links(*links) : Json::array();
+  if (!links) all["links_error"] = links.error().message;
+  return all;
 }
 
 Exit up(const Context& context, LabArguments& args) {
@@ -108,9 +113,12 @@ Exit status(const Context& context, const LabArguments& args) {
     for (const auto& [name, host] : all["hosts"].items())
       std::printf("  %-8s %-8s %-22s %s\n", name.c_str(), host.contains("state") ? host["state"].get<std::string>().c_str() : "",
                   host["address"].get<std::string>().c_str(), host["address4"].get<std::string>().c_str());
+    for (const auto& link : all["links"])
+      std::printf("  %-8s %s\n", (link["from"].get<std::string>() + " > " + link["to"].get<std::string>()).c_str(), link["text"].get<std::string>().c_str());
     std::printf("group file %s\n", (*lab)->group_file().c_str());
+    if (all.contains("links_error")) print_error(all["links_error"].get<std::string>());
   }
-  return (*lab)->complete() ? Exit::ok : Exit::degraded;
+  return (*lab)->complete() && !all.contains("links_error") ? Exit::ok : Exit::degraded;
 }
 
 Exit down(const Context& context, const LabArguments& args) {
@@ -210,7 +218,8 @@ void add_lab(CLI::App& app, Context& context) {
   CLI::App* s = lab->add_subcommand("start", "start geckod on a node again");
   s->add_option("node", args->host, "n1 to nN")->required()->type_name("");
   add(s, [&context, args] { return start(context, *args); });
-  add(lab->add_subcommand("status", "hosts, addresses, states"), [&context, args] { return status(context, *args); });
+  add_lab_link(*lab, context, std::shared_ptr<const std::string>(args, &args->name));
+  add(lab->add_subcommand("status", "hosts, addresses, states, links"), [&context, args] { return status(context, *args); });
   CLI::App* d = lab->add_subcommand("down", "end everything in a lab and remove it; also what a crash left over");
   d->add_flag("--all", args->all, "every lab of this machine");
   d->add_option("--owner", args->owner, "with --all: only labs made with this GECKO_LAB_OWNER")->type_name("WORD");

@@ -51,19 +51,19 @@ Result<std::set<std::string>> nodes_alive(const std::string& status) {
 
 }  // namespace
 
-Result<std::string> find_geckod() {
+Result<std::string> find_program(const std::string& name) {
   const std::string self = read_link("/proc/self/exe");
   const std::string here = self.substr(0, self.rfind('/'));
-  for (const auto& beside : {here + "/geckod", here + "/../sbin/geckod"})  // a build's folder; an installed package
+  for (const auto& beside : {here + "/" + name, here + "/../sbin/" + name})  // a build's folder; an installed package
     if (access(beside.c_str(), X_OK) == 0) return beside;
   const char* path = std::getenv("PATH");
   for (std::string_view rest = path != nullptr ? path : ""; !rest.empty();) {
     const size_t end = std::min(rest.find(':'), rest.size());
-    const std::string candidate = std::string(rest.substr(0, end)) + "/geckod";
+    const std::string candidate = std::string(rest.substr(0, end)) + "/" + name;
     if (access(candidate.c_str(), X_OK) == 0) return candidate;
     rest.remove_prefix(std::min(end + 1, rest.size()));
   }
-  return make_error(Errc::not_found, "no geckod, neither beside " + self + " nor in PATH; build it (ninja geckod), or bring the lab up with --no-daemons");
+  return make_error(Errc::not_found, "no " + name + ", neither beside " + self + " nor in PATH; build it (ninja " + name + ")");
 }
 
 Status start_geckod(const Lab& lab, const Host& host, const std::string& program) {
@@ -93,8 +93,8 @@ std::vector<pid_t> geckods_in(const std::string& network_namespace) {
   return pids;
 }
 
-std::string last_log_line(const Lab& lab, const std::string& node) {
-  std::ifstream log(lab.log(node));
+std::string last_line(const std::string& file) {
+  std::ifstream log(file);
   std::string line, last;
   while (std::getline(log, line))
     if (!line.empty()) last = line;

@@ -14,6 +14,7 @@
 #include "config/keys.hh"
 #include "lab/daemon.hh"
 #include "lab/journal.hh"
+#include "lab/lab_lock.hh"
 #include "lab/net_namespace.hh"
 #include "net/interface.hh"
 
@@ -60,37 +61,6 @@ Status make_lab_directory(const std::string& directory) {
   return {};
 }
 
-// The lab's directory is its lock. Helpers of an `up` (ip, tc) inherit it, so that a `down` after kill -9 of the `up` waits until the
-// last of them has ended and nothing can appear behind its back. Errors: not_found, busy.
-Result<Fd> lock(const std::string& directory, Duration at_most) {
-  const Time deadline = monotonic_now() + at_most;
-  for (;;) {
-    Fd fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
-    if (!fd) return os_error("open " + directory);
-    if (flock(fd.get(), LOCK_EX | LOCK_NB) == 0) {
-      struct stat locked{}, named{};
-      if (fstat(fd.get(), &locked) == 0 && stat(directory.c_str(), &named) == 0 && locked.st_ino == named.st_ino) return fd;
-      continue;  // removed (and perhaps made anew) before we had the lock
-    }
-    if (errno != EWOULDBLOCK && errno != EINTR) return os_error("lock " + directory);
-    if (monotonic_now() > deadline) return make_error(Errc::busy, "another gecko lab command is working on " + directory);
-    poll(nullptr, 0, 5);  // flock has no event to wait for
-  }
-}
-
-Status batch(const std::vector<std::string>& command, const std::string& lines, int lock) {
-  SpawnOptions options;
-  options.inherit = lock;
-  options.dies_with_parent = true;
-  GECKO_TRY(const Output output, run(command, options, lines));
-  if (output.code == 0) return {};
-  std::string said = output.err.substr(0, 500);
-  while (!said.empty() && said.back() == '\n') said.pop_back();
-  std::string text;
-  for (const auto& word : command) text += word + " ";
-  return make_error(Errc::internal, text + "failed: " + said);
-}
-
 // Before there is any interface: those inherit `default`. IPv4's values come from the machine's own namespace otherwise.
 Status set_sysctls(bool router) {
   for (const std::string where : {"all", "default"}) {
@@ -116,7 +86,11 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
   GECKO_CHECK(check_options(options));
   if (geteuid() != 0) return make_error(Errc::permission, "a lab needs root for its network namespaces; use sudo");
   std::string geckod;
-  if (options.daemons) { GECKO_TRY(geckod, find_geckod()); }
+  if (options.daemons) {
+    auto found = find_program("geckod");
+    if (!found) return make_error(found.error().code, found.error().message + ", or bring the lab up with --no-daemons");
+    geckod = *std::move(found);
+  }
 
   std::unique_ptr<Lab> lab(new Lab(options));
   const std::string directory = lab->directory();
@@ -130,7 +104,7 @@ Result<std::unique_ptr<Lab>> Lab::up(const LabOptions& options, const std::funct
   const auto stop = [&] { return interrupted && interrupted(); };
   const Error stopped = make_error(Errc::closed, "interrupted; everything made so far was removed");
   {
-    GECKO_TRY(const Fd locked, lock(directory, std::chrono::seconds(5)));
+    GECKO_TRY(const Fd locked, lock_lab(directory));
     auto built = lab->build(locked.get());
     if (built && stop()) built = stopped;
     for (const auto& host : lab->hosts_)
@@ -213,7 +187,7 @@ Status Lab::down(const std::string& name) {
   GECKO_CHECK(check_options(named));  // a name that is no path
   if (geteuid() != 0) return make_error(Errc::permission, "a lab belongs to root; use sudo");
   const std::string directory = std::string(kLabRoot) + "/" + name;
-  auto locked = lock(directory, std::chrono::seconds(5));
+  auto locked = lock_lab(directory);
   if (!locked && locked.error().code == Errc::not_found) {
     remove_empty_parents();
     return {};

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/clock.hh"
+#include "lab/link_messages.hh"
 #include "lab/process.hh"
 #include "lab/topology.hh"
 
@@ -69,6 +70,14 @@ class Lab {
   Status cut(const std::string& node);
   Status heal(const std::string& node);
   Result<NodeState> state(const std::string& node) const;
+  // Links (docs/adr/0023): what the packets of a pair suffer on their way, each direction by itself; a pair is two nodes, or a node and the client.
+  // The settings replace former ones and count packets from 0; without a link, packets take the plain way. link and unlink hold for both
+  // directions unless `one_way`. Clearing what is not there is fine. Errors: not_found (a host), limit, unavailable (the wire has ended).
+  Status link(const std::string& from, const std::string& to, const LinkFaults& faults, bool one_way = false) const;
+  Status unlink(const std::string& from, const std::string& to, bool one_way = false) const;
+  Status unlink_all() const;
+  Result<std::vector<LinkReport>> links() const;         // each direction; unavailable: there were some, and their wire has ended
+
   // Waits until the geckods of these nodes (empty: all) answer and each sees every one of them.
   Status wait_ready(Duration at_most = kStartPatience, const std::vector<std::string>& among = {},
                     const std::function<bool()>& interrupted = {}) const;
@@ -82,7 +91,8 @@ class Lab {
   explicit Lab(LabOptions options);
   Status build(int lock);
   Status make_keys();
-  Status set_link(const std::string& node, bool up);
+  Status set_cable(const std::string& node, bool up);
+  Status unlink(std::vector<Direction> directions) const;
   Result<const Host*> node(const std::string& name) const;
 
   LabOptions options_;

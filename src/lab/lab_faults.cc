@@ -67,7 +67,7 @@ Status Lab::start(const std::string& name) {
   GECKO_TRY(const Host* host, node(name));
   if (!geckods_in(host->network_namespace).empty()) return make_error(Errc::exists, "geckod runs on " + name + " already; 'gecko lab kill " + name + "' first");
   if (!options_.daemons) return make_error(Errc::unsupported, "lab '" + options_.name + "' was made without daemons: it has no keys for them");
-  GECKO_TRY(const std::string program, find_geckod());
+  GECKO_TRY(const std::string program, find_program("geckod"));
   return start_geckod(*this, *host, program);
 }
 
@@ -81,7 +81,7 @@ Status Lab::resume(const std::string& name) {
   return signal_processes(host->network_namespace, SIGCONT) > 0 ? Status() : nothing_runs(name);
 }
 
-Status Lab::set_link(const std::string& name, bool up) {
+Status Lab::set_cable(const std::string& name, bool up) {
   GECKO_TRY(const Host* host, node(name));
   return inside("router", [&]() -> Status {
     auto done = link_up(host->name, &up);  // the router's port is named like the node
@@ -89,8 +89,8 @@ Status Lab::set_link(const std::string& name, bool up) {
     return {};
   });
 }
-Status Lab::cut(const std::string& name) { return set_link(name, false); }
-Status Lab::heal(const std::string& name) { return set_link(name, true); }
+Status Lab::cut(const std::string& name) { return set_cable(name, false); }
+Status Lab::heal(const std::string& name) { return set_cable(name, true); }
 
 Result<NodeState> Lab::state(const std::string& name) const {
   GECKO_TRY(const Host* host, node(name));
@@ -116,7 +116,7 @@ Status Lab::wait_ready(Duration at_most, const std::vector<std::string>& among, 
       const bool dead = geckods_in(host->network_namespace).empty();
       if (dead || monotonic_now() > deadline) {
         return make_error(dead ? Errc::unavailable : Errc::timeout, (dead ? "geckod on " + name + " has ended" : "lab not ready: " + look.error().message) +
-                                                                         "; the last line of its log: " + last_log_line(*this, name));
+                                                                         "; the last line of its log: " + last_line(log(name)));
       }
       if (interrupted && interrupted()) return make_error(Errc::closed, "interrupted");
       poll(nullptr, 0, 5);  // the socket may not be there yet, and geckod announces no readiness elsewhere

@@ -329,6 +329,8 @@ TEST(Completion, BashOffersWhatTheCommandLineTakes) {
   };
   EXPECT_EQ(offers("gecko hand", 1), "handoff\n");
   EXPECT_EQ(offers("gecko lab p", 2), "pause\n");
+  EXPECT_EQ(offers("gecko lab link n1 n2 --lo", 5), "--loss\n");
+  EXPECT_EQ(offers("gecko lab w", 2), "\n");   // for itself, not for people
   EXPECT_EQ(offers("gecko --json lab up --mb", 4), "--mbit\n");
   EXPECT_THAT(offers("gecko handoff --", 2), HasSubstr("--client"));
   EXPECT_THAT(offers("gecko handoff --", 2), HasSubstr("--socket"));

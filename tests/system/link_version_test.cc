@@ -48,7 +48,7 @@ class LinkVersion : public FaultTest {
     text.insert(text.find(before) + before.size(), "port = " + std::to_string(kBetween) + "\n");
     const std::string file = lab().directory() + "/n1/group.toml";
     std::ofstream(file) << text;
-    const auto program = lab::find_geckod();
+    const auto program = lab::find_program("geckod");
     ASSERT_TRUE(program) << program.error().message;
     lab::SpawnOptions options;
     options.log_file = lab().log("n1");
