@@ -110,6 +110,11 @@ class Framework {
     gecko_framework_set_policy(handle_, &calls, new Shared(std::move(policy)));
   }
 
+  bool recovers() const { return gecko_framework_recovers(handle_) != 0; }   // the group file says so: checkpoints are of use
+  // Which of a port's connections come here when their node has died; before listening there. Unsaid: those with a checkpoint. true: all, also without one.
+  // false: none, they are not even protected.
+  Status set_recovery(uint16_t port, bool wanted) { return detail::status(gecko_framework_set_recovery(handle_, port, wanted ? 1 : 0)); }
+
   struct ClientOutcome {
     std::string client, from;   // the connection's endpoint; the node that owned it
     Errc code{};                // 0: moved

@@ -85,6 +85,12 @@ GECKO_API const char *gecko_framework_address(gecko_framework *framework);
 GECKO_API const char *gecko_framework_node(gecko_framework *framework);      /* this node's name */
 GECKO_API const char *gecko_framework_interface(gecko_framework *framework);
 GECKO_API size_t gecko_framework_ports(gecko_framework *framework, uint16_t *ports, size_t max); /* how many there are */
+/* 1: the group file says `recovery`: connections outlive their node, and checkpoints (gecko_socket_checkpoint) are of use. */
+GECKO_API int gecko_framework_recovers(gecko_framework *framework);
+/* Which connections of this port come to this program when their node has died. Unsaid: those with a checkpoint. wanted = 1: all of them, also those whose
+ * program had made none (yet): it goes on with them, or ends them in its protocol's words. wanted = 0: none; they are not even protected. After join and
+ * before the first listen on the port; kept when geckod restarts. A geckod of an older version is not told. */
+GECKO_API int gecko_framework_set_recovery(gecko_framework *framework, uint16_t port, int wanted);
 
 struct gecko_member {
   char name[64];

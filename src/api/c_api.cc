@@ -177,6 +177,12 @@ int gecko_framework_leave(gecko_framework* framework) {
   return done(std::shared_ptr(framework->session)->leave());
 }
 size_t gecko_framework_unaccepted(gecko_framework* framework) { return framework->session->is_foreign() ? 0 : framework->session->unaccepted(); }
+int gecko_framework_recovers(gecko_framework* framework) { return !framework->session->is_foreign() && framework->session->recovers(); }
+int gecko_framework_set_recovery(gecko_framework* framework, uint16_t port, int wanted) {
+  const ErrnoKeeper keep;
+  if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
+  return done(framework->session->set_recovery(port, wanted != 0));
+}
 int gecko_framework_fd(gecko_framework* framework) { return framework->session->fd(); }
 int gecko_framework_dispatch(gecko_framework* framework) {
   const ErrnoKeeper keep;

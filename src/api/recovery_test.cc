@@ -122,6 +122,42 @@ TEST_F(RecoveryOfSockets, OneWithoutACheckpointSaysSo) {
   EXPECT_FALSE(again->recovery()->checkpoint);
 }
 
+TEST_F(RecoveryOfSockets, WhichConnectionsComeIsSaidBeforeListeningAndToEveryGeckod) {
+  Framework one = group.join("n1");
+  EXPECT_TRUE(one.recovers());
+  ASSERT_TRUE(one.set_recovery(80, true));
+  const auto all = n1.expect_message<wire::AppRecovery>(ApiType::recovery);
+  EXPECT_EQ(all.port, 80);
+  EXPECT_TRUE(all.wanted);
+  ServerSocket server = group.listen(one);
+  (void)n1.expect(ApiType::listen);
+  n1.stop();
+  n1.start();
+  (void)n1.expect(ApiType::listens);
+  EXPECT_EQ(n1.recorded(ApiType::recovery), 1u) << "a port that is served before is protected as if nothing had been said";
+  EXPECT_TRUE(n1.expect_message<wire::AppRecovery>(ApiType::recovery).wanted);
+  ASSERT_TRUE(one.set_recovery(80, false));
+  EXPECT_FALSE(n1.expect_message<wire::AppRecovery>(ApiType::recovery).wanted);
+}
+
+TEST_F(RecoveryOfSockets, SaidBeforeJoiningItIsToldWithTheJoin) {
+  Framework one = group.open("n1");
+  EXPECT_FALSE(one.recovers());
+  ASSERT_TRUE(one.set_recovery(80, false));
+  EXPECT_EQ(n1.recorded(ApiType::recovery), 0u);
+  ASSERT_TRUE(one.join());
+  EXPECT_FALSE(n1.expect_message<wire::AppRecovery>(ApiType::recovery).wanted);
+}
+
+TEST_F(RecoveryOfSockets, AnOlderGeckodIsNotToldWhichComeBack) {
+  n1.version = 2;
+  Framework one = group.join("n1");
+  ASSERT_TRUE(one.set_recovery(80, true));
+  ServerSocket server = group.listen(one);
+  (void)n1.expect(ApiType::listen);
+  EXPECT_EQ(n1.recorded(ApiType::recovery), 0u);
+}
+
 TEST_F(RecoveryOfSockets, AConnectionThatPassedAnOlderNodeHasNoOffsets) {
   Framework one = group.join("n1");
   ServerSocket server = group.listen(one);

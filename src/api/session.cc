@@ -235,6 +235,7 @@ Status Session::join() {
   GECKO_TRY(const auto answer, ask(wire::ApiType::join, wire::Join{0, options_.group}, monotonic_now() + kAnswerTime));
   std::unique_lock lock(m_);
   want_join_ = true;
+  tell_recovery();
   // After leave() geckod has forgotten what this program listens on.
   if (std::exchange(left_, false))
     for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
@@ -288,6 +289,14 @@ Status Session::is_name(const std::string& name, const char* what) {
 Status Session::set_contact(const std::string& node) {
   GECKO_CHECK(is_name(node, "node"));
   GECKO_TRY(const auto answer, ask(wire::ApiType::set_contact, wire::SetContact{0, node}, monotonic_now() + kAnswerTime));
+  return {};
+}
+
+Status Session::set_recovery(uint16_t port, bool wanted) {
+  GECKO_CHECK(usable());
+  const std::lock_guard lock(m_);
+  wants_recovery_[port] = wanted;
+  if (want_join_ && link_ == Link::up) tell_recovery();   // else with the next join
   return {};
 }
 

@@ -15,6 +15,7 @@
 
 #include <atomic>
 #include <deque>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <unordered_map>
@@ -47,6 +48,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // The same; `applications` is 0 of nodes that have none for this port.
   Result<std::vector<Candidate>> members_on(uint16_t port);
   Status set_contact(const std::string& node);
+  Status set_recovery(uint16_t port, bool wanted);
   Result<std::vector<wire::ClientOutcome>> handoff_client(const Endpoint& client, const std::string& target);
   void set_policy(std::shared_ptr<PolicyHolder> policy);
 
@@ -145,6 +147,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void greet();                                // m_ held
   void rejoin();                               // m_ held
   void rejoined();                             // m_ held
+  void tell_recovery();                        // m_ held; before what it says of listening
   void offer_orphans();                        // m_ held
   void update_poll();                          // m_ held
   void arm_timer();                            // m_ held
@@ -222,6 +225,7 @@ class Session : public std::enable_shared_from_this<Session> {
   wire::Joined joined_;
   bool contact_ = false;
   std::atomic<bool> recovers_{false};
+  std::map<uint16_t, bool> wants_recovery_;    // by port, where the application has said so
   std::optional<std::vector<wire::ApiMember>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;

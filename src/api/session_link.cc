@@ -97,12 +97,18 @@ void Session::rejoin() {
   (void)send(wire::ApiType::join, wire::Join{join_request_, options_.group});
 }
 
+void Session::tell_recovery() {
+  if (version_ < 3) return;
+  for (const auto& [port, wanted] : wants_recovery_) (void)send(wire::ApiType::recovery, wire::AppRecovery{port, wanted});
+}
+
 void Session::rejoined() {
   link_ = Link::up;
   reconnect_wait_ = Duration::zero();
   transport_.cork();
   look_at_room();
   (void)send(wire::ApiType::subscribe, wire::Done{});
+  tell_recovery();
   for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
   offer_orphans();
