@@ -360,7 +360,7 @@ void Group::answered_by_nobody(const Flow& flow) {
   bool silent = false;
   for (const auto& peer : peers_) {
     if (peer.up() || peer.index == self_) continue;
-    if (!peer.only_geckod_ended) silent = true;
+    if (!peer.only_geckod_ended || is_outsider(peer.index)) silent = true;   // who was put out of the view has no connections any more
     else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;
   }
   if (orphaned != nullptr) {
