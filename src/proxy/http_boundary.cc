@@ -4,6 +4,8 @@
 #include <array>
 #include <utility>
 
+#include "proxy/http_text.hh"
+
 namespace gecko::proxy {
 namespace {
 
@@ -25,16 +27,6 @@ bool is_text(std::string_view text) {
 bool is_visible(std::string_view text) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
 }
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-bool same(std::string_view text, std::string_view lower_case) {
-  return text.size() == lower_case.size() && std::equal(text.begin(), text.end(), lower_case.begin(), [](char a, char b) { return lower(a) == b; });
-}
-bool begins(std::string_view text, std::string_view lower_case) { return same(text.substr(0, lower_case.size()), lower_case); }
-std::string_view trim(std::string_view text) {
-  while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-  while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-  return text;
-}
 bool lists(std::string_view list, std::string_view word) {
   while (!list.empty()) {
     const size_t comma = std::min(list.find(','), list.size());
@@ -43,20 +35,6 @@ bool lists(std::string_view list, std::string_view word) {
   }
   return false;
 }
-// Digits only, and so few that no server's integer overflows.
-bool number(std::string_view text, unsigned base, uint64_t& value) {
-  if (text.empty() || text.size() > (base == 16 ? 12u : 15u)) return false;
-  value = 0;
-  for (const char raw : text) {
-    const char c = lower(raw);
-    unsigned digit = 0;
-    if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
-    else if (base == 16 && c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a' + 10);
-    else return false;
-    value = value * base + digit;
-  }
-  return true;
-}
 // These tie what a server knows to the connection instead of the request.
 bool authenticates_connection(std::string_view value) { return begins(value, "ntlm") || begins(value, "negotiate"); }
 
@@ -64,12 +42,17 @@ bool authenticates_connection(std::string_view value) { return begins(value, "nt
 
 void HttpBoundary::give_up(std::string reason, bool ends) {
   if (!known()) return;
+  ++changes_;
   reason_ = std::move(reason);
   ends_ = ends;
   request_ = {};
   response_ = {};
   waiting_ = {};
   answered_ = 0;
+}
+
+std::string_view HttpBoundary::answer_head() const {
+  return response_.head_whole && !answer_is_due() ? std::string_view(response_.head) : std::string_view();
 }
 
 uint64_t HttpBoundary::content_ahead(Side side) const {
@@ -82,6 +65,7 @@ void HttpBoundary::skip(Side side, uint64_t bytes) {
   if (bytes != 0) fresh_ = false;
   if (!known()) return;
   Stream& s = of(side);
+  s.bytes += bytes;
   s.left -= std::min(bytes, s.left);
   if (s.left != 0) return;
   if (s.phase == Phase::content) message_ended(side);
@@ -106,10 +90,14 @@ size_t HttpBoundary::feed(Side side, std::string_view bytes, bool one_message) {
         }
         s.phase = Phase::first_line;
         s.head_bytes = 0;
+        s.bytes = 0;
+        s.head.clear();
+        s.head_whole = false;
       }
       const size_t end = bytes.find('\n');
       const size_t n = end == std::string_view::npos ? bytes.size() : end + 1;
       s.head_bytes += n;
+      s.bytes += n;
       if (s.head_bytes > max_head_) {
         give_up("a head of more than " + std::to_string(max_head_) + " bytes");
       } else if (end == std::string_view::npos) {
@@ -133,6 +121,7 @@ void HttpBoundary::take_line(Side side, std::string_view line) {
   line.remove_suffix(2);
   if (!is_text(line)) return give_up("a control character in a line");
   Stream& s = of(side);
+  if (keeps_heads_ && (s.phase == Phase::first_line || s.phase == Phase::fields) && s.head_bytes <= kMaxKept) s.head.append(line).append("\r\n");
   switch (s.phase) {
     case Phase::first_line:
       side == Side::request ? request_line(line) : status_line(line);
@@ -238,6 +227,7 @@ void HttpBoundary::request_head_ended() {
     answered_ = 0;
   }
   waiting_ += static_cast<char>((s.is_head ? head : plain) | (s.upgrade ? upgrade : plain) | (s.expects ? expects : plain));
+  head_ended(s, !s.chunked && s.left == 0);
   if (s.chunked) {
     s.phase = Phase::chunk_size;
     s.head_bytes = 0;
@@ -260,6 +250,7 @@ void HttpBoundary::response_head_ended() {
     return;
   }
   if (s.closes) return give_up("its last answer", true);
+  head_ended(s, true);
   // The client waits for leave to send the content and got the answer instead: whether the content still comes is its choice.
   if ((request & expects) != 0 && ahead() == 1 && request_.phase != Phase::start) return give_up("an answer instead of 100 Continue");
   if ((request & head) != 0 || s.status == 304) return message_ended(Side::response);
@@ -285,7 +276,14 @@ void HttpBoundary::chunk_size(Stream& s, std::string_view line) {
   s.head_bytes = 0;
 }
 
+void HttpBoundary::head_ended(Stream& stream, bool keep) {
+  ++changes_;
+  stream.head_whole = keep && keeps_heads_ && stream.head_bytes <= kMaxKept;
+  if (!stream.head_whole) stream.head = {};
+}
+
 void HttpBoundary::message_ended(Side side) {
+  ++changes_;
   of(side).phase = Phase::start;
   if (side == Side::request) return;
   ++answered_;

@@ -10,7 +10,7 @@ using Side = HttpBoundary::Side;
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kMaxHead = 512;
-  HttpBoundary pieces(kMaxHead), bytes(kMaxHead);
+  HttpBoundary pieces(kMaxHead, true), bytes(kMaxHead, true);
   // Records: direction and length in one byte, then so many bytes.
   while (size > 1) {
     const Side side = (data[0] & 0x80) != 0 ? Side::response : Side::request;
@@ -23,7 +23,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     data += n + 1;
     size -= n + 1;
     if (pieces.known() != bytes.known() || pieces.at_boundary() != bytes.at_boundary() || pieces.answered() != bytes.answered() ||
-        pieces.content_ahead(side) != bytes.content_ahead(side) || (!pieces.known() && pieces.reason() != bytes.reason()))
+        pieces.content_ahead(side) != bytes.content_ahead(side) || pieces.changes() != bytes.changes() || pieces.request_head() != bytes.request_head() ||
+        pieces.answer_head() != bytes.answer_head() || pieces.answer_bytes() != bytes.answer_bytes() || (!pieces.known() && pieces.reason() != bytes.reason()))
       std::abort();
     if (pieces.at_boundary() && (pieces.content_ahead(Side::request) != 0 || pieces.content_ahead(Side::response) != 0)) std::abort();
   }

@@ -50,8 +50,7 @@ void report(const Settings& settings, const Workers& workers, const char* event)
     all.add(one.statistics);
     connections += one.connections;
   }
-  Json unmovable = Json::object();
-  for (const auto& [reason, count] : all.unmovable) unmovable[reason] = count;
+  Json unmovable = all.unmovable, cut = all.cut;
   const Json line = {{"schema", "gecko.proxy/1"},
                      {"event", event},
                      {"connections", connections},
@@ -67,12 +66,19 @@ void report(const Settings& settings, const Workers& workers, const char* event)
                      {"server_failed", all.server_failed},
                      {"reset", all.reset},
                      {"waited", all.waited},
+                     {"recovered", all.recovered},
+                     {"continued", all.continued},
+                     {"repeated", all.repeated},
+                     {"resumed", all.resumed},
+                     {"refused", all.refused},
+                     {"cut", cut},
                      {"unmovable", unmovable}};
   if (settings.json) return print(line);
   std::string text = std::string(event) + ":";
   for (const auto& [key, value] : line.items())
     if (value.is_number() && value != 0) text += " " + key + " " + value.dump();
   for (const auto& [reason, count] : all.unmovable) text += "; " + std::to_string(count) + " stayed: " + reason;
+  for (const auto& [reason, count] : all.cut) text += "; " + std::to_string(count) + " cut off: " + reason;
   log_info(text);
 }
 

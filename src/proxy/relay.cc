@@ -1,9 +1,11 @@
 #include "proxy/relay.hh"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -21,6 +23,8 @@ constexpr size_t kTurn = 1 << 20;
 constexpr uint64_t kSpliceLeast = 32 << 10;
 // A client whose server has closed its side keeps its connection so long without a byte: the time the kernel gives such a connection, too.
 constexpr auto kHalfClosedTime = std::chrono::seconds(60);
+// A client that cannot go on gets so long to read why and to end: closing while it still sends would be a reset, which can overtake the words.
+constexpr auto kPartingTime = std::chrono::seconds(5);
 // Nodes that may refuse a client one after the other before it is reset.
 constexpr uint8_t kMaxDetours = 3;
 
@@ -44,7 +48,8 @@ Flow flow_of(gecko_socket* handle) {
 
 }  // namespace
 
-Relay::Relay(Worker& worker, gecko::Socket client) : worker_(worker), client_(std::move(client)), http_(worker.settings().max_head), since_(worker.now()) {}
+Relay::Relay(Worker& worker, gecko::Socket client)
+    : worker_(worker), client_(std::move(client)), http_(worker.settings().max_head, worker.saves()), since_(worker.now()) {}
 
 Relay::~Relay() {
   worker_.pipes().give_back(std::move(up_.pipe));
@@ -55,6 +60,8 @@ void Relay::start() {
   set_option(client_fd(), IPPROTO_TCP, TCP_NODELAY, 1);
   set_option(client_fd(), SOL_SOCKET, SO_KEEPALIVE, 1);   // the server's own keep-alives only reach us
   gecko_socket_on_yield(client_.handle(), [](void* self, gecko_socket*) { return static_cast<Relay*>(self)->yield() ? 1 : 0; }, this, nullptr);
+  if (worker_.settings().mode == Mode::raw) http_.ignore("a raw stream");
+  if (const auto death = client_.recovery()) return go_on(*death);
   if (!client_.from().empty()) {
     const auto state = client_.state();
     if (const auto baggage = unpack(state)) baggage_ = *baggage;
@@ -62,12 +69,131 @@ void Relay::start() {
   } else {
     ++worker_.statistics().accepted;
   }
-  if (worker_.settings().mode == Mode::raw) http_.ignore("a raw stream");
+  note();
   if (baggage_.answered != 0 && http_.known()) {
     state_ = State::waiting;
     return watch();
   }
   (void)connect();
+}
+
+// --- the day a node dies -----------------------------------------------------------------------------------------------------
+
+void Relay::go_on(const gecko::Recovery& death) {
+  Statistics& count = worker_.statistics();
+  ++count.recovered;
+  Progress saved;
+  Offsets at{0, 0, death.received, death.sent};
+  if (const auto& checkpoint = death.checkpoint) {
+    if (auto known = unpack_progress(checkpoint->state)) saved = std::move(*known);
+    else saved.stage = Progress::Stage::unknown;
+    at.input = checkpoint->input;
+    at.output = checkpoint->output;
+  }
+  if (!http_.known()) saved.stage = Progress::Stage::unknown;
+  baggage_.answered = saved.answered;
+  Plan plan = proxy::plan(saved, at);
+  using What = Plan::What;
+  if (plan.what == What::repeat || plan.what == What::resume) {   // where it was, as if all had passed here
+    http_.feed(HttpBoundary::Side::request, saved.request);
+    up_.pending = saved.request;
+  }
+  if (plan.what == What::resume) {
+    http_.feed(HttpBoundary::Side::response, saved.answer);
+    http_.skip(HttpBoundary::Side::response, plan.rest->from());
+    up_.pending = plan.rest->request();
+    down_.pending = plan.owed;
+    rest_ = std::move(plan.rest);
+  }
+  switch (plan.what) {
+    case What::begin: case What::wait: ++count.continued; break;
+    case What::repeat: case What::resume: break;   // counted when it has come to pass
+    case What::refuse: ++count.refused; return part(kUnavailable);
+    case What::close: return cut_off(plan.why);
+    case What::reset: ++count.cut[plan.why]; return abort_client();
+  }
+  note();
+  if (plan.what != What::wait) return (void)connect();
+  state_ = State::waiting;
+  watch();
+}
+
+void Relay::note() {
+  if (to_save_ || !worker_.saves()) return;
+  to_save_ = true;
+  worker_.save_soon(*this);
+}
+
+void Relay::save() {
+  to_save_ = false;
+  if (over() || leaving() || state_ == State::parting) return;
+  saved_changes_ = http_.changes();
+  (void)client_.checkpoint(pack(progress()));
+}
+
+Progress Relay::progress() const {
+  Progress p;
+  p.answered = baggage_.answered + http_.answered();
+  if (!http_.known()) {
+    p.stage = Progress::Stage::unknown;
+    return p;
+  }
+  const size_t unwritten = down_.pending.size() - down_.pending_at + down_.pipe.filled;
+  p.whole = http_.at_boundary();
+  int unreceived = 0;
+  if (p.whole && unwritten == 0 && ::ioctl(client_fd(), SIOCOUTQ, &unreceived) == 0 && unreceived == 0) return p;
+  p.stage = p.whole || http_.one_outstanding() ? Progress::Stage::exchange : Progress::Stage::tangled;
+  p.answer_bytes = http_.answer_bytes();
+  p.passed = static_cast<int64_t>(p.answer_bytes) - static_cast<int64_t>(unwritten);
+  p.request = http_.request_head();
+  p.answer = http_.answer_head();
+  return p;
+}
+
+// The new server's head stays here: the client has had one. False: what follows is not the rest.
+bool Relay::strip_head(std::string_view& bytes) {
+  size_t used = 0;
+  const auto verdict = rest_->feed(bytes, used);
+  bytes.remove_prefix(used);
+  if (verdict == Rest::Verdict::more) return true;
+  if (verdict == Rest::Verdict::wrong) {
+    cut_off(rest_->why());
+    return false;
+  }
+  rest_.reset();
+  ++worker_.statistics().resumed;
+  return true;
+}
+
+void Relay::cut_off(const std::string& why) {
+  ++worker_.statistics().cut[why];
+  part({});
+}
+
+void Relay::part(std::string_view last_words) {
+  drop_server();
+  state_ = State::parting;
+  since_ = worker_.now();
+  rest_.reset();
+  up_ = {};
+  down_.pending = last_words;
+  down_.pending_at = 0;
+  farewell();
+}
+
+void Relay::farewell() {
+  if (flush(down_) && !down_.closed) {
+    down_.closed = true;
+    (void)client_.shutdown(SHUT_WR);
+  }
+  for (size_t turn = 0; !over() && turn < kTurn;) {
+    size_t got = 0;
+    const Io io = read(up_, worker_.scratch(), Worker::kScratch, got);
+    if (io == Io::again) break;
+    if (io != Io::done) return finish();
+    turn += got;
+  }
+  watch();
 }
 
 // --- the server's side -----------------------------------------------------------------------------------------------------
@@ -99,9 +225,9 @@ bool Relay::connect() {
 void Relay::connected() {
   state_ = State::open;
   since_ = worker_.now();
+  if (http_.one_outstanding() && !rest_) ++worker_.statistics().repeated;
   if (worker_.settings().proxy_protocol) {
-    up_.pending = proxy_header(flow_of(client_.handle()));
-    up_.pending_at = 0;
+    up_.pending.insert(0, proxy_header(flow_of(client_.handle())));
   }
   if (!http_.known()) stays();
   pump(up_);   // what the client has said while it waited
@@ -111,19 +237,28 @@ void Relay::connected() {
 void Relay::server_refused(int err) {
   ++worker_.statistics().server_failed;
   worker_.server_failed(err);
-  server_.reset();
-  server_events_ = 0;
-  server_watched_ = false;
+  drop_server();
   state_ = State::connecting;
+  if (rest_) return cut_off("no server here");
+  if (http_.one_outstanding()) {   // it was to be asked again
+    ++worker_.statistics().refused;
+    return part(kUnavailable);
+  }
   if (baggage_.detours >= kMaxDetours) return abort_client();
   ++baggage_.detours;
   detour_ = true;
   if (!go_anywhere()) abort_client();
 }
 
+void Relay::drop_server() {
+  server_.reset();
+  server_events_ = 0;
+  server_watched_ = false;
+}
+
 void Relay::server_ready(uint32_t events) {
   switch (state_) {
-    case State::over: case State::waiting: return;
+    case State::over: case State::waiting: case State::parting: return;
     case State::leaving: return watch_server(0, true);   // look_at_move() goes on with it
     case State::connecting: {
       int err = 0;
@@ -160,6 +295,7 @@ void Relay::client_ready(uint32_t events) {
     }
   }
   if (leaving()) return;
+  if (state_ == State::parting) return farewell();
   if (state_ == State::waiting) {
     char byte = 0;
     const ssize_t n = ::recv(client_fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -246,6 +382,7 @@ void Relay::follow(const Way& way, std::string_view bytes) {
   http_.feed(is_up(way) ? HttpBoundary::Side::request : HttpBoundary::Side::response, bytes);
   worker_.statistics().requests += http_.answered() - answered;
   if (known && !http_.known()) stays();
+  if (http_.changes() != saved_changes_) note();
 }
 
 // false: it could not take everything.
@@ -285,7 +422,8 @@ void Relay::pump_bytes(Way& way) {
     size_t got = 0;
     Io io = Io::done;
     bool drained = false;
-    const uint64_t sure = http_.content_ahead(side);   // bytes that nobody has to look at
+    const bool sifted = rest_ && !is_up(way);
+    const uint64_t sure = sifted ? 0 : http_.content_ahead(side);   // bytes that nobody has to look at
     if (way.bulk && sure >= kSpliceLeast && way.pipe.size == 0) way.pipe = worker_.pipes().take();
     if (way.bulk && sure >= kSpliceLeast && way.pipe.size != 0) {
       io = splice_in(way, sure, got);
@@ -293,6 +431,7 @@ void Relay::pump_bytes(Way& way) {
         const uint64_t answered = http_.answered();
         http_.skip(side, got);
         worker_.statistics().requests += http_.answered() - answered;
+        if (http_.changes() != saved_changes_) note();
       }
       way.bulk = got >= kSpliceLeast;
       drained = io == Io::again;
@@ -302,12 +441,13 @@ void Relay::pump_bytes(Way& way) {
       drained = got < limit;
       way.bulk = got >= kSpliceLeast;
       if (io == Io::done) {
-        const std::string_view bytes(worker_.scratch(), got);
+        std::string_view bytes(worker_.scratch(), got);
+        if (sifted && !strip_head(bytes)) return;
         follow(way, bytes);
         size_t put = 0;
-        const Io out = write(way, bytes.data(), bytes.size(), put);
+        const Io out = bytes.empty() ? Io::done : write(way, bytes.data(), bytes.size(), put);
         if (out != Io::done && out != Io::again) return write_failed(way, out);
-        if (put != got) {
+        if (put != bytes.size()) {
           way.pending.assign(bytes.substr(put));
           way.pending_at = 0;
         }
@@ -328,6 +468,7 @@ void Relay::pump_bytes(Way& way) {
 
 void Relay::pass_end(Way& way) {
   if (way.closed) return;
+  if (rest_ && !is_up(way)) return cut_off("the new server ended without an answer");
   if (way.reset) {
     ++worker_.statistics().reset;
     return is_up(way) ? abort_server() : abort_client();
@@ -364,8 +505,8 @@ void Relay::settle() {
 void Relay::watch() {
   if (over() || leaving()) return;
   uint32_t client = 0, server = 0;
-  if (state_ == State::waiting) {
-    client = EPOLLIN;
+  if (state_ == State::waiting || state_ == State::parting) {
+    client = down_.idle() ? EPOLLIN : EPOLLIN | EPOLLOUT;
   } else if (state_ == State::connecting) {
     server = EPOLLOUT;
   } else {
@@ -395,6 +536,7 @@ void Relay::look_at_clock() {
   const Duration age = worker_.now() - since_;
   if (state_ == State::connecting && age > worker_.settings().connect_timeout) server_refused(ETIMEDOUT);
   else if (state_ == State::open && down_.closed && age > kHalfClosedTime) finish();
+  else if (state_ == State::parting && age > kPartingTime) finish();
 }
 
 void Relay::stays() {
@@ -430,8 +572,8 @@ bool Relay::server_silent() const {
 }
 
 bool Relay::yield() {
-  if (over() || leaving() || up_.ended || down_.ended || up_.broken) return false;
-  if (state_ == State::open) {
+  if (over() || leaving() || state_ == State::parting || up_.ended || down_.ended || up_.broken) return false;
+  if (state_ == State::open || http_.one_outstanding()) {
     if (!http_.known()) return false;
     const char* why = !http_.at_boundary()                 ? "a request is in progress"
                       : !up_.idle() || !down_.idle()       ? "bytes are under way"
@@ -488,6 +630,7 @@ void Relay::look_at_move() {
       if (!leaving()) return;
       ++worker_.statistics().move_failed;
       state_ = before_leaving_;
+      note();
       if (detour_ && !go_anywhere()) return abort_client();
       if (!detour_) evacuating_ ? evacuate() : settle();
       return;

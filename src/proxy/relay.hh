@@ -4,6 +4,7 @@
 //   connecting   nothing is read from the client meanwhile: it can still go elsewhere if the server refuses
 //   open         bytes pass
 //   leaving      handed off, the outcome is not known yet: neither side is read
+//   parting      recovered, but it cannot go on: it has been told, and what it still sends is thrown away until it ends
 //   over         to be destroyed by the worker
 //
 // Byte-transparent: what one side sends the other gets, ends of stream as ends, resets as resets. Nothing is added but the PROXY header.
@@ -12,10 +13,12 @@
 
 #include <gecko/gecko.hh>
 
+#include <optional>
 #include <string>
 
 #include "base/clock.hh"
 #include "proxy/baggage.hh"
+#include "proxy/continuation.hh"
 #include "proxy/http_boundary.hh"
 #include "proxy/pipe_pool.hh"
 
@@ -38,6 +41,7 @@ class Relay {
   void look_at_move();          // after each dispatch() while leaving() is true
   // The process ends: leave for any node at the next boundary, at once if this is one.
   void evacuate();
+  void save();                  // a checkpoint of how far it is
   bool over() const { return state_ == State::over; }
   bool leaving() const { return state_ == State::leaving; }
 
@@ -45,7 +49,7 @@ class Relay {
   Relay* next = nullptr;
 
  private:
-  enum class State : uint8_t { waiting, connecting, open, leaving, over };
+  enum class State : uint8_t { waiting, connecting, open, leaving, parting, over };
   enum class Io : uint8_t { done, again, end, reset, moved };
   // One direction.
   struct Way {
@@ -60,9 +64,17 @@ class Relay {
     bool idle() const { return pending.empty() && pipe.filled == 0; }
   };
 
+  void go_on(const gecko::Recovery& death);
+  void note();                  // what should be saved has changed
+  Progress progress() const;
+  bool strip_head(std::string_view& bytes);
+  void part(std::string_view last_words);
+  void cut_off(const std::string& why);
+  void farewell();
   bool connect();
   void connected();
   void server_refused(int err);
+  void drop_server();
   void pump(Way& way);
   void pump_bytes(Way& way);
   void pass_end(Way& way);
@@ -98,6 +110,9 @@ class Relay {
   State state_ = State::connecting;
   State before_leaving_ = State::open;
   Baggage baggage_;
+  std::optional<Rest> rest_;    // asked for from a new server, whose head has not come yet
+  uint32_t saved_changes_ = 0;  // of http_
+  bool to_save_ = false;        // the worker has been told
   bool detour_ = false;         // leaving because the server refused
   bool evacuating_ = false;
   size_t first_other_ = 0, others_tried_ = 0;   // go_anywhere()

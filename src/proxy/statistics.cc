@@ -15,6 +15,12 @@ void Statistics::add(const Statistics& o) {
   server_failed += o.server_failed;
   reset += o.reset;
   waited += o.waited;
+  recovered += o.recovered;
+  continued += o.continued;
+  repeated += o.repeated;
+  resumed += o.resumed;
+  refused += o.refused;
+  for (const auto& [reason, count] : o.cut) cut[reason] += count;
   for (const auto& [reason, count] : o.unmovable) unmovable[reason] += count;
 }
 

@@ -19,6 +19,12 @@ struct Statistics {
   uint64_t server_failed = 0;     // connections to the server that could not be made
   uint64_t reset = 0;             // resets passed on, either way
   uint64_t waited = 0;            // times that accepting stopped at max_connections
+  uint64_t recovered = 0;         // their node has died: the sum of the next five, but for those that wait for a new server's answer
+  uint64_t continued = 0;         // between two requests
+  uint64_t repeated = 0;          // the request was sent again
+  uint64_t resumed = 0;           // the rest of the answer came from another server
+  uint64_t refused = 0;           // 503
+  std::map<std::string, uint64_t> cut;            // closed or reset, by reason
   std::map<std::string, uint64_t> unmovable;      // HTTP connections that became raw, by reason
 
   void add(const Statistics& other);

@@ -19,6 +19,9 @@ constexpr int kEvents = 256;
 constexpr int kAcceptsPerTurn = 64;
 constexpr auto kSweep = std::chrono::milliseconds(500);
 constexpr auto kNoDescriptors = std::chrono::milliseconds(100);   // accepting waits so long when there are none
+// What has changed is saved so much later, all at once: requests that are answered faster than that cost one checkpoint, not two. It is under way
+// to other nodes as long again (mirror_interval).
+constexpr auto kSaveWithin = std::chrono::milliseconds(5);
 constexpr size_t kReserve = 200;                                  // descriptors for other things than clients
 // After leaving, others may send us clients until they have heard of it: a word over a link.
 constexpr auto kLinger = std::chrono::milliseconds(100);
@@ -69,6 +72,9 @@ Status Worker::start() {
   if (std::find(ports.begin(), ports.end(), port) == ports.end())
     return make_error(Errc::invalid, "port " + std::to_string(port) + " is not among the ports of group '" + framework_.group() +
                                          "'; add it to its group file on all nodes");
+  saves_ = settings_.mode == Mode::http && framework_.recovers();
+  if (saves_)   // those that have no checkpoint yet, too: they have hardly begun
+    if (auto ok = framework_.set_recovery(port, true); !ok) return ok.error();
   auto server = gecko::ServerSocket::listen(framework_, port);
   if (!server) return server.error();
   server_ = std::move(*server);
@@ -91,7 +97,7 @@ void Worker::run() {
   next_sweep_ = now_ + kSweep;
   for (;;) {
     const Time linger = linger_until_ > now_ ? linger_until_ : Time::max();
-    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min({next_sweep_, accept_again_, stop_at_, linger}) - now_);
+    const auto wait = std::chrono::ceil<std::chrono::milliseconds>(std::min({next_sweep_, save_at_, accept_again_, stop_at_, linger}) - now_);
     const int n = ::epoll_wait(epoll_.get(), events, kEvents, static_cast<int>(std::max<int64_t>(0, wait.count())));
     now_ = monotonic_now();
     for (int i = 0; i < n; ++i) {
@@ -104,6 +110,7 @@ void Worker::run() {
     }
     destroy_dead();
     if (stopping_) evacuate_some();
+    if (now_ >= save_at_) save();
     if (now_ >= next_sweep_) sweep();
     if (now_ >= accept_again_) {
       accept_again_ = Time::max();
@@ -123,6 +130,16 @@ void Worker::look_at_moves() {
   for (size_t i = 0; i < leaving_.size(); ++i)
     if (leaving_[i]->leaving()) leaving_[i]->look_at_move();
   std::erase_if(leaving_, [](const Relay* relay) { return !relay->leaving(); });
+}
+
+void Worker::save_soon(Relay& relay) {
+  if (to_save_.empty()) save_at_ = now_ + kSaveWithin;
+  to_save_.push_back(&relay);
+}
+
+void Worker::save() {
+  save_at_ = Time::max();
+  for (Relay* relay : std::exchange(to_save_, {})) relay->save();
 }
 
 void Worker::accept_all() {
@@ -159,6 +176,7 @@ void Worker::accepting(bool on) {
 void Worker::destroy_dead() {
   if (dead_.empty()) return;
   std::erase_if(leaving_, [](const Relay* relay) { return !relay->leaving(); });
+  std::erase_if(to_save_, [](const Relay* relay) { return relay->over(); });
   for (Relay* relay : dead_) {
     (relay->previous != nullptr ? relay->previous->next : first_) = relay->next;
     if (relay->next != nullptr) relay->next->previous = relay->previous;

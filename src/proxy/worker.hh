@@ -48,6 +48,8 @@ class Worker {
   Time now() const { return now_; }
   char* scratch() { return scratch_.get(); }
   static constexpr size_t kScratch = 64 << 10;
+  bool saves() const { return saves_; }                  // checkpoints are of use
+  void save_soon(Relay& relay);
   void is_leaving(Relay& relay) { leaving_.push_back(&relay); }
   void bury(Relay& relay) { dead_.push_back(&relay); }   // it is over; destroyed when the loop's turn has ended
   const std::vector<std::string>& other_nodes();         // that are up and have an application for this port; at most 100 ms old
@@ -61,6 +63,7 @@ class Worker {
   void accepting(bool on);
   void destroy_dead();
   void look_at_moves();
+  void save();
   void sweep();
   void dispatch();
   void publish();
@@ -77,13 +80,13 @@ class Worker {
   Relay* first_ = nullptr;
   Relay* next_out_ = nullptr;   // at the end of the process: who has not been told to leave yet
   size_t count_ = 0, limit_ = 0;
-  std::vector<Relay*> leaving_, dead_;
+  std::vector<Relay*> leaving_, to_save_, dead_;
   Statistics statistics_;
-  Time now_{}, next_sweep_{}, next_complaint_{}, accept_again_ = Time::max(), stop_at_ = Time::max(), linger_until_ = Time::max();
+  Time now_{}, next_sweep_{}, next_complaint_{}, save_at_ = Time::max(), accept_again_ = Time::max(), stop_at_ = Time::max(), linger_until_ = Time::max();
   std::vector<std::string> others_;
   Time others_until_{};
   size_t next_other_ = 0;
-  bool accepting_ = false, stopping_ = false;
+  bool accepting_ = false, stopping_ = false, saves_ = false;
   std::mutex report_lock_;
   Report published_;
 };
