@@ -27,14 +27,15 @@ namespace gecko {
 using Timeout = std::chrono::milliseconds;
 inline constexpr Timeout kForever{-1};
 
-// A connection whose node has died (gecko.h has the whole story). Offsets are bytes since its birth.
+// Of a connection whose node has died (gecko.h has the whole story). Offsets are bytes since its birth.
+struct LastCheckpoint {
+  std::vector<uint8_t> state;
+  uint64_t input = 0, output = 0;   // read and written when it was made
+};
 struct Recovery {
+  using Checkpoint = LastCheckpoint;
   uint64_t received = 0;   // taken by the dead node: the next byte read is the one after
   uint64_t sent = 0;       // received by the client: the next byte written must be the one after
-  struct Checkpoint {
-    std::vector<uint8_t> state;
-    uint64_t input = 0, output = 0;   // read and written when it was made
-  };
   std::optional<Checkpoint> checkpoint;
 };
 
