@@ -360,7 +360,9 @@ void Group::answered_by_nobody(const Flow& flow) {
   bool silent = false;
   for (const auto& peer : peers_) {
     if (peer.up() || peer.index == self_) continue;
-    if (!peer.only_geckod_ended || is_outsider(peer.index)) silent = true;   // who was put out of the view has no connections any more
+    // Who was put out of the view has no connections any more, where others recover them.
+    const bool has_none = config_.recovery != config::Recovery::none && is_outsider(peer.index);
+    if (!peer.only_geckod_ended || has_none) silent = true;
     else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;
   }
   if (orphaned != nullptr) {
