@@ -475,6 +475,12 @@ void Group::carry_out(core::Destroy& a) {
   daemon_.privileged().retire(it->second.token, a.orphaned);
   const bool failed = it->second.failed;
   taking_.erase(it);
+  if (a.orphaned && !is_contact()) {
+    // What comes here now is sent by a donor that had committed: sent back, it would go to and fro for ever. The client is told.
+    shield_.kernel_may_answer(a.flow);
+    (void)daemon_.hold().release(a.flow, GECKO_FLOW_KERNEL, number(self_), 0);
+    return;
+  }
   if (!failed) return undo_hold(a.flow, a.key.from);
   // The donor has committed and still forwards to here; sent back at once, packets would go to and fro until it has heard and thawed.
   const std::weak_ptr<bool> alive = alive_;
