@@ -1,7 +1,5 @@
 #include "cli/daemon_client.hh"
 
-#include "net/admin_client.hh"
-
 namespace gecko::cli {
 namespace {
 
@@ -21,15 +19,19 @@ Exit exit_of_channel(Errc code) { return code == Errc::invalid || code == Errc::
 
 }  // namespace
 
-Result<Json> ask_geckod(const Context& context, const Json& request, Exit& exit, Duration at_most) {
-  const Time deadline = monotonic_now() + at_most;
+Result<Geckod> Geckod::connect(const Context& context, Exit& exit, Duration at_most) {
+  auto client = net::AdminClient::connect(context.socket, "gecko " GECKO_VERSION, at_most);
+  if (client) return Geckod(*std::move(client));
+  exit = client.error().code == Errc::unavailable ? Exit::not_running : exit_of_channel(client.error().code);
+  return client.error();
+}
+
+Result<Json> Geckod::ask(const Json& request, Exit& exit, Duration at_most) {
   const auto refuse = [&](Error error, Exit code) {
     exit = code;
     return error;
   };
-  auto client = net::AdminClient::connect(context.socket, "gecko " GECKO_VERSION, at_most);
-  if (!client) return refuse(client.error(), client.error().code == Errc::unavailable ? Exit::not_running : exit_of_channel(client.error().code));
-  const auto reply = client->ask(request.dump(-1, ' ', false, Json::error_handler_t::replace), deadline - monotonic_now());
+  const auto reply = client_.ask(request.dump(-1, ' ', false, Json::error_handler_t::replace), at_most);
   if (!reply) return refuse(reply.error(), exit_of_channel(reply.error().code));
   auto json = Json::parse(*reply, nullptr, false);
   if (!json.is_object())
@@ -41,6 +43,16 @@ Result<Json> ask_geckod(const Context& context, const Json& request, Exit& exit,
   return json;
 }
 
+Result<Json> ask_geckod(const Context& context, const Json& request, Exit& exit, Duration at_most) {
+  const Time deadline = monotonic_now() + at_most;
+  GECKO_TRY(auto geckod, Geckod::connect(context, exit, at_most));
+  return geckod.ask(request, exit, deadline - monotonic_now());
+}
+
+Error not_understood(const Json::exception& e) {
+  return make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")");
+}
+
 Exit answer(const Context& context, Json request, const std::function<Exit(const Json&, bool)>& show, Duration at_most) {
   if (!context.group.empty()) request["group"] = context.group;
   Exit exit = Exit::error;
@@ -50,9 +62,7 @@ Exit answer(const Context& context, Json request, const std::function<Exit(const
   try {
     return show(*reply, !context.json);
   } catch (const Json::exception& e) {
-    return context.fail(
-        make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"),
-        Exit::unknown);
+    return context.fail(not_understood(e), Exit::unknown);
   }
 }
 

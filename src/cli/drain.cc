@@ -161,9 +161,7 @@ Exit run(const Context& context, const DrainArguments& args) {
     }
     return Exit::ok;
   } catch (const Json::exception& e) {
-    return context.fail(
-        make_error(Errc::invalid, std::string("geckod's answer lacks what this gecko expects; is it of another version? (") + e.what() + ")"),
-        Exit::unknown);
+    return context.fail(not_understood(e), Exit::unknown);
   }
 }
 

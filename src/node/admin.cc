@@ -1,53 +1,15 @@
 #include "node/admin.hh"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 
+#include "node/admin_events.hh"
 #include "node/daemon.hh"
+#include "node/event_json.hh"
 
 namespace gecko::node {
 namespace {
 
 constexpr size_t kMostNetworksShown = 100;   // policy locality
-
-
-using Json = nlohmann::ordered_json;
-using Reply = std::function<void(std::string)>;
-
-std::string dump(const Json& json) { return json.dump(-1, ' ', false, Json::error_handler_t::replace); }
-
-void fail(const Reply& reply, const Error& e) {
-  reply(dump({{"schema", "gecko.error/1"}, {"code", std::string(to_string(e.code))}, {"message", e.message}}));
-}
-
-// Rows of a reply, as many as fit into one message (wire::kMaxJson) and are built before anybody notices the wait; the rest is counted.
-class Rows {
- public:
-  template <class Make>
-  void add(size_t text, Make make) {   // `text`: of free length in the row
-    if (rows_.size() >= kMost || (bytes_ += kTypicalRow + text) > wire::kMaxJson / 2) ++omitted_;
-    else rows_.push_back(make());
-  }
-  void into(Json& reply, const char* key) {
-    reply[key] = std::move(rows_);
-    reply["omitted"] = omitted_;
-  }
-
- private:
-  static constexpr size_t kMost = 25'000, kTypicalRow = 300;
-  Json rows_ = Json::array();
-  size_t bytes_ = 0, omitted_ = 0;
-};
-
-std::string text(const nlohmann::json& request, const char* key) {
-  const auto it = request.find(key);
-  return it != request.end() && it->is_string() ? it->get<std::string>() : std::string();
-}
-
-bool flag(const nlohmann::json& request, const char* key) {
-  const auto it = request.find(key);
-  return it != request.end() && it->is_boolean() && it->get<bool>();
-}
 
 int64_t age_ms(Time since, Time now) { return std::chrono::duration_cast<std::chrono::milliseconds>(now - since).count(); }
 
@@ -83,9 +45,7 @@ Json membership_of(const Group& group) {
   const auto name = [&](uint16_t node) { return node < group.config().nodes.size() ? Json(group.config().nodes[node].name) : Json(nullptr); };
   Json m;
   m["member"] = group.is_member();
-  char life[17];
-  std::snprintf(life, sizeof life, "%016llx", static_cast<unsigned long long>(group.life().incarnation));
-  m["life"] = life;
+  m["life"] = life_text(group.life().incarnation);
   m["voting"] = group.members().trouble().empty() && group.life().incarnation != 0;
   if (!group.members().trouble().empty()) m["trouble"] = group.members().trouble();
   m["lease"] = {{"holds", group.members().lease().holds}, {"term", group.members().lease().term}};
@@ -159,7 +119,9 @@ void mirrors(Daemon& daemon, const std::string& only, const Reply& reply) {
   reply(dump(out));
 }
 
-void status(Daemon& daemon, const Reply& reply) {
+}  // namespace
+
+Json status_json(Daemon& daemon) {
   const Time now = monotonic_now();
   std::vector<std::string> reasons;
   Json groups = Json::array();
@@ -229,8 +191,24 @@ void status(Daemon& daemon, const Reply& reply) {
   out["verdict"] = reasons.empty() ? "ok" : "degraded";
   out["reasons"] = reasons;
   out["groups"] = std::move(groups);
-  reply(dump(out));
+  return out;
 }
+
+Json connection_row(Daemon& daemon, const Group& group, const Connection& c, Time now) {
+  Json row{{"id", c.id.str()}, {"group", group.config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
+           {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
+           {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}};
+  if (!c.reason.empty()) row["reason"] = c.reason;
+  if (group.config().recovery != config::Recovery::none) {
+    const std::string why = group.shield().unprotected_because(c.flow);
+    row["protected"] = why.empty();
+    if (!why.empty()) row["not_protected"] = why;
+  }
+  if (c.wanted_at != kNowhere) row["leaves_for"] = group.config().nodes[c.wanted_at].name;
+  return row;
+}
+
+namespace {
 
 void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
   const Time now = monotonic_now();
@@ -238,19 +216,7 @@ void connections(Daemon& daemon, const std::string& only, const Reply& reply) {
   for (const auto& group : daemon.groups()) {
     if (!only.empty() && group->config().name != only) continue;
     for (const auto& [id, c] : group->connections())
-      rows.add(c.reason.size(), [&, &id = id, &c = c] {
-        Json row{{"id", id.str()}, {"group", group->config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
-                 {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
-                 {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}};
-        if (!c.reason.empty()) row["reason"] = c.reason;
-        if (group->config().recovery != config::Recovery::none) {
-          const std::string why = group->shield().unprotected_because(c.flow);
-          row["protected"] = why.empty();
-          if (!why.empty()) row["not_protected"] = why;
-        }
-        if (c.wanted_at != kNowhere) row["leaves_for"] = group->config().nodes[c.wanted_at].name;
-        return row;
-      });
+      rows.add(c.reason.size(), [&, &c = c] { return connection_row(daemon, *group, c, now); });
   }
   Json out;
   out["schema"] = "gecko.connections/1";
@@ -270,7 +236,7 @@ void handoff(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& req
   const auto client = client_of(text(request, "client"));
   if (!client) return fail(reply, client.error());
   const std::string to = text(request, "to");
-  const auto started = (*group)->handoff_client(*client, to, [reply, to](std::vector<wire::ClientOutcome> outcomes) {
+  const auto started = (*group)->handoff_client(*client, to, Cause::operator_word, [reply, to](std::vector<wire::ClientOutcome> outcomes) {
     Rows rows;
     size_t moved = 0;
     for (const auto& o : outcomes) {
@@ -428,7 +394,7 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   const auto request = nlohmann::json::parse(json, nullptr, false);
   if (!request.is_object()) return fail(reply, make_error(Errc::invalid, "an admin request is a JSON object with a member \"op\""));
   const std::string op = text(request, "op");
-  if (op == "status") return status(daemon, reply);
+  if (op == "status") return reply(dump(status_json(daemon)));
   if (op == "connections") return connections(daemon, text(request, "group"), reply);
   if (op == "mirrors") return mirrors(daemon, text(request, "group"), reply);
   if (op == "handoff") return handoff(daemon, who, request, reply);
@@ -437,9 +403,13 @@ void administer(Daemon& daemon, const net::PeerCred& who, const std::string& jso
   if (op == "drain") return drain(daemon, who, request, reply);
   if (op == "balance") return balance(daemon, who, request, reply);
   if (op == "kernel") return kernel(daemon, reply);
+  if (op == "events") return events(daemon, who, request, reply);
+  if (op == "why") return why(daemon, request, reply);
+  if (op == "metrics") return reply(dump({{"schema", "gecko.metrics/1"}, {"text", metrics(daemon)}}));
   fail(reply,
        make_error(Errc::invalid, "unknown admin operation '" + op.substr(0, 64) +
-                                     "'; this geckod (" GECKO_VERSION ") knows status, connections, handoff, contact, member, drain, balance, kernel"));
+                                     "'; this geckod (" GECKO_VERSION
+                                     ") knows status, connections, mirrors, handoff, contact, member, drain, balance, kernel, events, why, metrics"));
 }
 
 }  // namespace gecko::node

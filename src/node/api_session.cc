@@ -97,6 +97,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
         channel_.limit_input(kJoined);
         group->session_joined(*this);
       } else {
+        group->happened(ApplicationIs{ApplicationStep::joined, program_, who_.pid, who_.uid});
         group->membership_changed();   // it serves again after leave
       }
       const auto& config = group->config();
@@ -113,6 +114,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_CHECK(joined_group());
       leaving_ = true;
       ports_.clear();
+      group_->happened(ApplicationIs{ApplicationStep::leaving, program_, who_.pid, who_.uid});
       group_->membership_changed();
       send(ApiType::done, wire::Done{request});
       return {};
@@ -224,7 +226,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       request = m.request;
       GECKO_CHECK(joined_group());
       const std::weak_ptr<bool> alive = alive_;
-      return group_->handoff_client(m.client, m.target, [this, alive, m](std::vector<wire::ClientOutcome> outcomes) {
+      return group_->handoff_client(m.client, m.target, Cause::application, [this, alive, m](std::vector<wire::ClientOutcome> outcomes) {
         if (alive.expired()) return;
         wire::in_parts(std::move(outcomes), [&](std::vector<wire::ClientOutcome> part) {
           send(ApiType::client_result, wire::ClientResult{m.request, std::move(part)});

@@ -38,6 +38,7 @@ class ApiSession {
   uint64_t arrived = 0;                   // so many have been delivered to it; kept by its Group
   size_t connections = 0;                 // owned by this application; kept by its Group
   const net::PeerCred& who() const { return who_; }
+  const std::string& program() const { return program_; }   // as it calls itself
 
  private:
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);

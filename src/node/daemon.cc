@@ -84,7 +84,9 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
                  }}),
       states_(std::move(descriptors.states)),
       keeper_(*this),
-      gate_descriptors_(std::move(descriptors.gate)) {}
+      gate_descriptors_(std::move(descriptors.gate)),
+      events_(options.groups.size()),
+      event_waits_(loop, events_) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups

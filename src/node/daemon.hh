@@ -4,6 +4,7 @@
 
 #include <list>
 
+#include "node/event_waits.hh"
 #include "node/group.hh"
 #include "node/keeper_client.hh"
 #include "node/program_slots.hh"
@@ -27,6 +28,7 @@ class Daemon {
   net::Loop& loop() { return loop_; }
   PrivilegedClient& privileged() { return privileged_; }
   HoldQueue& hold() { return hold_; }
+  const HoldQueue& hold() const { return hold_; }
   bpf::FlowTable& flows() { return flows_; }
   HandoffJournal& journal() { return journal_; }
   KeeperClient& keeper() { return keeper_; }
@@ -34,6 +36,9 @@ class Daemon {
   const GateFeed* gate() const { return gate_.get(); }
   const NodeNumbers& numbers() const { return numbers_; }
   const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
+  Events& events() { return events_; }
+  const Events& events() const { return events_; }
+  EventWaits& event_waits() { return event_waits_; }
   uint64_t incarnation() const { return incarnation_; }
   Time started() const { return started_; }
   Result<bpf::Counters> steering_counters() const { return bpf::read_counters(counter_map_.get()); }
@@ -63,6 +68,8 @@ class Daemon {
   KeeperClient keeper_;
   GateFeed::Descriptors gate_descriptors_;
   std::unique_ptr<GateFeed> gate_;
+  Events events_;
+  EventWaits event_waits_;
   std::vector<std::unique_ptr<Group>> groups_;
   std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;

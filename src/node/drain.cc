@@ -42,6 +42,7 @@ void Drain::adopted(const wire::DrainWish& wish, uint16_t but) {
   log_info("group '" + group_.config().name + "': node " + group_.config().nodes[wish.node].name + (wish.drain ? " is being drained" : " serves again"));
   for (auto& peer : group_.peers_)
     if (peer.up() && peer.index != group_.self() && peer.index != but) peer.send(LinkType::drain_wish, wish);
+  group_.happened(DrainIs{wish.node, wish.drain ? DrainStep::start : DrainStep::stop});
   group_.choice_.draining(wish.node, wish.drain);
   if (wish.node == group_.self()) {
     if (wish.drain) begin();
@@ -136,7 +137,7 @@ void Drain::pump() {
       emptying_->mover.result(*id, make_error(Errc::unavailable, "no other node is up, serves its port and is not being drained"), now);
       continue;
     }
-    const auto started = group_.move_for_operator(*id, *target, [this, alive, id = *id](const Status& status) {
+    const auto started = group_.move_for_operator(*id, *target, {Cause::drain, group_.self()}, [this, alive, id = *id](const Status& status) {
       if (alive.expired() || !emptying_) return;
       emptying_->mover.result(id, status, group_.daemon_.loop().now());
       arm();
@@ -168,6 +169,7 @@ void Drain::check_done() {
   for (const auto& peer : group_.peers())
     if (peer.up() && peer.index != group_.self() && !e.confirmed.contains(peer.index)) return ask_others();
   e.done_at = group_.daemon_.loop().now();   // looked at once more after the last confirmation: nothing has come meanwhile
+  group_.happened(DrainIs{group_.self(), DrainStep::done, e.moved, static_cast<uint32_t>((e.done_at - e.since) / std::chrono::milliseconds(1))});
   log_info("group '" + group_.config().name + "': this node is drained, " + std::to_string(e.moved) + " connections were moved away");
 }
 
@@ -364,17 +366,18 @@ std::vector<Drain::Shift> Drain::plan_for(const std::vector<uint16_t>& joined) c
 void Drain::balance(const std::vector<Shift>& plan) {
   for (const Shift& s : plan) {
     const wire::Shed shed{s.to, s.connections};
-    if (s.from == group_.self()) on_shed(shed);
+    if (s.from == group_.self()) on_shed(shed, group_.self());
     else group_.peers_[s.from].send(LinkType::shed, shed);
   }
 }
 
-void Drain::on_shed(const wire::Shed& m) {
+void Drain::on_shed(const wire::Shed& m, uint16_t by) {
   if (m.target >= group_.peers_.size() || m.target == group_.self() || emptying_ || sheds_.size() >= group_.peers_.size()) return;
   // How many was counted before those on their way had arrived: the next balance sees what this one has done.
   if (shedding_ && shedding_->target == m.target) return;
-  if (const auto same = std::ranges::find(sheds_, m.target, &wire::Shed::target); same != sheds_.end()) *same = m;
-  else sheds_.push_back(m);
+  const Shift wanted{by, m.target, m.connections};
+  if (const auto same = std::ranges::find(sheds_, m.target, &Shift::to); same != sheds_.end()) *same = wanted;
+  else sheds_.push_back(wanted);
   if (!shedding_) begin_shedding();
 }
 
@@ -382,11 +385,11 @@ void Drain::begin_shedding() {
   const Time now = group_.daemon_.loop().now();
   const bool by_hash = group_.policy_ == core::PolicyKind::hash_client;
   while (!shedding_ && !sheds_.empty()) {
-    const wire::Shed m = sheds_.front();
+    const Shift wanted = sheds_.front();
     sheds_.pop_front();
-    shedding_.emplace(m);
+    shedding_.emplace(wanted);
     for (const auto& [id, c] : group_.connections())
-      if (c.movable && !c.moving && (!by_hash || group_.choose_for(c.flow, {}) == m.target)) shedding_->mover.add(id, now);
+      if (c.movable && !c.moving && (!by_hash || group_.choose_for(c.flow, {}) == wanted.to)) shedding_->mover.add(id, now);
     if (shedding_->mover.left() == 0) shedding_.reset();
   }
   arm();
@@ -397,7 +400,7 @@ void Drain::pump_shedding() {
   while (shedding_ && shedding_->left > shedding_->mover.on_their_way()) {
     const auto id = shedding_->mover.next(group_.daemon_.loop().now());
     if (!id) break;
-    const auto started = group_.move_for_operator(*id, shedding_->target, [this, alive, id = *id](const Status& status) {
+    const auto started = group_.move_for_operator(*id, shedding_->target, {Cause::balance, shedding_->by}, [this, alive, id = *id](const Status& status) {
       if (alive.expired() || !shedding_) return;
       if (status && shedding_->left > 0) --shedding_->left;
       shedding_->mover.remove(id);   // one that stays, stays: another goes in its place

@@ -53,7 +53,7 @@ class Drain {
   void on_drained_ask(Peer& from, const wire::DrainedAsk& m);
   void on_drained_answer(const Peer& from, const wire::DrainedAnswer& m);
   void on_evict();
-  void on_shed(const wire::Shed& m);
+  void on_shed(const wire::Shed& m, uint16_t by);
 
  private:
   struct Emptying {                                 // this node is to be empty
@@ -66,9 +66,9 @@ class Drain {
     std::set<uint16_t> waiting, confirmed;
   };
   struct Shedding {                                 // balance: so many still to go
-    explicit Shedding(const wire::Shed& m) : target(m.target), left(m.connections) {}
+    explicit Shedding(const Shift& s) : target(s.to), by(s.from), left(s.connections) {}
     core::Mover mover;
-    uint16_t target;
+    uint16_t target, by;
     uint32_t left;
   };
   struct Question { uint16_t node = 0; ReportDone done; net::Loop::TimerId timer = 0; };
@@ -90,7 +90,7 @@ class Drain {
   core::DrainWishes wishes_;
   std::optional<Emptying> emptying_;
   std::optional<Shedding> shedding_;
-  std::deque<wire::Shed> sheds_;                    // after that, one target after the other
+  std::deque<Shift> sheds_;                         // after that, one target after the other; from: whoever wants it
   net::Loop::TimerId timer_ = 0;
   bool pumping_ = false;
   std::map<uint64_t, Question> questions_;

@@ -76,6 +76,8 @@ void Group::start() {
   elect();
 }
 
+void Group::happened(Happening what) { daemon_.events().add(index_, std::chrono::system_clock::now(), std::move(what)); }
+
 uint16_t Group::number(uint16_t node) const { return daemon_.numbers().of(config_.nodes[node].address); }
 
 void Group::dial(Peer& peer) {
@@ -131,6 +133,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   if (peer.state != PeerState::unknown) peer.state = PeerState::down;
   if (peer.index > self_) redial_later(peer);
   if (!was_up) return;
+  happened(LinkIs{peer.index, false, error.message});
   choice_.down(peer.index);
   members_.link_down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
@@ -180,6 +183,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
       peer.only_geckod_ended = false;
       log_info("group '" + config_.name + "': link to " + m.node + " is up" +
                (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
+      happened(LinkIs{peer.index, true});
       peer.ports.reset();
       tell_served(peer);   // first: the ping makes others send
       send_paths(peer);
@@ -231,7 +235,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::drained_ask: return with(wire::DrainedAsk{}, [&](wire::DrainedAsk& m) { drain_.on_drained_ask(peer, m); });
     case LinkType::drained_answer: return with(wire::DrainedAnswer{}, [&](wire::DrainedAnswer& m) { drain_.on_drained_answer(peer, m); });
     case LinkType::evict: return with(wire::Evict{}, [&](wire::Evict&) { drain_.on_evict(); });
-    case LinkType::shed: return with(wire::Shed{}, [&](wire::Shed& m) { drain_.on_shed(m); });
+    case LinkType::shed: return with(wire::Shed{}, [&](wire::Shed& m) { drain_.on_shed(m, peer.index); });
     case LinkType::prepare: return with(wire::Prepare{}, [&](wire::Prepare& m) { handoff_message(peer, m); });
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
@@ -324,11 +328,13 @@ size_t Group::applications() const {
 
 void Group::session_joined(ApiSession& session) {
   sessions_.push_back(&session);
+  happened(ApplicationIs{ApplicationStep::joined, session.program(), session.who().pid, session.who().uid});
   membership_changed();
 }
 
 void Group::session_gone(ApiSession& session) {
   std::erase(sessions_, &session);
+  happened(ApplicationIs{ApplicationStep::left, session.program(), session.who().pid, session.who().uid});
   // Only its link may have ended, not the program: then it uses again what is not frozen (what is frozen, it can see), so that must stay.
   const Error ended = make_error(Errc::closed, "its application has ended, or its link to geckod broke");
   std::vector<uint64_t> withdrawn;

@@ -21,6 +21,7 @@
 #include "core/rebalance.hh"
 #include "node/api_session.hh"
 #include "node/drain.hh"
+#include "node/events.hh"
 #include "node/heir.hh"
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
@@ -53,6 +54,7 @@ struct Connection {
   std::string reason{};             // why it stays (not movable), or what it waits for (wanted_at)
   StreamBase base{};                // what its streams carried before this kernel had it
   std::shared_ptr<const core::SavedState> saved{};   // its application's last checkpoint
+  Origin wanted_by{};               // of wanted_at
 };
 
 struct GroupCounters {
@@ -128,6 +130,8 @@ class Group {
   void recovered(const core::Owner& owner) { members_.recovered(owner); }           // nothing of it is left to recover here
   // Protection (shield.hh, group_mirrors.cc).
   Daemon& daemon() { return daemon_; }
+  void happened(Happening what);                  // one more event of this group (docs/adr/0024)
+  uint32_t view_number() const { return static_cast<uint32_t>(view().epoch & UINT32_MAX); }
   Shield& shield() { return shield_; }
   const Shield& shield() const { return shield_; }
   core::MirrorStore& mirrors() { return mirrors_; }
@@ -137,7 +141,7 @@ class Group {
   void choose_backups();
 
   // Operators and applications.
-  Status handoff_client(const Endpoint& client, const std::string& target, OutcomesDone done);
+  Status handoff_client(const Endpoint& client, const std::string& target, Cause cause, OutcomesDone done);
   void set_contact(const std::string& node, std::function<void(const Status&)> done);   // `done` once, within a second or so
   Result<uint16_t> find_node(const std::string& name_or_address) const;
   Heir& heir() { return heir_; }
@@ -168,10 +172,12 @@ class Group {
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
   struct Giving;
   // group_moves.cc
-  Result<uint64_t> start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
+  Result<uint64_t> start_move(const ConnId& id, uint16_t target, const Origin& origin, bool yielded, Fd fd, wire::Bytes blob, MoveDone done);
   Error about(uint16_t target, const Error& error) const;
   Status can_deliver(uint16_t port, size_t more) const;
   void run_actions();
+  void step(uint64_t xid, Step reached);
+  void tell_how_it_ended(const core::Report& a, Giving& giving);
   void carry_out(core::Send& a);
   void carry_out(core::AskYield& a);
   void carry_out(core::Freeze& a);
@@ -211,9 +217,9 @@ class Group {
   void on_move_result(Peer& peer, const wire::MoveResult& m);
   // group_clients.cc
   // A move the application did not ask for: it is asked to let go, and told how it ended. `done` is called exactly once, later.
-  Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done);
+  Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, const Origin& origin, std::function<void(const Status&)> done);
   struct ClientMoves;
-  void move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done);
+  void move_client_here(const Endpoint& client, uint16_t target, const Origin& origin, std::function<void(std::vector<wire::MoveOutcome>)> done);
   void start_some(const std::shared_ptr<ClientMoves>& all);
   // group_ahead.cc
   struct TakenAhead {
@@ -333,6 +339,8 @@ class Group {
     uint64_t thaw_epoch = 0; // it may come back as soon as it is offered
     uint32_t segments_in = 0;   // at its capture
     StreamBase base{};
+    Origin origin{};
+    Steps steps{};
   };
   struct Taking {            // acceptor's side
     Flow flow;

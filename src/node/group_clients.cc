@@ -17,8 +17,8 @@ constexpr Duration kBatchTimeout = std::chrono::seconds(20);
 constexpr size_t kMovesAtOnce = 128;
 }  // namespace
 
-Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, std::function<void(const Status&)> done) {
-  return start_move(id, target, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
+Result<uint64_t> Group::move_for_operator(const ConnId& id, uint16_t target, const Origin& origin, std::function<void(const Status&)> done) {
+  return start_move(id, target, origin, false, Fd(), {}, [this, done = std::move(done)](const core::Report& r, ApiSession* owner) {
     if (owner != nullptr && (r.status || r.give_back || r.lost)) tell_outcome(*owner, 0, r, true);
     done(r.status);
   });
@@ -29,14 +29,16 @@ struct Group::ClientMoves {
   std::deque<std::pair<ConnId, Endpoint>> left;
   std::vector<wire::MoveOutcome> outcomes;
   uint16_t target = 0;
+  Origin origin;
   size_t open = 0;
   bool starting = false;
   std::function<void(std::vector<wire::MoveOutcome>)> done;
 };
 
-void Group::move_client_here(const Endpoint& client, uint16_t target, std::function<void(std::vector<wire::MoveOutcome>)> done) {
+void Group::move_client_here(const Endpoint& client, uint16_t target, const Origin& origin, std::function<void(std::vector<wire::MoveOutcome>)> done) {
   const auto all = std::make_shared<ClientMoves>();
   all->target = target;
+  all->origin = origin;
   all->done = std::move(done);
   for (const auto& [id, connection] : connections_)
     if (connection.flow.peer.address == client.address && (client.port == 0 || connection.flow.peer.port == client.port) &&
@@ -57,7 +59,7 @@ void Group::start_some(const std::shared_ptr<ClientMoves>& all) {
       all->outcomes.push_back({id, peer, status ? uint16_t{0} : static_cast<uint16_t>(status.error().code),
                                status ? "" : status.error().message.substr(0, wire::kMaxText)});
     };
-    const auto xid = move_for_operator(id, all->target, [this, add, all](const Status& status) {
+    const auto xid = move_for_operator(id, all->target, all->origin, [this, add, all](const Status& status) {
       add(status);
       --all->open;
       start_some(all);
@@ -69,7 +71,7 @@ void Group::start_some(const std::shared_ptr<ClientMoves>& all) {
   if (all->open == 0 && all->left.empty()) std::exchange(all->done, nullptr)(std::move(all->outcomes));
 }
 
-Status Group::handoff_client(const Endpoint& client, const std::string& target_name, OutcomesDone done) {
+Status Group::handoff_client(const Endpoint& client, const std::string& target_name, Cause cause, OutcomesDone done) {
   GECKO_TRY(const auto target, find_node(target_name));
   const uint64_t number = next_batch_++;
   auto& batch = batches_[number];
@@ -87,7 +89,8 @@ Status Group::handoff_client(const Endpoint& client, const std::string& target_n
       for (const auto node : waiting) batch_unanswered(number, node, make_error(Errc::timeout, "it did not say within 20 s what came of it"));
     }
   });
-  move_client_here(client, target, [this, number](std::vector<wire::MoveOutcome> outcomes) { batch_part(number, self_, std::move(outcomes), true); });
+  move_client_here(client, target, {cause, self_},
+                   [this, number](std::vector<wire::MoveOutcome> outcomes) { batch_part(number, self_, std::move(outcomes), true); });
   return {};
 }
 
@@ -119,7 +122,8 @@ void Group::on_move_request(Peer& peer, const wire::MoveRequest& m) {
     peer.send(LinkType::move_result, wire::MoveResult{m.request, {}});
     return;
   }
-  move_client_here(m.client, m.target, [this, index = peer.index, request = m.request](std::vector<wire::MoveOutcome> outcomes) {
+  const Origin origin{Cause::operator_word, peer.index};
+  move_client_here(m.client, m.target, origin, [this, index = peer.index, request = m.request](std::vector<wire::MoveOutcome> outcomes) {
     wire::in_parts(std::move(outcomes), [&](std::vector<wire::MoveOutcome> part) {
       if (peers_[index].up()) peers_[index].send(LinkType::move_result, wire::MoveResult{request, std::move(part)});
     });

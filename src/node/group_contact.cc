@@ -111,6 +111,7 @@ void Group::resign_later() {
     if (!is_contact() || !chosen || chosen->node != self_ || chosen->acting) return;
     log_warn("group '" + config_.name + "': this node is not contact any more: it has no lease");
     former_contact_ = std::exchange(contact_, kNowhere);
+    happened(ContactIs{});
     daemon_.privileged().contact(index_, number(self_), false, [this](const Status& status) { role_changed(status); });
     membership_changed();
   });
@@ -120,6 +121,7 @@ void Group::become(uint16_t contact) {
   const bool was = is_contact();
   former_contact_ = contact_;
   contact_ = contact;
+  happened(ContactIs{contact, contact_term()});
   log_info("group '" + config_.name + "': the contact is " + config_.nodes[contact].name + (contact == self_ ? " (this node)" : ""));
   if (contact == self_) {
     take_contact_role();

@@ -23,6 +23,7 @@ void Group::take_over_from_former_life() {
     Giving giving{id, record.flow, static_cast<uint16_t>(target), nullptr, Fd(), 0, {}, {}, {}};
     giving.slot = record.slot;
     giving.resumed = true;
+    giving.origin = {Cause::former_life, self_};
     giving_.emplace(record.xid, std::move(giving));
     handoff_.resume(record.xid, core::Move{id, record.flow, record.epoch - 1, static_cast<uint16_t>(target), true, {}}, daemon_.loop().now());
   }

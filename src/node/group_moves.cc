@@ -37,7 +37,7 @@ Status Group::can_deliver(uint16_t port, size_t more) const {
   return make_error(Errc::limit, "the application that" + serves + " has no descriptors left; raise its limit (RLIMIT_NOFILE, ulimit -n)");
 }
 
-Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
+Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, const Origin& origin, bool yielded, Fd fd, wire::Bytes blob, MoveDone done) {
   const auto it = connections_.find(id);
   if (it == connections_.end()) return make_error(Errc::not_found, "this node has no connection " + id.str());
   auto& connection = it->second;
@@ -58,6 +58,8 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, bool yield
   connection.reason.clear();
   Giving giving{id, connection.flow, target, connection.session, std::move(fd), 0, std::move(done), {}, {}};
   giving.base = connection.base;
+  giving.origin = origin;
+  giving.steps.mark(Step::started, monotonic_now());
   giving_.emplace(xid, std::move(giving));
   return xid;
 }
@@ -72,9 +74,11 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
   if (m.target.empty() && wanted_at == kNowhere) return hand_off_by_policy(session, std::move(m), std::move(fd));
   const auto target = m.target.empty() ? Result<uint16_t>(wanted_at) : find_node(m.target);
   if (!target) return fail(target.error());
-  const auto xid = start_move(m.id, *target, true, std::move(fd), std::move(m.blob), [this, request = m.request](const core::Report& r, ApiSession* owner) {
+  const Origin origin = m.target.empty() ? it->second.wanted_by : Origin{Cause::application, self_};
+  MoveDone done = [this, request = m.request](const core::Report& r, ApiSession* owner) {
     if (owner != nullptr) tell_outcome(*owner, request, r, true);
-  });
+  };
+  const auto xid = start_move(m.id, *target, origin, true, std::move(fd), std::move(m.blob), std::move(done));
   if (!xid) return fail(xid.error());
   run_actions();
 }
@@ -108,6 +112,7 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
   yields_.erase(it);
   const auto giving = giving_.find(xid);
   const uint16_t target = giving == giving_.end() ? kNowhere : giving->second.target;
+  const Origin origin = giving == giving_.end() ? Origin{} : giving->second.origin;
   const bool known = m.code >= static_cast<int>(Errc::internal) && m.code <= static_cast<int>(Errc::again);   // 0 would read as success
   handoff_.yielded(xid, make_error(known ? static_cast<Errc>(m.code) : Errc::refused, "the application keeps it: " + m.reason), daemon_.loop().now());
   run_actions();
@@ -115,6 +120,7 @@ void Group::app_not_yielded(ApiSession& session, const wire::NotYielded& m) {
   const auto connection = connections_.find(m.id);
   if (static_cast<Errc>(m.code) != Errc::again || connection == connections_.end() || target == self_) return;
   connection->second.wanted_at = target;
+  connection->second.wanted_by = origin;
   connection->second.reason = m.reason;
 }
 
@@ -143,6 +149,18 @@ void Group::arm_timer() {
     handoff_.tick(daemon_.loop().now());
     run_actions();
   });
+}
+
+void Group::step(uint64_t xid, Step reached) {
+  if (const auto it = giving_.find(xid); it != giving_.end()) it->second.steps.mark(reached, monotonic_now());
+}
+
+void Group::tell_how_it_ended(const core::Report& a, Giving& giving) {
+  giving.steps.mark(Step::ended, monotonic_now());
+  const auto result = a.status ? HandoffResult::moved : a.lost ? HandoffResult::lost : HandoffResult::stayed;
+  happened(HandoffEnded{a.id, a.flow, a.epoch, self_, a.target, giving.origin, result, view_number(), giving.steps.phases(), giving.steps.gap(),
+                        a.status ? std::string() : a.status.error().message});
+  if (a.lost) happened(ConnectionLost{a.id, a.flow, LostIn::handoff, a.status.error().message});
 }
 
 void Group::carry_out(core::Send& a) {
@@ -175,6 +193,7 @@ void Group::carry_out(core::AskYield& a) {
     return;
   }
   yields_[a.id] = a.xid;
+  step(a.xid, Step::asked);
   it->second.session->send(ApiType::yield, wire::Yield{a.id});
   daemon_.handoff_in_flight();
 }
@@ -183,6 +202,7 @@ void Group::carry_out(core::AskYield& a) {
 void Group::carry_out(core::Freeze& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
+  it->second.steps.mark(Step::let_go, monotonic_now());
   int unread = 0, unsent = 0;
   (void)::ioctl(it->second.fd.get(), SIOCINQ, &unread);
   (void)::ioctl(it->second.fd.get(), SIOCOUTQ, &unsent);
@@ -252,6 +272,7 @@ void Group::freeze(uint64_t xid, int attempt) {
     handoff_.frozen(xid, ok.error(), daemon_.loop().now());
     return run_actions();
   }
+  giving.steps.mark(Step::held, monotonic_now());
   if (giving.slot == HandoffJournal::kNoSlot)
     giving.slot = daemon_.journal().note_given({giving.id, epoch + 1, xid, giving.flow, config_.nodes[giving.target].address, HandoffJournal::State::frozen});
   wire::IpcFreeze command{0, index_, giving.flow, insist, giving.slot, 0, 0};
@@ -272,7 +293,10 @@ void Group::freeze(uint64_t xid, int attempt) {
       });
       return;
     }
-    if (captured) at->second.segments_in = captured->segments_in;
+    if (captured) {
+      at->second.steps.mark(Step::captured, monotonic_now());
+      at->second.segments_in = captured->segments_in;
+    }
     if (captured && at->second.ahead && at->second.ahead->sent != 0)
       peers_[at->second.target].send(LinkType::ahead, wire::Ahead{xid, captured->ahead, true, {}});
     StreamBase base;
@@ -325,6 +349,7 @@ void Group::carry_out(core::CommitMove& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
   it->second.fd.reset();
+  it->second.steps.mark(Step::committed, monotonic_now());
   shield_.silence(a.flow);
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
@@ -353,6 +378,7 @@ void Group::carry_out(core::Report& a) {
   if (const auto y = yields_.find(a.id); y != yields_.end() && y->second == a.xid) yields_.erase(y);
   if (a.status) ++counters_.out_ok;
   else ++counters_.out_failed;
+  tell_how_it_ended(a, giving);
   if (a.lost) {
     ++counters_.lost;
     log_error("connection " + a.flow.str() + " is lost in a handoff to " + config_.nodes[a.target].name + ": " + a.status.error().message);
@@ -466,6 +492,7 @@ void Group::carry_out(core::Deliver& a) {
   const StreamBase base = it->second.base;
   taking_.erase(it);
   if (!is_contact()) tell_contact(a.flow, self_, a.epoch);
+  happened(Arrival{a.id, a.flow, a.epoch, a.key.from, view_number()});
   deliver({a.id, a.epoch, a.flow, config_.nodes[a.key.from].name, std::move(a.blob), base, {}, {}, {}, {}}, std::move(fd));
 }
 
@@ -550,6 +577,7 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   if (session == nullptr) {
     // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
     ++counters_.lost;
+    happened(ConnectionLost{a.id, a.flow, LostIn::no_application, "its application ended while it was on its way"});
     log_error("connection " + a.flow.str() + " arrived from " + a.from + " but the application that serves port " + std::to_string(a.flow.local.port) +
               " has ended meanwhile; it is closed");
     shield_.ended(a.flow, true);

@@ -175,7 +175,7 @@ Status Group::try_target(const std::shared_ptr<AppMove>& move, uint16_t target) 
   Fd fd = move->left == 0 ? std::move(move->fd) : Fd(::fcntl(move->fd.get(), F_DUPFD_CLOEXEC, 0));
   if (!fd) return os_error("duplicate the descriptor of a connection");
   move->failed.push_back(target);
-  GECKO_TRY(const auto xid, start_move(move->id, target, true, std::move(fd), move->left == 0 ? std::move(move->blob) : move->blob,
+  GECKO_TRY(const auto xid, start_move(move->id, target, {Cause::policy, self_}, true, std::move(fd), move->left == 0 ? std::move(move->blob) : move->blob,
                                        [this, move](const core::Report& r, ApiSession* owner) {
     if (owner == nullptr) return;
     const auto connection = connections_.find(move->id);

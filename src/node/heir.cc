@@ -52,7 +52,7 @@ void Heir::view(const ViewChange& change) {
 void Heir::inherit(const core::Owner& life) {
   const Time now = group_.daemon().loop().now();
   auto& hold = group_.daemon().hold();
-  if (recovery_.size() == 0) begun_ = now, told_ = counters_;
+  lives_.try_emplace(life.node, Life{now, {}});
   std::vector<wire::Claim> claims;
   Subjects found;
   for (auto& mirrored : group_.mirrors().take({life.node, life.incarnation})) {
@@ -87,6 +87,7 @@ void Heir::fence() {
   recovery_.fence();
   run();
   subjects_.clear();
+  lives_.clear();
 }
 
 void Heir::link_up(Peer& peer) {
@@ -140,6 +141,17 @@ void Heir::arm_timer() {
     recovery_.tick(group_.daemon().loop().now());
     run();
   });
+}
+
+void Heir::count(uint16_t from, uint64_t Counters::*what) {
+  ++(counters_.*what);
+  if (const auto life = lives_.find(from); life != lives_.end()) ++(life->second.counters.*what);
+}
+
+uint32_t Heir::ms_under_way(uint16_t node) const {
+  const auto life = lives_.find(node);
+  if (life == lives_.end()) return 0;
+  return static_cast<uint32_t>((group_.daemon().loop().now() - life->second.begun) / std::chrono::milliseconds(1));
 }
 
 void Heir::carry_out(core::Recovery::Ask& a) {
@@ -237,7 +249,8 @@ void Heir::carry_out(core::Recovery::Arrived& a) {
   if (it == subjects_.end()) return;
   Subject subject = std::move(it->second);
   subjects_.erase(it);
-  ++counters_.recovered;
+  count(subject.from, &Counters::recovered);
+  group_.happened(Recovered{subject.mirrored.id, a.flow, a.epoch, subject.from, group_.self(), true, group_.view_number(), ms_under_way(subject.from)});
   if (!group_.is_contact()) group_.tell_contact(a.flow, group_.self(), a.epoch);
   const auto& r = *subject.recovered;
   wire::Arrive arrival{subject.mirrored.id, a.epoch, a.flow, group_.config().nodes[subject.from].name, {}, {r.sent, r.received, true}, true, false, 0, 0};
@@ -251,8 +264,11 @@ void Heir::carry_out(core::Recovery::Arrived& a) {
 }
 
 void Heir::carry_out(core::Recovery::GiveTo& a) {
-  subjects_.erase(a.flow);
-  ++counters_.elsewhere;
+  if (const auto subject = subjects_.extract(a.flow)) {
+    const auto& s = subject.mapped();
+    count(s.from, &Counters::elsewhere);
+    group_.happened(Recovered{s.mirrored.id, a.flow, a.epoch, s.from, a.owner, false, group_.view_number(), ms_under_way(s.from)});
+  }
   (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_FORWARD, group_.number(a.owner), a.epoch);
 }
 
@@ -266,6 +282,8 @@ void Heir::carry_out(core::Recovery::Lose& a) {
   if (it == subjects_.end()) return;
   const Subject subject = std::move(it->second);
   subjects_.erase(it);
+  if (const auto life = lives_.find(subject.from); life != lives_.end()) ++life->second.counters.lost[static_cast<size_t>(a.reason)];
+  group_.happened(ConnectionLost{subject.mirrored.id, a.flow, lost_in(a.reason), "its node " + group_.config().nodes[subject.from].name + " has died"});
   if (a.restored) group_.daemon().privileged().retire(subject.token);
   make_speak(tcp::build_probe(subject.mirrored.tcp), {kMadeToSpeak.begin(), kMadeToSpeak.end()}, [this, flow = a.flow, epoch = subject.mirrored.epoch] {
     group_.tell_contact(flow, wire::kNoNode, epoch + core::kRecoveredEpochs);
@@ -293,14 +311,16 @@ void Heir::carry_out(core::Recovery::Drop& a) {
 }
 
 void Heir::carry_out(core::Recovery::Done& a) {
+  const uint32_t took = ms_under_way(a.life.node);
+  const auto life = lives_.extract(a.life.node);
+  const Counters done = life ? life.mapped().counters : Counters();
+  group_.happened(RecoveryEnded{a.life, group_.self(), done.recovered, done.elsewhere, done.lost, took});
   std::string lost;
   for (size_t i = 0; i < core::kLostReasons; ++i)
-    if (const uint64_t n = counters_.lost[i] - told_.lost[i]; n != 0)
+    if (const uint64_t n = done.lost[i]; n != 0)
       lost += ", " + std::to_string(n) + " lost (" + std::string(to_string(static_cast<LostBy>(i))) + ")";
-  const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(group_.daemon().loop().now() - begun_);
-  log_info("group '" + group_.config().name + "': " + std::to_string(counters_.recovered - told_.recovered) + " connections of " +
-           group_.config().nodes[a.life.node].name + " go on here, " + std::to_string(counters_.elsewhere - told_.elsewhere) + " elsewhere" + lost +
-           "; after " + std::to_string(took.count()) + " ms");
+  log_info("group '" + group_.config().name + "': " + std::to_string(done.recovered) + " connections of " + group_.config().nodes[a.life.node].name +
+           " go on here, " + std::to_string(done.elsewhere) + " elsewhere" + lost + "; after " + std::to_string(took) + " ms");
   group_.recovered(a.life);
 }
 

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <map>
 #include <unordered_map>
 
 #include "core/mirror_store.hh"
@@ -63,6 +64,8 @@ class Heir {
   bool listen(const Flow& flow, Subject& subject);
   // Its client answers this segment; `then`, after the last time.
   void make_speak(wire::Bytes probe, std::vector<Duration> again, std::function<void()> then);
+  void count(uint16_t from, uint64_t Counters::*what);
+  uint32_t ms_under_way(uint16_t node) const;
   void carry_out(core::Recovery::Ask& a);
   void carry_out(core::Recovery::Probe& a);
   void carry_out(core::Recovery::Rebuild& a);
@@ -77,8 +80,12 @@ class Heir {
   core::Recovery recovery_;
   Subjects subjects_;
   std::vector<std::pair<uint16_t, wire::RecoverAsk>> early_;   // of a view that is not here yet
-  Counters counters_, told_;
-  Time begun_{};
+  Counters counters_;
+  struct Life {                            // one that is being recovered
+    Time begun{};
+    Counters counters;
+  };
+  std::map<uint16_t, Life> lives_;         // by its node
   bool running_ = false;
   uint64_t round_ = 0;                     // late answers of the privileged half to what was fenced
   net::Loop::TimerId timer_ = 0;

@@ -108,6 +108,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   settings.self = group_.self();
   const auto order = std::ranges::find(config.contact, config.nodes[group_.self()].name);
   settings.order = order == config.contact.end() ? kNoNode : static_cast<uint16_t>(order - config.contact.begin());
+  lease_is_over();
   if (lease_ = {}; contact_.node == group_.self()) contact_.acting = false;
   stand_in_later();
   // The keeper hears of a life when it is on the disk: it is never ahead.
@@ -137,6 +138,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
 }
 
 void Members::keeper_gone() {
+  lease_is_over();
   lease_ = {};
   stand_in_later();
   membership_.reset();
@@ -258,18 +260,32 @@ bool Members::carry_out(core::MembershipOutput& output) {
     log_info("group '" + group_.config().name + "': view " + text_of_epoch(view.epoch) + ": " + names(core::members(view)) +
              (core::owns(view, group_.self(), adopted->incarnation) ? "" : "; this node is not a member"));
     told_.clear();   // there is a view now
+    tell_view(*adopted);
     group_.on_view({view, adopted->gone, adopted->inherited});
     group_.elect();
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
     log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover" +
              (leaving_ ? "" : ". It joins again"));
+    group_.happened(Expelled{});
     is_fenced_ = false;
     fence(expelled->life);
   }
   return true;
 }
 
+void Members::tell_view(const core::Adopted& adopted) {
+  const NodeSet members = core::members(adopted.view);
+  NodeSet over = 0;
+  for (const auto& life : adopted.gone) over |= one(life.node);
+  group_.happened(ViewIs{adopted.view.epoch, members, members & (~in_view_ | over), in_view_ & (~members | over), is_member()});
+  in_view_ = members;
+}
+
 // ---------------------------------------------------------------- the lease keeper
+
+void Members::lease_is_over() {
+  if (lease_.holds) group_.happened(LeaseIs{false, lease_.term});
+}
 
 void Members::on(const wire::KeeperHeld& m) {
   if (!membership_) return;
@@ -281,6 +297,8 @@ void Members::on(const wire::KeeperSuspicions& m) {
   if (!membership_) return;
   if (const NodeSet more = m.mine & ~suspects_; more != 0)
     log_info("group '" + group_.config().name + "': no answer to heartbeats from " + names(more));
+  for (uint16_t n = 0; n <= wire::kMaxNodeIndex; ++n)
+    if ((m.mine ^ suspects_) & one(n)) group_.happened(SuspicionIs{n, (m.mine & one(n)) != 0});
   if (const NodeSet less = suspects_ & ~m.mine; less != 0) log_info("group '" + group_.config().name + "': " + names(less) + " answers again");
   suspects_ = m.mine;
   membership_->suspicions(m.mine, m.agreed, now());
@@ -298,8 +316,10 @@ void Members::on(const wire::KeeperLease& m) {
   const bool changed = m.holds != lease_.holds || m.term != lease_.term;
   if (lease_.holds && !m.holds) {
     log_info("group '" + group_.config().name + "': the lease of this node has ended: not enough members answer");
+    lease_is_over();
     stand_in_later();
   }
+  if (m.holds && !lease_.holds) group_.happened(LeaseIs{true, m.term});
   lease_ = {m.term, m.holds, Time(Duration(static_cast<int64_t>(m.until_ns)))};
   if (!changed) return;
   group_.on_lease();

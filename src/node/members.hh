@@ -92,6 +92,8 @@ class Members {
   void ask_for_first_view_at(Time when);
   bool may_form() const;
   core::NodeSet newcomers() const;               // linked nodes that have said that they have no view
+  void tell_view(const core::Adopted& adopted);
+  void lease_is_over();
   void stand_in_later();
   bool others_decide() const;
   std::string name(uint16_t node) const;
@@ -109,6 +111,7 @@ class Members {
   Lease lease_;
   Time lapsed_{};                                // when the lease ended; Time{}: it holds, or never did
   core::NodeSet suspects_ = 0;
+  core::NodeSet in_view_ = 0;                    // when it was last told (events)
   Contact contact_;
   // The first view.
   std::map<uint16_t, uint64_t> told_;            // epoch of linked nodes, as they said when the link came up
