@@ -31,6 +31,7 @@ void print_error(std::string_view message);
 // One per file, in the order of `gecko --help`.
 void add_status(CLI::App& app, Context& context);
 void add_connections(CLI::App& app, Context& context);
+void add_mirrors(CLI::App& app, Context& context);
 void add_handoff(CLI::App& app, Context& context);
 void add_contact(CLI::App& app, Context& context);
 void add_member(CLI::App& app, Context& context);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/sequence.hh"
 #include "node/daemon.hh"
 
 namespace gecko::node {
@@ -21,9 +22,10 @@ constexpr std::array kMadeToSpeak{std::chrono::milliseconds(200), std::chrono::m
 void advance_to(wire::TcpMirror& mirror, const core::SavedState& saved) {
   if (saved.input <= mirror.received) return;
   const uint64_t more = saved.input - mirror.received;
-  if (more > mirror.rcv_edge - mirror.rcv_nxt) return;   // the window was never that wide: it makes no sense
+  if (more > tcp::kMostReceivedSince) return;   // it makes no sense
   mirror.received += more;
   mirror.rcv_nxt += static_cast<uint32_t>(more);
+  if (seq_after(mirror.rcv_nxt, mirror.rcv_edge)) mirror.rcv_edge = mirror.rcv_nxt;   // the window had been opened further
 }
 }  // namespace
 

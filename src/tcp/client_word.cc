@@ -12,13 +12,39 @@ constexpr Duration kSettled = std::chrono::milliseconds(20);
 // Sent again so often, nothing lower in between: the first byte that it misses an acknowledgement of. Once may be a tail loss probe (RFC 8985
 // section 7), which repeats the last segment; the next one is a retransmission, which begins with the first.
 constexpr unsigned kCertainlyFirst = 2;
+// So many bytes more had been received.
+void go_on(Recovered& r, uint32_t bytes) {
+  wire::TcpState& s = r.state;
+  s.recv_seq += bytes;
+  s.rcv_wup += bytes;
+  s.snd_wl1 += bytes;
+  s.rcv_wnd -= bytes;
+  r.received += bytes;
+  r.outstanding -= std::min(r.outstanding, bytes);
+}
 
 }  // namespace
 
+// What lies beyond the window that the mirror knows of, the dead node had allowed later. Only the answer to the probe is believed that: who guesses it
+// has to know both positions.
+void ClientWord::widen(uint32_t end) {
+  const uint32_t span = end - mirror_.rcv_nxt, more = end - mirror_.rcv_edge;
+  if (mirror_.fin_received || span > kMostReceivedSince || span <= mirror_.rcv_edge - mirror_.rcv_nxt) return;
+  mirror_.rcv_edge = end;
+  if (best_) best_->state.rcv_wnd += more;
+  // No window is larger than that: before it, all had been received.
+  const uint32_t widest = mirror_.window_scaling ? 65535u << mirror_.rcv_wscale : 65535u;
+  if (span <= widest) return;
+  mirror_.rcv_nxt += span - widest;
+  mirror_.received += span - widest;
+  if (best_) go_on(*best_, span - widest);
+}
+
 void ClientWord::heard(const Segment& s) {
+  const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
+  if (answers) widen(s.seq + static_cast<uint32_t>(s.payload.size()));
   // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.
   auto r = recover(mirror_, s);
-  const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   if (!r) {
     beyond_ = beyond_ || (answers && r.error().code == Errc::invalid && (s.flags & (Segment::kAck | Segment::kSyn)) == Segment::kAck);
     // A reset that anybody could have sent counts as in any kernel: it must be where the client stands (RFC 5961 section 3.2).
@@ -47,15 +73,9 @@ ClientWord::Verdict ClientWord::judge(Duration asked) {
   if (!best_ || (!exact_ && asked < kSettled)) return Verdict::silent;
   if (best_->outstanding == 0 || continues_) return Verdict::enough;
   if (times_ < kCertainlyFirst || best_->state.fin_received) return Verdict::silent;
-  wire::TcpState& s = best_->state;
-  const uint32_t gap = *lowest_ - s.recv_seq;
-  if (gap > s.rcv_wnd) return Verdict::silent;
-  s.recv_seq += gap;
-  s.rcv_wup += gap;
-  s.snd_wl1 += gap;
-  s.rcv_wnd -= gap;
-  best_->received += gap;
-  best_->outstanding -= std::min(best_->outstanding, gap);
+  const uint32_t gap = *lowest_ - best_->state.recv_seq;
+  if (gap > best_->state.rcv_wnd) return Verdict::silent;
+  go_on(*best_, gap);
   continues_ = true;
   return Verdict::enough;
 }

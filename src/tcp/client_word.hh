@@ -1,6 +1,6 @@
 // What a client says after the death of its node, packet by packet, until it is enough to go on from (docs/adr/0019): which of its segments is the
-// answer to the probe, and with which byte it goes on. Bytes that the dead node had acknowledged after the mirror was written do not come again: then
-// `received` is where the client goes on, and the application, which knows how far its checkpoint was, decides.
+// answer to the probe, and with which byte it goes on. Bytes that the dead node had acknowledged after the mirror was written do not come again, even
+// beyond the window of the mirror: then `received` is where the client goes on, and the application, which knows how far its checkpoint was, decides.
 //
 //   each segment that comes after the first probe -> heard(); now and then -> judge()
 // Pure; no clock of its own.
@@ -12,6 +12,9 @@
 #include "tcp/recover.hh"
 
 namespace gecko::tcp {
+
+// The dead node may have taken so many bytes after the mirror was written: some heartbeats at 10 Gbit/s, as in the other direction (recover.cc).
+inline constexpr uint32_t kMostReceivedSince = 32u << 20;
 
 class ClientWord {
  public:
@@ -29,6 +32,8 @@ class ClientWord {
   const Recovered& recovered() const { return *best_; }
 
  private:
+  void widen(uint32_t end);
+
   wire::TcpMirror mirror_;
   std::optional<Recovered> best_;
   uint32_t best_ack_ = 0;

@@ -52,10 +52,36 @@ TEST_F(ClientWordTest, TheAnswerToTheProbeIsEnoughAtOnce) {
 
 TEST_F(ClientWordTest, AMirrorThatIsTooOldIsKnownByTheAnswerAlone) {
   ClientWord word(mirror);
-  word.heard(says(200'000, 0));   // anybody can say that
+  word.heard(says(200'000'000, 0));   // anybody can say that
   EXPECT_EQ(word.judge(1s), Verdict::silent);
-  word.heard(answer(200'000, 0));
+  word.heard(answer(200'000'000, 0));
   EXPECT_EQ(word.judge(0ms), Verdict::beyond);
+}
+
+TEST_F(ClientWordTest, AWindowThatWasOpenedAfterTheMirrorIsLearntFromTheAnswer) {
+  ClientWord word(mirror);
+  word.heard(says(61'000, 0, 1000));
+  word.heard(answer(62'000, 0));   // the mirror's window: 60,000
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(word.judge(1s), Verdict::silent) << i;
+    word.heard(says(61'000, 0, 1000));   // its first one without an acknowledgement
+  }
+  EXPECT_EQ(word.judge(1s), Verdict::enough);
+  EXPECT_EQ(word.recovered().received, 61'000u);
+  EXPECT_EQ(word.recovered().state.recv_seq, kReceived + 61'000);
+  EXPECT_EQ(word.recovered().state.rcv_wnd, 1000u);
+  EXPECT_TRUE(wire::validate(word.recovered().state));
+}
+
+TEST_F(ClientWordTest, MoreThanAWindowBeforeTheClientsPlaceAllWasReceived) {
+  ClientWord word(mirror);
+  word.heard(answer(1'000'000, 0));   // without window scaling
+  EXPECT_EQ(word.judge(1s), Verdict::silent);
+  for (int i = 0; i < 3; ++i) word.heard(says(999'000, 0, 1000));
+  EXPECT_EQ(word.judge(1s), Verdict::enough);
+  EXPECT_EQ(word.recovered().received, 999'000u);
+  EXPECT_EQ(word.recovered().sent, 0u);
+  EXPECT_TRUE(wire::validate(word.recovered().state));
 }
 
 TEST_F(ClientWordTest, AnythingElseMayBeOlderThanTheDeadNodesLastWord) {

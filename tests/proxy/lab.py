@@ -136,6 +136,9 @@ class Lab:
     def connections(self, node):
         return self.ask(node, "connections")["connections"]
 
+    def mirrors(self, node):
+        return self.ask(node, "mirrors")["mirrors"]
+
     def moved(self):
         return sum(self.ask(n, "status")["groups"][0]["handoffs"]["out_ok"] for n in self.nodes)
 

@@ -621,13 +621,17 @@ class Deaths(LabTest):
             return m["member"] and len(m["view"]["members"]) == len(self.lab.nodes) and m["lease"]["holds"]
         self.assertTrue(eventually(lambda: all(complete(n) for n in self.lab.nodes), 20))
 
-    def protected(self, node, count):
-        """So many clients are there, and other nodes know where they are."""
+    def protected(self, node, count, in_exchange=0):
+        """So many clients are there, and another node knows where they are, and of so many what they have asked for."""
+        def mirrors():
+            return [m for other in self.lab.nodes if other != node for m in self.lab.mirrors(other)]
         def are():
-            rows = self.lab.connections(node)
-            return len(rows) == count and all(r.get("protected") for r in rows)
-        self.assertTrue(eventually(are), self.lab.connections(node))
-        time.sleep(0.1)  # a checkpoint is under way for 10 ms
+            rows, kept = self.lab.connections(node), mirrors()
+            bare = 14  # bytes of a checkpoint without a head
+            without = {m["client"] for m in kept if "checkpoint" in m and m["checkpoint"]["bytes"] <= bare}
+            return (len(rows) == count and all(r.get("protected") for r in rows) and all("checkpoint" in m for m in kept)
+                    and len(without) <= count - in_exchange)
+        self.assertTrue(eventually(are), (self.lab.connections(node), mirrors()))
 
     def kill(self, node):
         subprocess.run([self.lab.bin + "/gecko", "lab", "--name", self.lab.name, "kill", node], check=True, stdout=subprocess.DEVNULL)
@@ -668,7 +672,7 @@ class Deaths(LabTest):
         curl = subprocess.Popen(["curl", "-sS", "--limit-rate", "8M", "--max-time", "60", "-w", "%{num_connects} ", "-o", copy, self.lab.url("/film"), "-o", copy + "2", self.lab.url("/8k")],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(eventually(lambda: os.path.exists(copy) and os.path.getsize(copy) > 3 << 20))
-        self.protected("n1", 1)
+        self.protected("n1", 1, in_exchange=1)
         self.kill("n1")  # the contact, too
         out, err = curl.communicate(timeout=60)
         self.assertEqual((curl.returncode, out, err), (0, b"1 0 ", b""), "one connection for both")
@@ -692,7 +696,7 @@ class Deaths(LabTest):
         curl = subprocess.Popen(["curl", "-sS", "--limit-rate", "4M", "--max-time", "60", "-D", "-", "--data-binary", "@" + self.lab.file("film"), "-H", "Expect:", self.lab.url("/", ODD)],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertTrue(eventually(lambda: self.lab.connections("n1")))
-        self.protected("n1", 1)
+        self.protected("n1", 1, in_exchange=1)
         self.kill("n1")
         out, err = curl.communicate(timeout=60)
         print("  curl's upload: exit %d, %r %r" % (curl.returncode, out.splitlines()[:1], err[:80]))
@@ -707,7 +711,7 @@ class Deaths(LabTest):
         told.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nhi")
         upgraded.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
         self.assertIn(b"101", receive(upgraded, 56))
-        self.protected("n1", 3)
+        self.protected("n1", 3, in_exchange=2)
         self.kill("n1")
         head, content = answer(asked)
         self.assertIn(content.decode().strip(), self.left)

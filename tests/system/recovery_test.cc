@@ -156,17 +156,22 @@ TEST_F(Recovered, AGeckodThatComesBackTooLateFindsItsConnectionsElsewhere) {
     return rows && std::ranges::all_of((*rows)["mirrors"], [](const auto& row) { return row.contains("checkpoint"); });
   }));
   kill_geckod("n2");
-  // Who has said nothing since goes on; with the others it went on, for as long as its machine had a lease, unseen by any backup.
+  // With the busy ones it went on unseen by any backup for as long as their machine had a lease. They say themselves how far; an echo that owes
+  // nothing goes on there, one that does is closed. The idle ones go on where they were.
   EXPECT_TRUE(eventually([&] { return recovered({"n1", "n3"}) >= 8; }, 20s)) << recoveries("n1") << recoveries("n3");
   ASSERT_NO_FATAL_FAILURE(start_geckod("n2"));
   EXPECT_TRUE(eventually([&] { return status("n2").value("/groups/0/membership/member"_json_pointer, false); }, 20s)) << status("n2");
+  size_t go_on = 0;
   for (auto* client : busy) {
-    EXPECT_TRUE(eventually([&] { return done(*client); }, 5s)) << "a connection hangs: " << local(*client).str();
+    const bool goes_on = progresses(*client);
+    EXPECT_TRUE(goes_on || done(*client)) << "a connection hangs: " << local(*client).str();
     may_be_lost += done(*client) ? 1 : 0;
+    go_on += goes_on ? 1 : 0;
   }
+  EXPECT_GT(go_on, 0u);
   for (auto* client : idle) swarm_->call([&] { static_cast<kit::PingClient*>(client)->speak(); });
   for (auto* client : idle) EXPECT_TRUE(eventually([&] { return totals(*client).exchanges >= 2; }, 5s)) << "idle " << local(*client).str();
-  std::printf("geckod of the owner away for longer than restart_grace: %s\n", recoveries("n3").c_str());
+  std::printf("geckod of the owner away for longer than restart_grace: of 8 busy ones %zu go on; %s\n", go_on, recoveries("n3").c_str());
   EXPECT_TRUE(eventually([&] {
     const auto rows = ask().ask("n2", {{"op", "connections"}});
     return rows && (*rows)["connections"].empty();

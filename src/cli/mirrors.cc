@@ -1,0 +1,31 @@
+// gecko mirrors: the connections of other nodes that this one could go on with.
+#include "cli/daemon_client.hh"
+#include "cli/table.hh"
+
+namespace gecko::cli {
+
+void add_mirrors(CLI::App& app, Context& context) {
+  CLI::App* command = app.add_subcommand("mirrors", "the connections of other nodes that this one could go on with");
+  command->callback([&context] {
+    context.run = [&context] {
+      return answer(context, {{"op", "mirrors"}}, [](const Json& reply, bool print) {
+        if (!print) return Exit::ok;
+        std::vector<Row> rows = {{"CLIENT", "LOCAL", "GROUP", "OWNER", "EPOCH", "ACKED", "RECEIVED", "CHECKPOINT", "ID"}};
+        for (const auto& m : reply.at("mirrors")) {
+          const Json saved = m.value("checkpoint", Json());
+          rows.push_back({m.at("client").get<std::string>(), m.at("local").get<std::string>(), m.at("group").get<std::string>(),
+                          m.at("owner").get<std::string>(), m.at("epoch").get<uint64_t>(), m.at("acked").get<uint64_t>(), m.at("received").get<uint64_t>(),
+                          saved.is_object() ? Cell(std::to_string(saved.at("bytes").get<uint64_t>()) + " B", Tone::plain, true) : Cell("none", Tone::warn, true),
+                          Cell(m.at("id").get<std::string>(), Tone::dim)});
+        }
+        if (rows.size() == 1) std::printf("no connections of other nodes are known here; groups with recovery = \"none\" keep no mirrors\n");
+        else print_table(rows);
+        if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0)
+          std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
+        return Exit::ok;
+      });
+    };
+  });
+}
+
+}  // namespace gecko::cli
