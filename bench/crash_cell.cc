@@ -157,7 +157,8 @@ Result<CrashResult> crash(const CrashOptions& options) {
   });
   result.totals = cell->swarm().totals();
   result.first_failure = result.totals.first_failure;
-  if (!result.first_failure.empty()) result.first_failure += " (" + name_of(options.fault) + ", " + name_of(options.victim) + "; logs: " + scene.keep_logs() + ")";
+  if (!result.first_failure.empty())
+    result.first_failure += " (" + name_of(options.fault) + ", " + name_of(options.victim) + "; logs: " + scene.keep_logs() + ")";
   return result;
 }
 

@@ -6,7 +6,7 @@
 #   gecko_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s])   exit code 77 means skipped
 #       labels: unit, bpf (loads programs), sim (simulator), netns (real namespaces), system (several processes), house (rules of this
 #       repository), full (only by ./dev test --full). netns and system tests run alone, the others two at a time.
-#   gecko_collect()                  at the end: the targets `programs` (all but tests and benchmarks) and `fuzzers`
+#   gecko_collect()                  at the end: the targets `programs` (all but tests and benchmarks), `unit_tests` (what the sanitizers run, and programs) and `fuzzers`
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)
@@ -83,9 +83,15 @@ function(gecko_test name)
   if(NOT arg_TIMEOUT)
     set(arg_TIMEOUT 120)
   endif()
+  if(GECKO_SANITIZE)
+    math(EXPR arg_TIMEOUT "${arg_TIMEOUT} * 5")  # what a sanitizer costs at worst
+  endif()
   gecko_program(${name} SOURCES ${arg_SOURCES} DEPS ${arg_DEPS} GTest::gtest GTest::gmock GTest::gtest_main)
   add_test(NAME ${name} COMMAND ${name})
   set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT ${arg_TIMEOUT} LABELS "${arg_LABELS}")
+  if("unit" IN_LIST arg_LABELS OR "sim" IN_LIST arg_LABELS)
+    set_property(GLOBAL APPEND PROPERTY GECKO_UNIT_TESTS ${name})
+  endif()
   if("netns" IN_LIST arg_LABELS OR "system" IN_LIST arg_LABELS)
     set_tests_properties(${name} PROPERTIES RUN_SERIAL TRUE)  # they fill both cores, and their deadlines are real
   endif()
@@ -94,6 +100,8 @@ endfunction()
 function(gecko_collect)
   get_property(programs GLOBAL PROPERTY GECKO_PROGRAMS)
   get_property(fuzzers GLOBAL PROPERTY GECKO_FUZZERS)
+  get_property(unit_tests GLOBAL PROPERTY GECKO_UNIT_TESTS)
   add_custom_target(programs DEPENDS ${programs})
+  add_custom_target(unit_tests DEPENDS ${unit_tests} ${programs})
   add_custom_target(fuzzers DEPENDS ${fuzzers})
 endfunction()

@@ -15,7 +15,8 @@ void add_mirrors(CLI::App& app, Context& context) {
           const Json saved = m.value("checkpoint", Json());
           rows.push_back({m.at("client").get<std::string>(), m.at("local").get<std::string>(), m.at("group").get<std::string>(),
                           m.at("owner").get<std::string>(), m.at("epoch").get<uint64_t>(), m.at("acked").get<uint64_t>(), m.at("received").get<uint64_t>(),
-                          saved.is_object() ? Cell(std::to_string(saved.at("bytes").get<uint64_t>()) + " B", Tone::plain, true) : Cell("none", Tone::warn, true),
+                          saved.is_object() ? Cell(std::to_string(saved.at("bytes").get<uint64_t>()) + " B", Tone::plain, true)
+                                            : Cell("none", Tone::warn, true),
                           Cell(m.at("id").get<std::string>(), Tone::dim)});
         }
         if (rows.size() == 1) std::printf("no connections of other nodes are known here; groups with recovery = \"none\" keep no mirrors\n");

@@ -191,6 +191,7 @@ void Shield::take_up(const Flow& flow, const Newborn& newborn) {
   const auto facts = kernel_facts(flow);
   if (!facts || !*facts || (*facts)->ending()) {
     g.why = "it ended before it was mirrored";
+    g.end_refused = true;
     return wait_to_end(flow, g);
   }
   // What left before the entry was there is known to the kernel only. It may have received a little more than it has acknowledged; the difference
@@ -339,7 +340,7 @@ void Shield::wait_to_end(const Flow& flow, Guarded& g) {
 
 void Shield::let_end(const Flow& flow, Guarded& g) {
   (void)table().allow_end(flow);
-  if (const auto entry = table().get(flow); entry && *entry && (*entry)->wants_end != 0 && (*entry)->first_out != 0) {
+  if (const auto entry = table().get(flow); entry && *entry && ((*entry)->wants_end != 0 || g.end_refused) && (*entry)->first_out != 0) {
     const auto has = kernel_has_socket(flow);
     group_.daemon().privileged().probe(group_.index(), has && *has ? old_acknowledgement(flow, **entry) : question(flow, **entry));
   }

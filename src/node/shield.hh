@@ -87,6 +87,7 @@ class Shield {
     uint32_t handle = 0;                          // 0: no mirror,
     std::string why;                              // ... because
     Time erase_at{};
+    bool end_refused = false;                     // its FIN or RST, before the gate had an entry that could note it
     uint32_t first_out = 0;                       // as in the gate's entry
     std::optional<gecko_gated> silenced;
     // The clock that the client must have heard: the one of `told_until` has been acknowledged once told_until has.

@@ -35,7 +35,9 @@ class Position : public testing::TestWithParam<const char*> {
   Pair pair = connected(at(GetParam(), 0), {});
   StreamBase base{0, 0, true};
 };
-INSTANTIATE_TEST_SUITE_P(Families, Position, testing::Values("::1", "127.0.0.1"), [](const auto& p) { return std::string(p.param[0] == ':' ? "IPv6" : "IPv4"); });
+INSTANTIATE_TEST_SUITE_P(Families, Position, testing::Values("::1", "127.0.0.1"), [](const auto& p) {
+  return std::string(p.param[0] == ':' ? "IPv6" : "IPv4");
+});
 
 TEST_P(Position, CountsWhatWasReadAndWrittenAndGoesOnAfterMoves) {
   expect_at(0, 0, "new");

@@ -263,7 +263,7 @@ TEST(Events, JsonIsALineEachWithWhatWasLost) {
 }
 
 TEST(Events, FollowsFromNowOnUntilGeckodEnds) {
-  int asked = 0;
+  std::atomic<int> asked = 0;
   const FakeGeckod geckod(Manner::answers, [&](const std::string& question) -> std::string {
     const Json asks = Json::parse(question);
     switch (++asked) {

@@ -651,6 +651,15 @@ class Deaths(LabTest):
             return {k: n for k, n in total.items() if n != 0}
         self.assertTrue(eventually(lambda: counts() == wanted, 5), (counts(), [self.lab.log(n, "proxy-%d" % port) for n in self.left]))
 
+    def test_resets_reach_clients_that_only_wait(self):
+        self.odd(["c.recv(100)", "c.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))", "c.close()"])
+        for client in range(8):
+            with self.lab.connect(ODD) as s:
+                s.sendall(get("/"))
+                s.settimeout(5)
+                with self.assertRaises(ConnectionResetError, msg="client %d" % client):
+                    s.recv(1)
+
     def test_idle_clients_go_on(self):
         clients = [self.lab.connect() for _ in range(20)]
         for s in clients[1:]:  # the first one has never said anything
@@ -683,7 +692,7 @@ class Deaths(LabTest):
     def odd(self, body):
         """On n1 a server of a few lines, `c` is the accepted socket; nginx elsewhere."""
         with open(self.lab.file("odd.py"), "w") as f:
-            f.write("import socket\ns = socket.create_server(('127.0.0.1', 9300))\nkept = []\nwhile True:\n    c, a = s.accept()\n" + "".join("    %s\n" % line for line in body))
+            f.write("import socket, struct\ns = socket.create_server(('127.0.0.1', 9300))\nkept = []\nwhile True:\n    c, a = s.accept()\n" + "".join("    %s\n" % line for line in body))
         self.lab.start("n1", "odd", ["/usr/bin/python3", self.lab.file("odd.py")])
         self.lab.wait_server("n1", 9300)
         for node in self.lab.nodes:
