@@ -44,7 +44,7 @@ void print_membership(const Json& m) {
 }
 
 void print_group(const Json& group) {
-  const auto contact = group.at("contact");
+  const auto& contact = group.at("contact");
   std::string ports;
   for (const auto& port : group.at("ports")) ports += (ports.empty() ? "" : ",") + std::to_string(port.get<uint16_t>());
   const auto& moved = group.at("handoffs");

@@ -400,7 +400,7 @@ TEST(HashBytes, KeysSpreadAndOnlyTheChangedNodesMove) {
   }
   int most = 0;
   for (const auto& [n, times] : got) {
-    EXPECT_NEAR(times, kKeys / 5, 160) << n;   // sigma 40
+    EXPECT_NEAR(times, kKeys / 5.0, 160) << n;   // sigma 40
     most = std::max(most, times);
   }
   EXPECT_EQ(needlessly, 0);

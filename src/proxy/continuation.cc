@@ -174,7 +174,8 @@ Plan plan(const Progress& p, const Offsets& at) {
     if (lost) return end(What::refuse, "a request that was not saved");
     return {at.sent == 0 && at.received == 0 ? What::begin : What::wait};
   }
-  const int64_t received = p.passed + static_cast<int64_t>(at.sent - at.output);  // of this answer, by the client
+  int64_t received = 0;  // of this answer, by the client
+  if (__builtin_add_overflow(p.passed, static_cast<int64_t>(at.sent - at.output), &received)) return end(What::reset, "its offsets contradict each other");
   if (received < 0) return end(What::close, "the end of an earlier answer is missing");
   const auto has = static_cast<uint64_t>(received);
   const auto length = length_of(p);

@@ -76,7 +76,7 @@ inline const std::vector<Exchange>& not_understood() {
       {"bare LF", "GET / HTTP/1.1\nHost: a\n\n", kOk, "LF without CR"},
       {"one bare LF", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", kOk, "LF without CR"},
       {"bare CR", "GET / HTTP/1.1\r\nHost: a\rX: y\r\n\r\n", kOk, "control"},
-      {"NUL", std::string("GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 30), kOk, "control"},
+      {"NUL", std::string("GET / HTTP/1.1\r\nHost: a\0b\r\n\r\n", 29), kOk, "control"},
       {"leading empty line", "\r\n" + kGet, kOk, "not HTTP/1.1"},
       {"no version", "GET /\r\n\r\n", kOk, "not HTTP/1.1"},
       {"two spaces", "GET  / HTTP/1.1\r\nHost: a\r\n\r\n", kOk, "not HTTP/1.1"},
