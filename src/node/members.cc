@@ -21,7 +21,8 @@ constexpr const char* kKeyLabel = "EXPORTER-gecko-heartbeat-1";
 constexpr Duration kStoreAgain = std::chrono::seconds(1);
 constexpr Duration kSlowDisk = std::chrono::milliseconds(50);   // longer than a lease: said in the log
 // An agreement to another node's forming the first view is kept for longer than it is good for.
-constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = std::chrono::seconds(1), kAskAgain = std::chrono::milliseconds(200);
+constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = std::chrono::seconds(1), kAskAgain = std::chrono::milliseconds(200),
+                   kWordComes = std::chrono::seconds(1);
 // Without a lease for so long a group that recovers nothing chooses its contact as if there were no views: a lone survivor goes on serving.
 constexpr Duration kStandIn = std::chrono::seconds(1);
 
@@ -402,9 +403,19 @@ bool Members::may_form() const {
   return (all & (one(group_.self()) - 1)) == 0;   // nobody of them may be contact: the first of the file
 }
 
+// A linked node that starts just now says in a moment that it has no view either: if it comes first as contact, the group begins with it.
+bool Members::waits_for_word() const {
+  return std::ranges::any_of(group_.peers_, [this](const Peer& p) { return p.index != group_.self() && p.up() && !told_.contains(p.index); });
+}
+
 void Members::look_for_first_view() {
-  if (!may_form()) return;
+  if (!may_form()) {
+    could_form_ = Time::max();
+    return;
+  }
   const Time t = now();
+  could_form_ = std::min(could_form_, t);
+  if (waits_for_word() && t < could_form_ + kWordComes) return ask_for_first_view_at(could_form_ + kWordComes);
   if (promised_to_ != group_.self() && promised_to_ != kNoNode && t < promised_until_) return ask_for_first_view_at(promised_until_);
   promised_to_ = group_.self();
   promised_until_ = t + kAgreementKept;

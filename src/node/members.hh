@@ -91,6 +91,7 @@ class Members {
   void look_for_first_view();
   void ask_for_first_view_at(Time when);
   bool may_form() const;
+  bool waits_for_word() const;
   core::NodeSet newcomers() const;               // linked nodes that have said that they have no view
   void tell_view(const core::Adopted& adopted);
   void lease_is_over();
@@ -118,7 +119,7 @@ class Members {
   uint16_t promised_to_ = wire::kNoNode;         // this node agrees to nobody else forming before
   Time promised_until_{};
   std::map<uint16_t, Time> agreed_;              // and whoever agreed to this node, as of when it asked
-  Time asked_{};
+  Time asked_{}, could_form_ = Time::max();
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);
 };
 

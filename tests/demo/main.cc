@@ -1,6 +1,6 @@
 // gecko-demo, run by ./dev demo: a group of three nodes on a network inside this machine, real curl as its client, and connections that
-// are moved from node to node at arbitrary bytes, hundreds of times; then servers that know nothing of Gecko, and a node that is drained. Ends with
-// what it proved, and cleans up whatever happens.
+// are moved from node to node at arbitrary bytes, hundreds of times; then servers that know nothing of Gecko, and a node that is drained; then nodes
+// that die. Ends with what it proved, and cleans up whatever happens.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kit/interrupt.hh"
+#include "deaths.hh"
 #include "kit/scene.hh"
 #include "servers.hh"
 #include "transfer.hh"
@@ -52,7 +53,7 @@ Result<bool> run(const Arguments& args) {
              "                      └── n3\n");
   std::vector<demo::Act> acts;
   for (const bool ipv4 : {false, true}) {
-    if (args.scene == "servers") break;
+    if (args.scene != "all" && args.scene != "transfers") break;
     GECKO_TRY(const auto scene, kit::Scene::up({.name = "demo", .ipv4 = ipv4, .nodes = 3, .mbit = 0, .client_addresses = 1}, kit::interrupted));
     screen.say(screen.faint("  lab " + scene->lab().options().name + " is up, group address " + scene->lab().group_address().str()));
     for (const bool upload : {false, true}) {
@@ -73,10 +74,15 @@ Result<bool> run(const Arguments& args) {
     }
   }
   demo::ServersAct servers;
-  if (args.scene != "transfers") {
+  const bool with_servers = args.scene == "all" || args.scene == "servers", with_deaths = args.scene == "all" || args.scene == "deaths";
+  if (with_servers) {
     GECKO_TRY(servers, demo::perform_servers(args.seconds, screen, kit::interrupted));
   }
-  bool well = args.scene == "transfers" || servers.well();
+  demo::DeathsAct deaths;
+  if (with_deaths) {
+    GECKO_TRY(deaths, demo::perform_deaths(screen, kit::interrupted));
+  }
+  bool well = (!with_servers || servers.well()) && (!with_deaths || deaths.well());
   uint64_t owners = 0, resets = 0, wrong = 0, retransmits = 0;
   nlohmann::json json = {{"schema", "gecko.demo/1"}, {"transfers", nlohmann::json::array()}};
   for (const auto& a : acts) {
@@ -87,18 +93,25 @@ Result<bool> run(const Arguments& args) {
     retransmits += a.retransmits;
     json["transfers"].push_back(a.json());
   }
-  if (args.scene != "servers") {
+  if (!acts.empty()) {
     screen.say("\n" + table(acts));
     screen.say(screen.faint(
         "  gap: longest round trip of a 64-byte ping-pong connection around its own handoff, beside curl; alone: the same without handoffs"));
   }
-  if (args.scene != "transfers") {
+  if (with_servers) {
     screen.say("\n" + servers.table());
     screen.say(
         screen.faint("  unmodified servers behind geckoproxy: HTTP clients leave between two requests; ssh and redis are served where they began"));
     screen.say("  " + (servers.problem.empty() ? servers.drain_words : screen.bad(servers.problem)) + "\n");
     resets += servers.resets;
     json["servers"] = servers.json();
+  }
+  if (with_deaths) {
+    screen.say("\n" + deaths.table());
+    screen.say(screen.faint("  " + std::to_string(deaths.recovered) +
+                            " connections went on at other nodes; the ssh session's own node lives: a session ends with its sshd, as everywhere\n"));
+    resets += deaths.resets;
+    json["deaths"] = deaths.json();
   }
   const std::string result = sentence(acts.size(), owners, resets, wrong);
   screen.say("  " + (well ? screen.good(result) : screen.bad(result + "; NOT well, see above")));
@@ -121,13 +134,13 @@ Result<bool> run(const Arguments& args) {
 
 int main(int argc, char** argv) {
   Arguments args;
-  CLI::App app("Live TCP connections of a real curl move between three nodes, hundreds of times. Needs root; takes about a minute.");
+  CLI::App app("Live TCP connections of a real curl move between three nodes, hundreds of times. Then nodes die. Needs root; takes about a minute and a half.");
   app.add_option("--json", args.json_file, "write the results there (schema gecko.demo/1)");
   app.add_option("--seconds", args.seconds, "length of each of the four transfers, and of the moves of the last scene")
       ->check(CLI::Range(2.0, 3600.0))
       ->capture_default_str();
-  app.add_option("--scene", args.scene, "transfers: gecko-stream's; servers: nginx, sshd and redis as they are; all")
-      ->check(CLI::IsMember({"all", "transfers", "servers"}))
+  app.add_option("--scene", args.scene, "transfers: gecko-stream's; servers: nginx, sshd and redis as they are; deaths: nodes that die; all")
+      ->check(CLI::IsMember({"all", "transfers", "servers", "deaths"}))
       ->capture_default_str();
   CLI11_PARSE(app, argc, argv);
   if (geteuid() != 0) {
