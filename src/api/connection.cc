@@ -26,6 +26,17 @@ bool frozen(int fd) {
   return getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &repair, &size) == 0 && repair != 0;
 }
 
+bool has_filter(int fd) {
+  socklen_t instructions = 0;   // of a classic one; of the other kind the kernel tells nothing but that
+  return getsockopt(fd, SOL_SOCKET, SO_GET_FILTER, nullptr, &instructions) != 0 ? errno == EACCES : instructions != 0;
+}
+
+bool keeps_alive(int fd) {
+  int on = 0;
+  socklen_t size = sizeof on;
+  return getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &size) == 0 && on != 0;
+}
+
 class Registered {
  public:
   Registered(std::mutex& lock, WaitList& list, Waiter& waiter) : lock_(lock), list_(list), waiter_(waiter) {
@@ -401,7 +412,17 @@ Result<int> Connection::part(int eof_fd) {
     kept_ = copy;
   }
   parted_ = true;
+  had_filter_ = has_filter(kept_);
+  had_keepalive_ = keeps_alive(kept_);
   return kept_;
+}
+
+// geckod's privileged half may have been killed between making the socket deaf and freezing it: then nobody else gives it its hearing back.
+void Connection::make_whole() {
+  if (kept_ < 0 || frozen(kept_)) return;
+  const int on = 1;
+  if (!had_filter_ && has_filter(kept_)) (void)setsockopt(kept_, SOL_SOCKET, SO_DETACH_FILTER, &on, sizeof on);
+  if (had_keepalive_ && !keeps_alive(kept_)) (void)setsockopt(kept_, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 bool Connection::take_back() {
@@ -413,7 +434,10 @@ bool Connection::take_back() {
       state_ = State::ended;
       mine = false;
     } else {
-      if (parted_) restore_number();
+      if (parted_) {
+        make_whole();
+        restore_number();
+      }
       parted_ = false;
       frozen_until_ns_ = 0;
       state_ = State::live;

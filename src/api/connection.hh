@@ -128,6 +128,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void apply_watch();               // exclusive lock held
   void remove_watch();              // exclusive lock held
   void restore_number();            // exclusive lock held
+  void make_whole();                // exclusive lock held
   void wake();
 
   const std::shared_ptr<Session> session_;
@@ -140,6 +141,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   int kept_ = -1;                   // private copy while yielding
   bool closed_by_app_ = false;      // while yielding
   bool parted_ = false;             // part() has been called
+  bool had_filter_ = false, had_keepalive_ = false;   // as it was then
   int epoll_fd_ = -1;
   uint32_t epoll_events_ = 0;
   uint64_t epoll_data_ = 0;

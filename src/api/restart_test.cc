@@ -1,5 +1,6 @@
 // geckod restarts, dies in the middle of a move, or talks nonsense: connections go on, the conversation is taken up again.
 #include <gmock/gmock.h>
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/resource.h>
@@ -120,6 +121,31 @@ TEST_F(Restart, DeathInTheMiddleOfAMoveGivesTheConnectionBack) {
   ASSERT_TRUE(eventually([&] { return n1.open_connections().size() >= 2 && one.is_connected(); }));
   EXPECT_TRUE(pushed->handoff("n2"));
   EXPECT_TRUE(pulled->handoff("n2"));
+}
+
+// Killed between the two steps of a freeze.
+TEST_F(Restart, AConnectionThatWasMadeDeafHearsAgain) {
+  Client client(server.port());
+  auto socket = server.accept();
+  const int on = 1;
+  ASSERT_EQ(setsockopt(socket->fd(), SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on), 0);
+  n1.set_script([](FakeGeckod& daemon, FakeGeckod::Record& r) {
+    if (r.type != ApiType::handoff) return false;
+    sock_filter drop_all[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+    const sock_fprog program{1, drop_all};
+    const int off = 0;
+    EXPECT_EQ(setsockopt(r.fd.get(), SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program), 0);
+    EXPECT_EQ(setsockopt(r.fd.get(), SOL_SOCKET, SO_KEEPALIVE, &off, sizeof off), 0);
+    daemon.hang_up();
+    return true;
+  });
+  EXPECT_EQ(socket->handoff("n2").error().code, Errc::unavailable);
+  client.send("do you hear me?");
+  EXPECT_EQ(read_some(*socket), "do you hear me?");
+  int keepalive = 0;
+  socklen_t size = sizeof keepalive;
+  EXPECT_EQ(getsockopt(socket->fd(), SOL_SOCKET, SO_KEEPALIVE, &keepalive, &size), 0);
+  EXPECT_EQ(keepalive, 1);
 }
 
 TEST_F(Restart, AForegroundHandoffThatGeckodDoesNotSurviveFails) {

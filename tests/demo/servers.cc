@@ -152,8 +152,8 @@ class Performance {
     ServerRow ssh{.server = "sshd", .client = "ssh session"}, redis{.server = "redis", .client = "redis-cli, redis-benchmark"};
     // Beside wrk and curl, which go on. Not beside the sessions, whose pauses would be those of a machine without any processor left.
     GECKO_TRY(const auto benchmark, site_->lab().output("client",
-                                                 {"redis-benchmark", "-h", site_->lab().group_address().str(), "-p", std::to_string(Site::kRedis), "-t", "set,get",
-                                                  "-n", "20000", "-c", "10", "-q"},
+                                                 {"redis-benchmark", "-h", site_->lab().group_address().str(), "-p",
+                                                  std::to_string(Site::kRedis), "-t", "set,get", "-n", "20000", "-c", "10", "-q"},
                                                  60s));
     if (benchmark.code != 0 || benchmark.out.find("GET:") == std::string::npos || benchmark.out.find("rror") != std::string::npos)
       redis.problem = "redis-benchmark: " + benchmark.out + benchmark.err;
