@@ -6,7 +6,8 @@
 #   gecko_test(NAME SOURCES ... DEPS ... [LABELS ...] [TIMEOUT s])   exit code 77 means skipped
 #       labels: unit, bpf (loads programs), sim (simulator), netns (real namespaces), system (several processes), house (rules of this
 #       repository), full (only by ./dev test --full). netns and system tests run alone, the others two at a time.
-#   gecko_collect()                  at the end: the targets `programs` (all but tests and benchmarks), `unit_tests` (what the sanitizers run, and programs) and `fuzzers`
+#   gecko_collect()                  at the end: the targets `programs` (all but tests and benchmarks), `unit_tests` (what the sanitizers run,
+#                                    and programs) and `fuzzers`
 find_package(Threads REQUIRED)
 find_package(GTest REQUIRED)
 find_package(PkgConfig REQUIRED)

@@ -419,7 +419,7 @@ Result<int> Connection::part(int eof_fd) {
 
 // geckod's privileged half may have been killed between making the socket deaf and freezing it: then nobody else gives it its hearing back.
 void Connection::make_whole() {
-  if (kept_ < 0 || frozen(kept_)) return;
+  if (frozen(kept_)) return;
   const int on = 1;
   if (!had_filter_ && has_filter(kept_)) (void)setsockopt(kept_, SOL_SOCKET, SO_DETACH_FILTER, &on, sizeof on);
   if (had_keepalive_ && !keeps_alive(kept_)) (void)setsockopt(kept_, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);

@@ -1,6 +1,5 @@
 // gecko connections: the connections this node owns.
 #include "cli/daemon_client.hh"
-#include "cli/table.hh"
 
 namespace gecko::cli {
 
@@ -23,10 +22,7 @@ void add_connections(CLI::App& app, Context& context) {
                           Cell(text, state == "live" ? Tone::good : Tone::warn), c.at("epoch").get<uint64_t>(),
                           Cell(age, Tone::plain, true), Cell(c.at("id").get<std::string>(), Tone::dim)});
         }
-        if (rows.size() == 1) std::printf("no connections here; 'gecko status' shows where they are\n");
-        else print_table(rows);
-        if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0)
-          std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
+        print_list(rows, reply, "no connections here; 'gecko status' shows where they are");
         return Exit::ok;
       });
     };

@@ -66,4 +66,11 @@ Exit answer(const Context& context, Json request, const std::function<Exit(const
   }
 }
 
+void print_list(const std::vector<Row>& rows, const Json& reply, const char* none) {
+  if (rows.size() == 1) std::printf("%s\n", none);
+  else print_table(rows);
+  if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0)
+    std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
+}
+
 }  // namespace gecko::cli

@@ -3,6 +3,7 @@
 
 #include "base/clock.hh"
 #include "cli/command.hh"
+#include "cli/table.hh"
 #include "net/admin_client.hh"
 
 namespace gecko::cli {
@@ -30,5 +31,8 @@ Error not_understood(const Json::exception& e);
 // The whole of a simple command: ask; with --json print the answer as it came, else let `show` print it; `show` is also given `print` =
 // false with --json, and its result is the exit code.
 Exit answer(const Context& context, Json request, const std::function<Exit(const Json& reply, bool print)>& show, Duration at_most = kAnswerWithin);
+
+// A list of the answer as a table, its header first; `none`: instead of one without rows. Says how many geckod has left out.
+void print_list(const std::vector<Row>& rows, const Json& reply, const char* none);
 
 }  // namespace gecko::cli

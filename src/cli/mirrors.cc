@@ -1,6 +1,5 @@
 // gecko mirrors: the connections of other nodes that this one could go on with.
 #include "cli/daemon_client.hh"
-#include "cli/table.hh"
 
 namespace gecko::cli {
 
@@ -19,10 +18,7 @@ void add_mirrors(CLI::App& app, Context& context) {
                                             : Cell("none", Tone::warn, true),
                           Cell(m.at("id").get<std::string>(), Tone::dim)});
         }
-        if (rows.size() == 1) std::printf("no connections of other nodes are known here; groups with recovery = \"none\" keep no mirrors\n");
-        else print_table(rows);
-        if (const auto omitted = reply.value("omitted", uint64_t{0}); omitted != 0)
-          std::printf("%llu more are not listed\n", static_cast<unsigned long long>(omitted));
+        print_list(rows, reply, "no connections of other nodes are known here; groups with recovery = \"none\" keep no mirrors");
         return Exit::ok;
       });
     };

@@ -89,8 +89,8 @@ void why(Daemon& daemon, const nlohmann::json& request, const Reply& reply) {
   size_t omitted = 0;
   for (uint64_t seq = all.last(); seq >= all.oldest() && seq != 0; --seq) {
     const Event* event = all.find(seq);
-    const ConnId* id = connection_of(*event);
-    if (id == nullptr || !asked->is(*id, *flow_of(*event)) || (!only.empty() && daemon.options().groups[event->group].name != only)) continue;
+    const auto connection = about_connection(*event);
+    if (!connection || !asked->is(connection->id, connection->flow) || (!only.empty() && daemon.options().groups[event->group].name != only)) continue;
     if (about.size() < kMostEvents) about.push_back(event);
     else ++omitted;
   }

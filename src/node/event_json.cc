@@ -163,20 +163,11 @@ Json event_json(const Event& event, const std::vector<config::GroupConfig>& grou
   return out;
 }
 
-const ConnId* connection_of(const Event& event) {
+std::optional<AboutConnection> about_connection(const Event& event) {
   return std::visit(
-      [](const auto& w) -> const ConnId* {
-        if constexpr (requires { w.flow; }) return &w.id;
-        else return nullptr;
-      },
-      event.what);
-}
-
-const Flow* flow_of(const Event& event) {
-  return std::visit(
-      [](const auto& w) -> const Flow* {
-        if constexpr (requires { w.flow; }) return &w.flow;
-        else return nullptr;
+      [](const auto& w) -> std::optional<AboutConnection> {
+        if constexpr (requires { w.flow; }) return AboutConnection{w.id, w.flow};
+        else return std::nullopt;
       },
       event.what);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "config/group_config.hh"
 #include "node/events.hh"
@@ -13,8 +14,11 @@ nlohmann::ordered_json event_json(const Event& event, const std::vector<config::
 // "2026-11-22T05:10:03.123456Z"
 std::string utc(WallTime when);
 std::string life_text(uint64_t incarnation);   // 16 hex digits
-// The connection that an event is about; null: about none.
-const ConnId* connection_of(const Event& event);
-const Flow* flow_of(const Event& event);
+// The connection that an event is about, if it is about one. Lives as long as the event.
+struct AboutConnection {
+  const ConnId& id;
+  const Flow& flow;
+};
+std::optional<AboutConnection> about_connection(const Event& event);
 
 }  // namespace gecko::node

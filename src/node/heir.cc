@@ -22,7 +22,7 @@ constexpr std::array kMadeToSpeak{std::chrono::milliseconds(200), std::chrono::m
 void advance_to(wire::TcpMirror& mirror, const core::SavedState& saved) {
   if (saved.input <= mirror.received) return;
   const uint64_t more = saved.input - mirror.received;
-  if (more > tcp::kMostReceivedSince) return;   // it makes no sense
+  if (more > tcp::kMostMovedSince) return;   // it makes no sense
   mirror.received += more;
   mirror.rcv_nxt += static_cast<uint32_t>(more);
   if (seq_after(mirror.rcv_nxt, mirror.rcv_edge)) mirror.rcv_edge = mirror.rcv_nxt;   // the window had been opened further

@@ -12,6 +12,7 @@ constexpr Duration kSettled = std::chrono::milliseconds(20);
 // Sent again so often, nothing lower in between: the first byte that it misses an acknowledgement of. Once may be a tail loss probe (RFC 8985
 // section 7), which repeats the last segment; the next one is a retransmission, which begins with the first.
 constexpr unsigned kCertainlyFirst = 2;
+
 // So many bytes more had been received.
 void go_on(Recovered& r, uint32_t bytes) {
   wire::TcpState& s = r.state;
@@ -29,11 +30,11 @@ void go_on(Recovered& r, uint32_t bytes) {
 // has to know both positions.
 void ClientWord::widen(uint32_t end) {
   const uint32_t span = end - mirror_.rcv_nxt, more = end - mirror_.rcv_edge;
-  if (mirror_.fin_received || span > kMostReceivedSince || span <= mirror_.rcv_edge - mirror_.rcv_nxt) return;
+  if (mirror_.fin_received || span > kMostMovedSince || span <= mirror_.rcv_edge - mirror_.rcv_nxt) return;
   mirror_.rcv_edge = end;
   if (best_) best_->state.rcv_wnd += more;
   // No window is larger than that: before it, all had been received.
-  const uint32_t widest = mirror_.window_scaling ? 65535u << mirror_.rcv_wscale : 65535u;
+  const uint32_t widest = 65535u << mirror_.rcv_wscale;
   if (span <= widest) return;
   mirror_.rcv_nxt += span - widest;
   mirror_.received += span - widest;

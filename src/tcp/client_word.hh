@@ -13,9 +13,6 @@
 
 namespace gecko::tcp {
 
-// The dead node may have taken so many bytes after the mirror was written: some heartbeats at 10 Gbit/s, as in the other direction (recover.cc).
-inline constexpr uint32_t kMostReceivedSince = 32u << 20;
-
 class ClientWord {
  public:
   enum class Verdict {

@@ -6,9 +6,8 @@
 namespace gecko::tcp {
 namespace {
 
-// How far the dead machine may have come after the mirror was written: two heartbeats of 10 ms at 10 Gbit/s, and some; and a minute of its clock, in
-// milliseconds. An answer outside is somebody's who guesses: with the window he must also hit, and the clock, his chance is below 2^-40.
-constexpr uint32_t kMostSentSince = 32u << 20;
+// The dead machine's clock may have come so far after the mirror was written, in milliseconds. An answer outside, or beyond kMostMovedSince, is
+// somebody's who guesses: with the window he must also hit, his chance is below 2^-40.
 constexpr uint32_t kMostClockSince = 60'000;
 
 Error refused(const wire::TcpMirror& m, Errc code, const std::string& why) {
@@ -39,7 +38,7 @@ Result<Recovered> recover(const wire::TcpMirror& m, const Segment& answer) {
   if ((answer.flags & Segment::kRst) != 0) return refused(m, Errc::closed, "its peer has reset it");
   if ((answer.flags & Segment::kAck) == 0 || (answer.flags & Segment::kSyn) != 0) return refused(m, Errc::invalid, "its peer's answer acknowledges nothing");
   const uint32_t newly_acked = answer.ack - m.snd_una;
-  if (newly_acked > m.snd_edge - m.snd_una + kMostSentSince)
+  if (newly_acked > m.snd_edge - m.snd_una + kMostMovedSince)
     return refused(m, Errc::invalid, "its peer acknowledges position " + std::to_string(answer.ack) + ", the mirror knows of " + std::to_string(m.snd_una) +
                                          " already; the mirror is not this connection's, or too old");
   const uint32_t received_next = m.rcv_nxt + (m.fin_received ? 1 : 0);

@@ -15,6 +15,9 @@
 
 namespace gecko::tcp {
 
+// How far each direction may have come after the mirror was written: two heartbeats of 10 ms at 10 Gbit/s, and some.
+inline constexpr uint32_t kMostMovedSince = 32u << 20;
+
 // A whole IP packet. Always answered, however often (answers to empty probes are rate limited: tcp_invalid_ratelimit of the kernel).
 wire::Bytes build_probe(const wire::TcpMirror& mirror);
 
