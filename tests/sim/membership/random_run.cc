@@ -1,5 +1,7 @@
 #include "sim/membership/random_run.hh"
 
+#include <utility>
+
 #include "sim/membership/world.hh"
 
 namespace gecko::sim {
@@ -17,6 +19,8 @@ namespace {
 
 // After the faults: a flapping node's hold, an attempt or two, a join, on the slowest network.
 constexpr Duration kWholeWithin = 20s;
+// A network that loses more of its packets is having a fault.
+constexpr double kNoise = 0.05;
 
 MemberSettings settings_of(Random& random, uint16_t nodes) {
   MemberSettings s;
@@ -112,12 +116,19 @@ class MemberRun {
 
   // Votes on a lost disk are lost. While a majority of every view that may be decided has its disk, the rest carries on: so one at a time, with
   // all others well, in one view of at least three, and with no older wish to let somebody go (it would leave a view in which the lost
-  // vote is needed).
-  bool may_lose_disk() {
-    if (n_ < 3 || !world_.whole()) return false;
+  // vote is needed); nor does noise make one until the lost one is back: of three, the two others must hear each other.
+  void strike_disk(uint16_t n) {
+    if (n_ < 3 || !world_.whole() || world_.settings.loss > kNoise) return;
+    const double loss = std::exchange(world_.settings.loss, 0), late = std::exchange(world_.settings.late, 0);
     calm_ = true;
     world_.run_for(4 * world_.settings.membership.join_retry);
-    return world_.whole();
+    if (world_.whole() && world_.all_hear_each_other()) {
+      kill(n, true);
+      await_whole("after a disk was lost");
+      ++faults_[static_cast<size_t>(Fault::kill_disk)];
+    }
+    calm_ = false;
+    world_.settings.loss = loss, world_.settings.late = late;
   }
   void kill(uint16_t n, bool disk = false) {
     world_.kill_machine(n, disk);
@@ -141,12 +152,7 @@ class MemberRun {
     switch (fault) {
       case Fault::kill: kill(n); break;
       case Fault::kill_disk:
-        if (may_lose_disk()) {
-          kill(n, true);
-          await_whole("after a disk was lost");
-          ++faults_[static_cast<size_t>(fault)];
-        }
-        calm_ = false;
+        strike_disk(n);
         return;
       case Fault::kill_two:
         kill(n);
@@ -184,7 +190,7 @@ class MemberRun {
       }
       case Fault::loss: {
         const double before = world_.settings.loss, late = world_.settings.late;
-        if (before > 0.05) return;
+        if (before > kNoise) return;
         world_.settings.loss = random_.chance(0.5) ? 0.1 : 0.3;
         world_.settings.late = 0.2;
         later(random_.between(100ms, 1s), [this, before, late] {

@@ -387,6 +387,10 @@ void MemberWorld::declare_dead(uint16_t at, core::NodeSet dead) {
 
 bool MemberWorld::whole() const { return why_not_whole().empty(); }
 
+bool MemberWorld::all_hear_each_other() const {
+  return std::ranges::all_of(nodes_, [](const auto& node) { return node.keeper && node.keeper->suspicions().mine == 0; });
+}
+
 std::string MemberWorld::why_not_whole() const {
   const auto node = [](size_t n) { return "node " + std::to_string(n); };
   const wire::View* first = view(0);

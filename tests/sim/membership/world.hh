@@ -42,6 +42,7 @@ class MemberWorld {
 
   bool whole() const;                                // one view of all nodes everywhere, one acting contact, every owner has a node
   std::string why_not_whole() const;
+  bool all_hear_each_other() const;                  // nobody suspects anybody
   bool up(uint16_t node) const { return machines.up(node, Part::daemon); }
   bool transmits(uint16_t node) const;
   bool serves(uint16_t node, const core::Owner& owner) const { return nodes_[node].serving.contains(owner); }
