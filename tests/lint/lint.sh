@@ -13,7 +13,7 @@ else
 fi
 of() { printf '%s\n' "${files[@]}" | grep -E "$1" | while read -r f; do [ -f "$f" ] && printf '%s\n' "$f"; done; }
 mapfile -t sources < <(of '\.(cc|hh)$')
-mapfile -t units < <(of '^(src|examples|bench|tests)/.*\.cc$' | grep -v '_fuzz\.cc$')
+mapfile -t units < <(of '^(src|bindings|examples|bench|tests)/.*\.cc$' | grep -v '_fuzz\.cc$')
 mapfile -t scripts < <({ of '(^dev$|^\.ci/run$|\.sh$)'; })
 
 step "layers"

@@ -1,11 +1,13 @@
 #!/bin/sh
 # The packages as an administrator gets them. Nothing is installed on this machine: dpkg works on a directory.
-# Usage: package_test.sh SOURCE_DIR BUILD_DIR C_COMPILER PYTHON
+# Usage: package_test.sh SOURCE_DIR BUILD_DIR C_COMPILER PYTHON [JAVA]
 set -eu
 source=$1
 build=$2
 cc=$3
 python=$4
+java=${5:-}
+packages="gecko libgecko0 libgecko-dev libgecko-tcp1 libgecko-tcp-dev python3-gecko${java:+ libgecko-java}"
 if [ "$(id -u)" != 0 ]; then
   echo "skipped: dpkg needs root, even for a directory"
   exit 77
@@ -21,7 +23,7 @@ fail() {
 (cd "$build" && cpack -G DEB -B "$work/debs") > "$work/cpack" 2>&1 || { cat "$work/cpack"; fail "cpack failed"; }
 version=$("$build/bin/gecko" --version | sed 's/^gecko //; s/ .*//')
 arch=$(dpkg --print-architecture)
-for name in gecko libgecko0 libgecko-dev libgecko-tcp1 libgecko-tcp-dev python3-gecko; do
+for name in $packages; do
   deb=$work/debs/${name}_${version}_$arch.deb
   [ -f "$deb" ] || fail "there is no $name package: $(ls "$work/debs")"
   # Nothing outside /usr, everything root's, nothing that others may write.
@@ -70,7 +72,7 @@ END
 echo 'nonsense' >> "$work/web.toml"
 if "$root/usr/sbin/geckod" --node n1 --check-config "$work/web.toml" 2> "$work/said"; then fail "geckod --check-config takes nonsense"; fi
 
-# Python, and C as a stranger compiles it.
+# Python, Java, and C as a stranger compiles it.
 PYTHONPATH="$root/usr/lib/python3/dist-packages" "$python" -B -I -c "
 import sys
 sys.path.insert(0, '$root/usr/lib/python3/dist-packages')
@@ -82,6 +84,12 @@ except gecko.Unavailable as error:
     assert 'geckod is not running' in str(error)
 "
 [ -f "$root/usr/lib/python3/dist-packages/gecko/py.typed" ] || fail "no py.typed"
+if [ -n "$java" ]; then
+  code=0
+  GECKO_SOCKET="$work/none" "$java" -Djava.library.path="$libraries/jni" -cp "$root/usr/share/java/gecko.jar" \
+    "$root/usr/share/doc/libgecko-java/examples/Counter.java" web > "$work/said" 2>&1 || code=$?
+  { [ "$code" = 1 ] && grep -q 'UnavailableException: geckod is not running' "$work/said"; } || { cat "$work/said"; fail "Counter.java from the package ends with $code"; }
+fi
 for module in gecko:hello gecko-tcp:tcp_pass; do
   # shellcheck disable=SC2046  # words
   "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror "$source/examples/${module#*:}.c" \
@@ -111,9 +119,10 @@ fi
 
 # Gone without a trace. The files that sysusers locked, and dpkg's own, are not ours.
 touch "$root/run/gecko/geckod.sock" "$root/etc/gecko/web.toml"
-in_root --purge gecko libgecko0 libgecko-dev libgecko-tcp1 libgecko-tcp-dev python3-gecko
+# shellcheck disable=SC2086  # words
+in_root --purge $packages
 ! grep -E '^gecko' "$root/etc/passwd" "$root/etc/group" || fail "users are left (above)"
 find "$root" | LC_ALL=C sort > "$work/after"
 LC_ALL=C comm -13 "$work/before" "$work/after" | grep -vE "^$root/(var/lib/dpkg/|var/log|etc/(\.pwd\.lock|passwd-|group-|shadow|gshadow|subuid|subgid))" > "$work/left" || true
 [ ! -s "$work/left" ] || { cat "$work/left"; fail "purge leaves these (above)"; }
-echo "six packages of version $version: installed, used, purged"
+echo "$(echo "$packages" | wc -w) packages of version $version: installed, used, purged"

@@ -6,6 +6,8 @@
 //   opened NODE        how many connections the node's application has announced and not closed
 //   stop NODE / start NODE
 //   refusals NODE      "CODE REASON" of the oldest yield that was refused
+//   recovers NODE      from now on its group recovers; before an application comes
+//   checkpoint NODE    "INPUT OUTPUT STATE" of the oldest checkpoint that was made
 #include <iostream>
 #include <sstream>
 
@@ -44,6 +46,11 @@ std::string obey(Group& group, const std::vector<std::string>& names, const std:
   } else if (verb == "refusals") {
     const auto refused = node.expect_message<wire::NotYielded>(ApiType::not_yielded);
     return std::to_string(refused.code) + " " + refused.reason;
+  } else if (verb == "recovers") {
+    node.recovers = true;
+  } else if (verb == "checkpoint") {
+    const auto made = node.expect_message<wire::AppCheckpoint>(ApiType::checkpoint);
+    return std::to_string(made.input) + " " + std::to_string(made.output) + " " + std::string(made.blob.begin(), made.blob.end());
   } else {
     return "unknown: " + line;
   }

@@ -13,6 +13,8 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "../../common/leaving_rule.h"
+
 /* --- objects.c: an object of the library and the calls that are inside it. All with the GIL.
  * close() of Python must be safe while other threads are inside calls: the last one to leave frees the object. */
 typedef struct {
@@ -47,16 +49,13 @@ void gate_leave(PyGILState_STATE state);
 void gate_shut(void);                              /* with the GIL; returns when no callback is inside */
 void gate_prepare(void);
 
-/* --- boundary.c: when a connection may leave, if the program has not said otherwise with on_yield() */
+/* --- boundary.c: when a connection may leave */
 typedef struct {
-  atomic_int resting;    /* reads that have found nothing and wait */
-  atomic_int writing;    /* writes that are not finished */
-  atomic_bool wanted;    /* somebody asked for it at a wrong moment */
+  LeavingRule rule;
   atomic_bool custom;    /* the program decides by itself: `socket` has a callback */
   PyObject *socket;      /* weak reference */
 } Boundary;
 int boundary_yield(void *boundary, gecko_socket *socket);   /* a gecko_yield_fn */
-void boundary_follow(Boundary *boundary, gecko_socket *socket); /* resting: go now if somebody has asked. Without the GIL */
 
 /* --- types */
 extern PyTypeObject *socket_type, *server_type, *framework_type, *builtin_policy_type;

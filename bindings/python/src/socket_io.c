@@ -1,5 +1,5 @@
 /* Reading, writing, waiting. The library's socket is always non-blocking; waiting and timeouts are here, and so are the moments at which the
- * default rule (boundary.c) lets the connection go. */
+ * default rule (leaving_rule.h) lets the connection go. */
 #include "socket.h"
 
 #include <poll.h>
@@ -21,13 +21,13 @@ static ssize_t read_once(Socket *self, gecko_socket *socket, void *to, size_t si
   Py_BEGIN_ALLOW_THREADS
   n = gecko_socket_read(socket, to, size);
   if (n == GECKO_AGAIN && rest) {
-    atomic_fetch_add(&self->boundary->resting, 1);
-    boundary_follow(self->boundary, socket);
+    atomic_fetch_add(&self->boundary->rule.resting, 1);
+    leaving_rule_follow(&self->boundary->rule, socket);
   }
   Py_END_ALLOW_THREADS
   return n;
 }
-void socket_rests_no_more(Socket *self) { atomic_fetch_sub(&self->boundary->resting, 1); }
+void socket_rests_no_more(Socket *self) { atomic_fetch_sub(&self->boundary->rule.resting, 1); }
 
 /* Bytes; -1: exception set. */
 static Py_ssize_t read_waiting(Socket *self, gecko_socket *socket, void *to, size_t size) {
@@ -162,9 +162,9 @@ PyObject *socket_write(Socket *self, PyObject *data) {
   Py_ssize_t n = -1;
   gecko_socket *socket = socket_enter(self);
   if (socket != NULL) {
-    atomic_fetch_add(&self->boundary->writing, 1);
+    atomic_fetch_add(&self->boundary->rule.writing, 1);
     n = write_waiting(self, socket, view.buf, (size_t)view.len);
-    atomic_fetch_sub(&self->boundary->writing, 1);
+    atomic_fetch_sub(&self->boundary->rule.writing, 1);
     socket_leave(self);
   }
   PyBuffer_Release(&view);
@@ -191,7 +191,7 @@ PyObject *socket_write_now(Socket *self, PyObject *data) {
 PyObject *socket_writing(Socket *self, PyObject *yes) {
   const int on = PyObject_IsTrue(yes);
   if (on < 0) return NULL;
-  atomic_fetch_add(&self->boundary->writing, on ? 1 : -1);
+  atomic_fetch_add(&self->boundary->rule.writing, on ? 1 : -1);
   Py_RETURN_NONE;
 }
 
@@ -206,8 +206,8 @@ PyObject *socket_wait(Socket *self, PyObject *args, PyObject *kwargs) {
   gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   Py_BEGIN_ALLOW_THREADS
-  atomic_fetch_add(&self->boundary->resting, 1);
-  boundary_follow(self->boundary, socket);
+  atomic_fetch_add(&self->boundary->rule.resting, 1);
+  leaving_rule_follow(&self->boundary->rule, socket);
   Py_END_ALLOW_THREADS
   const int ready = socket_wait_events(socket, events, seconds);
   socket_rests_no_more(self);

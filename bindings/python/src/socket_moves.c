@@ -14,7 +14,7 @@ static PyObject *move(Socket *self, Move how, const char *target, double seconds
   if (socket == NULL) return NULL;
   int rc;
   Py_BEGIN_ALLOW_THREADS
-  atomic_fetch_add(&self->boundary->resting, 1);
+  atomic_fetch_add(&self->boundary->rule.resting, 1);
   rc = how(socket, target, milliseconds(seconds));
   socket_rests_no_more(self);
   Py_END_ALLOW_THREADS
@@ -43,11 +43,11 @@ PyObject *socket_checkpoint(Socket *self, PyObject *unused) {
   gecko_socket *socket = socket_enter(self);
   if (socket == NULL) return NULL;
   int rc = 0;
-  if (gecko_socket_is_postponed(socket)) atomic_store(&self->boundary->wanted, true); /* also what on_yield() has put off */
-  if (atomic_load(&self->boundary->wanted)) {
+  if (gecko_socket_is_postponed(socket)) atomic_store(&self->boundary->rule.wanted, true); /* also what on_yield() has put off */
+  if (atomic_load(&self->boundary->rule.wanted)) {
     Py_BEGIN_ALLOW_THREADS
-    atomic_fetch_add(&self->boundary->resting, 1);
-    boundary_follow(self->boundary, socket);
+    atomic_fetch_add(&self->boundary->rule.resting, 1);
+    leaving_rule_follow(&self->boundary->rule, socket);
     Py_END_ALLOW_THREADS
     while (rc >= 0 && gecko_socket_state(socket) == GECKO_SOCKET_MOVING) rc = socket_wait_events(socket, POLLIN | POLLOUT, 0.05);
     socket_rests_no_more(self);
