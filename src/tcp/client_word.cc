@@ -8,7 +8,8 @@ namespace gecko::tcp {
 namespace {
 // What the dead node sent last may be on its way to the client when the client says something by itself; the answer to a probe is later than that,
 // where packets keep their order. A client without duplicate reports (RFC 2883) is believed when its answer must have come: nearly all do within this.
-constexpr Duration kSettled = std::chrono::milliseconds(20);
+// Whoever is believed too early acknowledges, next, what the recovered connection has not sent; its kernel refuses all of that, and both hang.
+constexpr Duration kSettled = std::chrono::milliseconds(300);
 // Sent again so often, nothing lower in between: the first byte that it misses an acknowledgement of. Once may be a tail loss probe (RFC 8985
 // section 7), which repeats the last segment; the next one is a retransmission, which begins with the first.
 constexpr unsigned kCertainlyFirst = 2;

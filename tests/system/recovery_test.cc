@@ -110,6 +110,24 @@ TEST_F(Recovered, OwnerKilledIPv4) {
   survive("n2", [&] { ASSERT_TRUE(faults().kill("n2")); });
 }
 
+// What they say first is older than the dead node's last word: 60 ms of a download are under way.
+TEST_F(Recovered, ClientsFarAway) {
+  begin();
+  for (const auto& node : scene().nodes()) ASSERT_TRUE(faults().link("client", node, {.delay_us = 30'000}));
+  std::vector<kit::Client*> downloads;
+  for (int i = 0; i < 6; ++i) downloads.push_back(&download(24u << 20));
+  ASSERT_NO_FATAL_FAILURE(connected());
+  ASSERT_NO_FATAL_FAILURE(give_all_to("n3"));
+  ASSERT_NO_FATAL_FAILURE(all_protected("n3"));
+  for (auto* client : downloads) {
+    const uint64_t before = totals(*client).bytes_received;
+    ASSERT_TRUE(eventually([&] { return totals(*client).bytes_received > before + (1u << 20); }, 10s)) << "INVALID: nothing flows";
+  }
+  ASSERT_TRUE(faults().kill("n3"));
+  for (auto* client : downloads) EXPECT_TRUE(eventually([&] { return done(*client); }, 30s)) << "download " << local(*client).str();
+  ASSERT_TRUE(faults().unlink_all());
+}
+
 TEST_F(Recovered, OwnerCutOff) {
   begin();
   survive("n3", [&] { ASSERT_TRUE(faults().cut("n3")); });
