@@ -71,15 +71,7 @@ jobjectArray handoff_client(JNIEnv* env, jclass, jlong object, jbyteArray client
   std::vector<gecko_client_outcome> all(kMaxOutcomes);
   const int count = gecko_framework_handoff_client(framework_of(object), Text(env, client).get(), Text(env, target).get(), all.data(), all.size());
   if (!check(env, count)) return nullptr;
-  const size_t listed = std::min(static_cast<size_t>(count), all.size());
-  const jobjectArray result = env->NewObjectArray(static_cast<jsize>(listed), names.outcome, nullptr);
-  for (size_t i = 0; result != nullptr && i < listed; ++i) {
-    const jobject outcome = outcome_of(env, all[i]);
-    if (outcome == nullptr) return nullptr;
-    env->SetObjectArrayElement(result, static_cast<jsize>(i), outcome);
-    env->DeleteLocalRef(outcome);
-  }
-  return result;
+  return to_java(env, names.outcome, all.data(), std::min(static_cast<size_t>(count), all.size()), outcome_of);
 }
 
 jlong connect(JNIEnv* env, jclass, jlong object, jbyteArray peer, jint timeout_ms) {

@@ -122,14 +122,7 @@ jobject to_java(JNIEnv* env, const gecko_member& m) {
 }
 
 jobjectArray to_java(JNIEnv* env, const gecko_member* members, size_t count) {
-  const jobjectArray all = env->NewObjectArray(static_cast<jsize>(count), names.member, nullptr);
-  for (size_t i = 0; all != nullptr && i < count; ++i) {
-    const jobject member = to_java(env, members[i]);
-    if (member == nullptr) return nullptr;
-    env->SetObjectArrayElement(all, static_cast<jsize>(i), member);
-    env->DeleteLocalRef(member);
-  }
-  return all;
+  return to_java<gecko_member>(env, names.member, members, count, to_java);
 }
 
 void raise(JNIEnv* env, int code, const char* text) {

@@ -43,6 +43,17 @@ class Text {
 jstring to_java(JNIEnv* env, const char* text);   // whatever is no UTF-8 in it is replaced
 jbyteArray to_java(JNIEnv* env, const void* data, size_t size);
 jobject to_java(JNIEnv* env, const gecko_member& member);
+template <class Item>
+jobjectArray to_java(JNIEnv* env, jclass of, const Item* items, size_t count, jobject (*convert)(JNIEnv*, const Item&)) {
+  const jobjectArray all = env->NewObjectArray(static_cast<jsize>(count), of, nullptr);
+  for (size_t i = 0; all != nullptr && i < count; ++i) {
+    const jobject item = convert(env, items[i]);
+    if (item == nullptr) return nullptr;
+    env->SetObjectArrayElement(all, static_cast<jsize>(i), item);
+    env->DeleteLocalRef(item);
+  }
+  return all;
+}
 jobjectArray to_java(JNIEnv* env, const gecko_member* members, size_t count);
 
 void raise(JNIEnv* env, int code, const char* text);

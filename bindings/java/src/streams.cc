@@ -36,19 +36,26 @@ class Deadline {
   Clock::time_point end_;
 };
 
-// While it lives, the connection may leave.
-class Rest {
+// Counts itself while it lives: in rule.resting, the connection may leave; in rule.writing, it may not.
+template <class Count>
+class Counted {
  public:
-  explicit Rest(SocketObject& s) : s_(s) {
-    s_.rule.resting.fetch_add(1);
-    leaving_rule_follow(&s_.rule, s_.socket);
-  }
-  ~Rest() { s_.rule.resting.fetch_sub(1); }
-  Rest(const Rest&) = delete;
-  Rest& operator=(const Rest&) = delete;
+  explicit Counted(Count& count) : count_(count) { count_.fetch_add(1); }
+  ~Counted() { count_.fetch_sub(1); }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
 
  private:
-  SocketObject& s_;
+  Count& count_;
+};
+
+// The connection may leave, and goes if somebody has asked for it.
+class Rest {
+ public:
+  explicit Rest(SocketObject& s) : resting_(s.rule.resting) { leaving_rule_follow(&s.rule, s.socket); }
+
+ private:
+  Counted<decltype(LeavingRule::resting)> resting_;
 };
 
 // Events; 0: the time is over, or the program has postponed a move and can look whether it can follow now; a code.
@@ -94,17 +101,6 @@ ssize_t write_waiting(SocketObject& s, const char* from, size_t size, jint timeo
   return static_cast<ssize_t>(done);
 }
 
-class Writing {
- public:
-  explicit Writing(SocketObject& s) : s_(s) { s_.rule.writing.fetch_add(1); }
-  ~Writing() { s_.rule.writing.fetch_sub(1); }
-  Writing(const Writing&) = delete;
-  Writing& operator=(const Writing&) = delete;
-
- private:
-  SocketObject& s_;
-};
-
 jint read_result(JNIEnv* env, ssize_t n) {
   if (n == kTimedOut) raise(env, GECKO_TIMEOUT, "nothing came in time");
   else check(env, n);
@@ -136,7 +132,7 @@ jint peek(JNIEnv* env, jclass, jlong object, jbyteArray to, jint offset, jint si
 
 jint write(JNIEnv* env, jclass, jlong object, jbyteArray from, jint offset, jint size, jint timeout_ms) {
   SocketObject& s = socket_of(object);
-  const Writing writing(s);
+  const Counted writing(s.rule.writing);
   char piece[kPiece];
   jint done = 0;
   while (done < size) {
@@ -151,7 +147,7 @@ jint write(JNIEnv* env, jclass, jlong object, jbyteArray from, jint offset, jint
 }
 jint write_direct(JNIEnv* env, jclass, jlong object, jobject from, jint offset, jint size, jint timeout_ms) {
   SocketObject& s = socket_of(object);
-  const Writing writing(s);
+  const Counted writing(s.rule.writing);
   const char* address = static_cast<const char*>(env->GetDirectBufferAddress(from)) + offset;
   return write_result(env, write_waiting(s, address, static_cast<size_t>(size), timeout_ms));
 }
@@ -163,21 +159,18 @@ jboolean await_readable(JNIEnv* env, jclass, jlong object, jint timeout_ms) {
 }
 
 // The program moves it itself: this is a moment at which it may leave.
+template <class Call>
+int while_resting(SocketObject& s, Call call) {
+  const Counted resting(s.rule.resting);
+  return call(s.socket);
+}
 void handoff(JNIEnv* env, jclass, jlong object, jbyteArray target, jint timeout_ms) {
-  SocketObject& s = socket_of(object);
   const Text node(env, target);
-  s.rule.resting.fetch_add(1);
-  const int rc = gecko_socket_handoff(s.socket, node.get(), timeout_ms);
-  s.rule.resting.fetch_sub(1);
-  check(env, rc);
+  check(env, while_resting(socket_of(object), [&](gecko_socket* socket) { return gecko_socket_handoff(socket, node.get(), timeout_ms); }));
 }
 void handoff_in_background(JNIEnv* env, jclass, jlong object, jbyteArray target) {
-  SocketObject& s = socket_of(object);
   const Text node(env, target);
-  s.rule.resting.fetch_add(1);
-  const int rc = gecko_socket_handoff_background(s.socket, node.get());
-  s.rule.resting.fetch_sub(1);
-  check(env, rc);
+  check(env, while_resting(socket_of(object), [&](gecko_socket* socket) { return gecko_socket_handoff_background(socket, node.get()); }));
 }
 
 // Goes if somebody has asked for it, and says how that ended.
