@@ -68,7 +68,9 @@ Result<Recovered> recover(const wire::TcpMirror& m, const Segment& answer) {
   s.rcv_wscale = m.rcv_wscale;
   s.sack = m.sack;
   s.timestamps = m.timestamps;
-  s.timestamp = answer.ts_echo + 1;   // what the peer has seen last of our clock: it must not go back (RFC 7323 section 5)
+  // What the peer has seen last of our clock: it must not go back (RFC 7323 section 5). Even: of an odd one the kernel believes (since Linux 6.7) that it
+  // counts microseconds, and the clock would be too far ahead for the next heir, and come round within an hour of idleness.
+  s.timestamp = (answer.ts_echo + 2) & ~1u;
   s.snd_wnd = s.max_window = static_cast<uint32_t>(answer.window) << m.snd_wscale;
   // The window belongs to a segment within ours; what lies beyond has been sent and not been received.
   s.snd_wl1 = received_next;

@@ -300,7 +300,19 @@ TEST(Recover, PositionsMayComeRound) {
   EXPECT_EQ(r->state.send_seq, 0x54u);
   EXPECT_EQ(r->state.snd_wnd, 100u << 7);
   EXPECT_EQ(r->state.rcv_wnd, 100'000u);
-  EXPECT_EQ(r->state.timestamp, 5'001u);
+  EXPECT_EQ(r->state.timestamp, 5'002u);
+}
+
+TEST(Recover, TheClockStaysInMilliseconds) {
+  const wire::TcpMirror m = some_mirror(1'000, 2'000);
+  for (const uint32_t echo : {5'000u, 5'001u}) {
+    Segment a = answer_to(m);
+    a.ts_echo = echo;
+    const auto r = recover(m, a);
+    ASSERT_TRUE(r) << r.error().message;
+    EXPECT_EQ(r->state.timestamp % 2, 0u);
+    EXPECT_GT(r->state.timestamp, echo);
+  }
 }
 
 TEST(Recover, WhatCannotBeIsRefused) {
