@@ -28,7 +28,8 @@ class EventServer {
  public:
   EventServer(const char* program, Context& context) : program_(program), context_(context), epoll_(epoll_create1(EPOLL_CLOEXEC)) {}
 
-  void start(const std::string& group, uint16_t port, std::shared_ptr<gecko::Policy> policy) {
+  // `fast`: in a group with recovery = "replicated", too: nobody waits for backups, and what they do not have yet dies with this node.
+  void start(const std::string& group, uint16_t port, std::shared_ptr<gecko::Policy> policy, bool fast) {
     gecko::Framework::Options options;
     options.event_loop = true;
     auto framework = gecko::Framework::open(group, options);
@@ -36,6 +37,10 @@ class EventServer {
     framework_ = std::move(*framework);
     framework_.set_policy(std::move(policy));
     if (auto joined = framework_.join(); !joined) die(program_, "join the group", joined.error());
+    const auto ports = framework_.ports();
+    if (port == 0 && !ports.empty()) port = ports.front();
+    if (fast)
+      if (auto said = framework_.set_replicated(port, false); !said) die(program_, "do without replication", said.error());
     auto server = gecko::ServerSocket::listen(framework_, port);
     if (!server) die(program_, "listen", server.error());
     server_ = std::move(*server);

@@ -8,7 +8,8 @@
 // input not yet parsed, and travels with it. Every answer names the node that began it: X-Gecko-Node.
 //
 // If its node dies, a download goes on at its exact byte: a checkpoint is made when a request has been read, and what the client has received of the
-// answer says the rest. An upload ends with its node: what it had sent is gone.
+// answer says the rest. So does an upload in a group with recovery = "replicated": what was read since the checkpoint is read once more, which is why
+// one is made every now and then. With "fast" (or --fast) an upload ends with its node: what it had sent is gone.
 #include <getopt.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -30,6 +31,8 @@ constexpr size_t kChunk = 64 * 1024;
 constexpr uint8_t kStateVersion = 2;
 // Bytes the kernel has not sent yet move with the connection: few of them make a move short.
 constexpr int kNotSentLow = 128 * 1024;
+// A checkpoint follows so many bytes of a body, read or written: they are what an heir repeats, and backups keep no more than 4 MiB of them.
+constexpr uint64_t kBetweenCheckpoints = 1u << 20;
 // What one connection may do before others get their turn.
 constexpr int kRounds = 32;
 // After a refusal: how much of what the client still sends is read and dropped so that it sees the answer and not a reset.
@@ -101,7 +104,7 @@ class StreamConnection {
     setsockopt(socket_.fd(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kNotSentLow, sizeof kNotSentLow);
     socket_.on_yield([this](gecko::Socket& socket) { return socket.set_state(pack()).has_value(); });
     schedule_move();
-    (void)socket_.checkpoint(pack());
+    save();
     return ready(0);
   }
 
@@ -137,7 +140,7 @@ class StreamConnection {
       in_.erase(0, end + 4);
       said_.clear();  // the last answer has been written: output comes first
       begin_request(head);
-      (void)socket_.checkpoint(pack());
+      save();
       return Step::again;
     } else if (in_.size() > example::kMaxHead) {
       refuse(431);
@@ -164,6 +167,7 @@ class StreamConnection {
     if (!n) return failed(n.error(), Step::write);
     stream_at_ += *n;
     stream_left_ -= *n;
+    save_after(*n);
     return Step::again;
   }
 
@@ -207,6 +211,7 @@ class StreamConnection {
       respond(200, "application/json", "{\"bytes\":" + std::to_string(sha_.state().bytes) + ",\"sha256\":\"" + sha_.hex() + "\"}\n", true);
       return Step::again;
     }
+    save_after(data.size());
     if (used != 0) return Step::again;
     return std::nullopt;
   }
@@ -293,6 +298,15 @@ class StreamConnection {
     return true;
   }
 
+  void save() {
+    since_saved_ = 0;
+    (void)socket_.checkpoint(pack());
+  }
+  void save_after(uint64_t bytes) {
+    since_saved_ += bytes;
+    if (since_saved_ >= kBetweenCheckpoints) save();
+  }
+
   bool want(uint32_t events) {
     if (events == watched_) return true;
     watched_ = events;
@@ -359,16 +373,18 @@ class StreamConnection {
   example::Sha256 sha_;
   uint64_t seed_ = 0, stream_at_ = 0, stream_left_ = 0;
   uint64_t discarded_ = 0;
+  uint64_t since_saved_ = 0;
   bool keep_alive_ = true, closing_ = false, shut_ = false;
 };
 
 void usage(FILE* to) {
   std::fprintf(to,
-               "usage: %s -g GROUP [-p PORT] [--every SECONDS] [--policy random|round-robin|least-connections]\n"
+               "usage: %s -g GROUP [-p PORT] [--every SECONDS] [--policy random|round-robin|least-connections] [--fast]\n"
                "  -g, --group GROUP    the group's file or name\n"
                "  -p, --port PORT      default: the group's first port\n"
                "      --every SECONDS  hand every connection to another node so often (fractions allowed); default 0: never\n"
-               "      --policy NAME    which node; default: round-robin\n",
+               "      --policy NAME    which node; default: round-robin\n"
+               "      --fast           not replicated, whatever the group file says\n",
                kProgram);
 }
 
@@ -378,14 +394,17 @@ int main(int argc, char** argv) {
   std::string group, policy = "round-robin";
   unsigned long port = 0;
   double every = 0;
+  bool fast = false;
   const option options[] = {{"group", required_argument, nullptr, 'g'}, {"port", required_argument, nullptr, 'p'}, {"every", required_argument, nullptr, 'e'},
-                            {"policy", required_argument, nullptr, 'P'}, {"help", no_argument, nullptr, 'h'}, {"version", no_argument, nullptr, 'V'}, {}};
+                            {"policy", required_argument, nullptr, 'P'}, {"fast", no_argument, nullptr, 'f'}, {"help", no_argument, nullptr, 'h'},
+                            {"version", no_argument, nullptr, 'V'}, {}};
   for (int c; (c = getopt_long(argc, argv, "g:p:hV", options, nullptr)) != -1;) {
     switch (c) {
       case 'g': group = optarg; break;
       case 'p': port = std::strtoul(optarg, nullptr, 10); break;
       case 'e': every = std::strtod(optarg, nullptr); break;
       case 'P': policy = optarg; break;
+      case 'f': fast = true; break;
       case 'h': usage(stdout); return 0;
       case 'V': std::printf("%s %s\n", kProgram, gecko_version()); return 0;
       default: usage(stderr); return 64;
@@ -399,7 +418,7 @@ int main(int argc, char** argv) {
   Context context;
   context.every = std::chrono::milliseconds(static_cast<int64_t>(every * 1000));
   example::EventServer<StreamConnection, Context> server(kProgram, context);
-  server.start(group, static_cast<uint16_t>(port), chosen);
+  server.start(group, static_cast<uint16_t>(port), chosen, fast);
   context.node = server.framework().node();
   server.run([&] {
     while (!context.next_moves.empty()) {

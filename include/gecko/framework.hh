@@ -115,6 +115,9 @@ class Framework {
   // false: none, they are not even protected.
   Status set_recovery(uint16_t port, bool wanted) { return detail::status(gecko_framework_set_recovery(handle_, port, wanted ? 1 : 0)); }
 
+  // false, in a group with recovery = "replicated": this program's connections of the port are recovered as with "fast"; before listening there.
+  Status set_replicated(uint16_t port, bool wanted) { return detail::status(gecko_framework_set_replicated(handle_, port, wanted ? 1 : 0)); }
+
   struct ClientOutcome {
     std::string client, from;   // the connection's endpoint; the node that owned it
     Errc code{};                // 0: moved

@@ -91,6 +91,10 @@ GECKO_API int gecko_framework_recovers(gecko_framework *framework);
  * program had made none (yet): it goes on with them, or ends them in its protocol's words. wanted = 0: none; they are not even protected. After join and
  * before the first listen on the port; kept when geckod restarts. A geckod of an older version is not told. */
 GECKO_API int gecko_framework_set_recovery(gecko_framework *framework, uint16_t port, int wanted);
+/* In a group with `recovery = "replicated"`: wanted = 0: this program's connections of the port are recovered as with "fast". Unsaid, or 1: what it reads is
+ * with other nodes before its client is told that it has arrived, and what it writes waits until they have it (a round trip between nodes). For programs that
+ * read the descriptor directly, or whose output depends on more than the bytes of its own connection. When, and how long it is kept, as with set_recovery. */
+GECKO_API int gecko_framework_set_replicated(gecko_framework *framework, uint16_t port, int wanted);
 
 struct gecko_member {
   char name[64];

@@ -183,6 +183,11 @@ int gecko_framework_set_recovery(gecko_framework* framework, uint16_t port, int 
   if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
   return done(framework->session->set_recovery(port, wanted != 0));
 }
+int gecko_framework_set_replicated(gecko_framework* framework, uint16_t port, int wanted) {
+  const ErrnoKeeper keep;
+  if (framework->session->is_foreign()) return fail(Errc::invalid, kForked);
+  return done(framework->session->set_replicated(port, wanted != 0));
+}
 int gecko_framework_fd(gecko_framework* framework) { return framework->session->fd(); }
 int gecko_framework_dispatch(gecko_framework* framework) {
   const ErrnoKeeper keep;
@@ -487,8 +492,9 @@ int gecko_socket_recovery(gecko_socket* socket, struct gecko_recovery* recovery)
   if (recovery == nullptr) return 1;
   struct gecko_recovery r{};
   r.size = std::min(recovery->size, sizeof r);
-  r.received = birth.base.received;
-  r.sent = birth.base.sent;
+  // A replayed one stands where its checkpoint was made: nothing is missing, and nothing is to be skipped.
+  r.received = birth.replayed ? birth.input : birth.base.received;
+  r.sent = birth.replayed ? birth.output : birth.base.sent;
   r.has_checkpoint = birth.saved ? 1 : 0;
   r.input = birth.input;
   r.output = birth.output;

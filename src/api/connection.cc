@@ -37,25 +37,6 @@ bool keeps_alive(int fd) {
   return getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &size) == 0 && on != 0;
 }
 
-class Registered {
- public:
-  Registered(std::mutex& lock, WaitList& list, Waiter& waiter) : lock_(lock), list_(list), waiter_(waiter) {
-    const std::lock_guard guard(lock_);
-    list_.add(waiter_, nullptr);
-  }
-  ~Registered() {
-    const std::lock_guard guard(lock_);
-    list_.remove(waiter_);
-  }
-  Registered(const Registered&) = delete;
-  Registered& operator=(const Registered&) = delete;
-
- private:
-  std::mutex& lock_;
-  WaitList& list_;
-  Waiter& waiter_;
-};
-
 }  // namespace
 
 Connection::Connection(std::shared_ptr<Session> session, Fd socket, Birth birth)
@@ -117,13 +98,9 @@ Result<size_t> Connection::transfer(short events, Call call) {
 
 Result<size_t> Connection::read(const iovec* parts, int count) {
   if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "readv takes 1 to " + std::to_string(IOV_MAX) + " parts");
-  return transfer(POLLIN, [&](int fd) {
-    if (count == 1) return recv(fd, parts->iov_base, parts->iov_len, MSG_DONTWAIT);
-    msghdr message{};
-    message.msg_iov = const_cast<iovec*>(parts);
-    message.msg_iovlen = static_cast<size_t>(count);
-    return recvmsg(fd, &message, MSG_DONTWAIT);
-  });
+  auto n = transfer(POLLIN, [&](int fd) { return take(fd, parts, count); });
+  if (is_replicated() && n) session_->has_read(*this);   // before the program has it
+  return n;
 }
 
 Result<size_t> Connection::peek(void* buffer, size_t size) const {
@@ -142,6 +119,16 @@ Result<size_t> Connection::write(const iovec* parts, int count) {
   if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "writev takes 1 to " + std::to_string(IOV_MAX) + " parts");
   std::vector<iovec> left(parts, parts + count);
   size_t first = 0, total = 0;
+  if (is_catching_up()) {
+    GECKO_TRY(total, swallow(left, first));
+    if (first == left.size()) return total;
+  }
+  if (is_replicated()) {
+    if (auto stable = await_input(); !stable) {
+      if (total != 0) return total;
+      return stable.error();
+    }
+  }
   for (;;) {
     const auto sent = transfer(POLLOUT, [&](int fd) {
       msghdr message{};
@@ -187,6 +174,7 @@ Result<short> Connection::wait(short events, Time deadline) {
 }
 
 Status Connection::shutdown(int how) {
+  if (how != SHUT_RD && is_replicated()) GECKO_CHECK(await_input());   // an end is output, too
   if (how != SHUT_RD) session_->connection_ending(*this);
   std::shared_lock lock(io_);
   while (state_ == State::yielding) {
@@ -311,7 +299,7 @@ Result<Connection::Checkpoint> Connection::offsets() const {
       if (state_ != State::yielding) {
         if (state_ != State::live) return state_error(state_);
         GECKO_TRY(const StreamPosition here, stream_position(fd_));
-        return Checkpoint{birth_.base.received + here.read, birth_.base.sent + here.written, {}};
+        return Checkpoint{birth_.base.received + here.read, birth_.base.sent + here.written - swallow_, {}};
       }
     }
     if (!is_blocking()) return make_error(Errc::again, {});
@@ -324,13 +312,16 @@ Status Connection::save_checkpoint(const void* data, size_t size) {
     return make_error(Errc::limit, "a checkpoint may have " + std::to_string(wire::kMaxBlob) + " bytes, not " + std::to_string(size));
   if (!session_->recovers()) return {};
   GECKO_TRY(Checkpoint point, offsets());
+  const uint64_t input = point.input;
   const auto* bytes = static_cast<const uint8_t*>(data);
   point.blob.assign(bytes, bytes + size);
   {
     const std::lock_guard lock(app_);
     checkpoint_ = std::move(point);
   }
-  return session_->checkpoint_changed(*this);
+  GECKO_CHECK(session_->checkpoint_changed(*this));
+  trim_log(input);
+  return {};
 }
 
 std::optional<Connection::Checkpoint> Connection::checkpoint() const {

@@ -8,7 +8,10 @@
 // no call is inside the kernel and none can start. part() takes the application's epoll registration away (a dup would keep it alive),
 // keeps a private copy of the descriptor and puts an EOF end under the application's number. take_back() or forget() ends it.
 //
-// Threads: everything may be called from any thread. io_ is a leaf: nothing else is locked under it except waiters_lock_.
+// A replicated one (docs/adr/0026) keeps what it has read since its last checkpoint, and what it writes waits until the backups have that:
+// connection_replicated.cc, session_replicated.cc.
+//
+// Threads: everything may be called from any thread. io_ is a leaf: nothing else is locked under it except waiters_lock_ and input_lock_.
 #pragma once
 
 #include <sys/uio.h>
@@ -20,12 +23,14 @@
 #include <optional>
 #include <shared_mutex>
 #include <string>
+#include <vector>
 
 #include "api/waiter.hh"
 #include "base/address.hh"
 #include "base/fd.hh"
 #include "base/stream_position.hh"
-#include "wire/link.hh"
+#include "core/input_log.hh"
+#include "wire/api.hh"
 
 struct gecko_socket;
 
@@ -49,6 +54,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
     bool saved = false;        // a recovered one's last checkpoint: `checkpoint`, of these offsets
     uint64_t input = 0, output = 0;
     wire::Bytes checkpoint{};
+    bool replayed = false;     // the socket gives once more what came after `input`, and the client has what was written from `output` to base.sent
   };
   // The application's state at two offsets of the streams.
   struct Checkpoint {
@@ -116,6 +122,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
   bool in_repair() const;           // the kept descriptor is still frozen
   bool is_retired() const;          // geckod has ended it silently: its ownership had left
 
+  // --- replicated, for the session
+  void replicate(uint64_t read_so_far, uint64_t stable);   // before anybody else has it: the next byte read is that one, so many are with the backups
+  bool is_replicated() const { return input_ != nullptr; }
+  uint64_t log_begin() const;
+  // The next part of what has been read that geckod has not been told.
+  std::optional<wire::AppInput> untold(uint64_t told, bool told_end) const;
+  void trim_log(uint64_t below);
+  uint64_t stable() const { return stable_.load(std::memory_order_relaxed); }
+  void set_stable(uint64_t offset);
+  // The program has not yet written once more all that its client has: it cannot leave, because only this process knows how much that is.
+  bool is_catching_up() const { return swallow_.load(std::memory_order_relaxed) != 0; }
+
   // Whether an application has seen it (its number is in use); before that, letting go needs no EOF end.
   std::atomic<bool> exposed{true};
 
@@ -130,6 +148,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void restore_number();            // exclusive lock held
   void make_whole();                // exclusive lock held
   void wake();
+  ssize_t take(int fd, const iovec* parts, int count);                     // from the kernel, into the log; shared lock held
+  Result<size_t> swallow(std::vector<iovec>& parts, size_t& first);        // what the client has already
+  Status await_input();                                                    // until the backups have all that has been read
 
   const std::shared_ptr<Session> session_;
   const Birth birth_;
@@ -152,6 +173,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::atomic<bool> postponed_{false};       // geckod was told to wait for our handoff
   std::atomic<bool> tell_postponed_{false};  // and no wait() has ended by it yet
   std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not
+  std::unique_ptr<core::InputLog> input_;    // null: not replicated. What was read since the last checkpoint,
+  mutable std::mutex input_lock_;            // ... in the kernel's order: held from taking bytes to adding them
+  std::atomic<uint64_t> stable_{0};
+  std::atomic<uint64_t> swallow_{birth_.replayed && birth_.base.sent > birth_.output ? birth_.base.sent - birth_.output : 0};
   std::mutex waiters_lock_;
   WaitList waiters_;
   mutable std::mutex app_;          // blob_, callback_, the reasons

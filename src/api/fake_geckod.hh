@@ -140,6 +140,7 @@ class FakeGeckod {
     wire::Bytes out;
     const auto type = static_cast<uint16_t>(ApiType::arrive);
     if (version < 3) wire::put_frame(out, type, wire::ArriveBefore3{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
+    else if (version < 4) wire::put_frame(out, type, wire::ArriveBefore4{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     else wire::put_frame(out, type, wire::Arrive{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     const std::lock_guard guard(lock_);
     open_[id] = {flow, epoch};   // known and told in one: nobody sees it open whose application has not been told
@@ -166,6 +167,8 @@ class FakeGeckod {
   std::atomic<bool> contact{true};
   std::atomic<uint16_t> version{wire::kApiVersion};     // of the protocol; set before the application comes
   std::atomic<bool> recovers{false};                    // the group does; the same
+  std::atomic<bool> replicates{false};                  // it does that, too; the same. Then the group's port is the one that is listened on
+  std::atomic<bool> keeps{true};                        // the backups have everything at once; else tests say `stable`
   std::atomic<bool> greet{true};
   std::optional<wire::Placement> placement;             // sent before members; set before the application comes
 
@@ -288,6 +291,22 @@ class FakeGeckod {
     clients_.remove_if([&](const Client& c) { return c.number == number; });
   }
 
+  Fd make_service() {
+    Fd fd(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_storage to{};
+    const socklen_t size = Endpoint{*Address::parse("::1"), 0}.to_sockaddr(to);
+    GECKO_ASSERT(bind(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0 && ::listen(fd.get(), 4096) == 0);
+    socklen_t bound = sizeof to;
+    getsockname(fd.get(), reinterpret_cast<sockaddr*>(&to), &bound);
+    listening_port_ = Endpoint::from_sockaddr(to)->port;
+    return fd;
+  }
+  std::vector<uint16_t> ports() {
+    if (!replicates) return {80};
+    if (listening_port_ == 0) service_ = make_service();
+    return {listening_port_};
+  }
+
   wire::Members members() {
     wire::Members all;
     const std::lock_guard guard(cluster_.lock);
@@ -310,7 +329,8 @@ class FakeGeckod {
         }
         if (m.group != "web") reply(r.client, ApiType::error, wire::ApiError{m.request, static_cast<uint16_t>(Errc::not_found), "no group " + m.group});
         else if (version < 3) reply(r.client, ApiType::joined, wire::JoinedBefore3{m.request, m.group, node_, *Address::parse("::1"), {80}, contact});
-        else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), {80}, contact, recovers});
+        else if (version < 4) reply(r.client, ApiType::joined, wire::JoinedBefore4{m.request, m.group, node_, *Address::parse("::1"), ports(), contact, recovers});
+        else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), ports(), contact, recovers, replicates});
         break;
       }
       case ApiType::subscribe:
@@ -320,13 +340,7 @@ class FakeGeckod {
       case ApiType::set_contact: reply(r.client, ApiType::done, wire::Done{wire::decode<wire::SetContact>(r.body)->request}); break;
       case ApiType::listen: {
         const auto m = *wire::decode<wire::Listen>(r.body);
-        Fd fd(socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0));
-        sockaddr_storage to{};
-        const socklen_t size = Endpoint{*Address::parse("::1"), 0}.to_sockaddr(to);
-        GECKO_ASSERT(bind(fd.get(), reinterpret_cast<sockaddr*>(&to), size) == 0 && ::listen(fd.get(), 4096) == 0);
-        socklen_t bound = sizeof to;
-        getsockname(fd.get(), reinterpret_cast<sockaddr*>(&to), &bound);
-        listening_port_ = Endpoint::from_sockaddr(to)->port;
+        const Fd fd = service_ ? std::move(service_) : make_service();
         reply(r.client, ApiType::listening, wire::Listening{m.request}, fd.get());
         break;
       }
@@ -364,6 +378,11 @@ class FakeGeckod {
       case ApiType::handoff: {
         const auto m = *wire::decode<wire::AppHandoff>(r.body);
         move(r, m.request, m.id, m.target, m.blob);
+        break;
+      }
+      case ApiType::await_stable: {
+        const auto m = *wire::decode<wire::AppAwait>(r.body);
+        if (keeps) reply(r.client, ApiType::stable, wire::AppStable{m.id, m.offset});
         break;
       }
       case ApiType::yielded: {
@@ -448,6 +467,7 @@ class FakeGeckod {
   const std::string path_, node_;
   FakeCluster& cluster_;
   Fd listener_, wake_;
+  Fd service_;                 // listened on before anybody has asked for it
   std::thread thread_;
   std::atomic<bool> stopping_{false};
   std::mutex lock_;

@@ -101,6 +101,7 @@ void Session::shut_down() {
     (void)wait(lock, this, [&] { return transfers_.empty() && orphans_.empty(); }, monotonic_now() + kSettleTime);
   stopping_ = true;
   waiters_.wake_all();
+  quiet_waiters_.wake_all();
   if (has_background_) {
     signal_event(bg_event_.get());
     lock.unlock();
@@ -153,16 +154,19 @@ void Session::wake_background_reader() {
 void Session::release_reader() {
   if (reading_) return;
   if (!waiters_.empty()) return waiters_.wake_first();
+  if (others_read()) return quiet_waiters_.wake_first();
   if (!has_background_ || background_due_ || stopping_) return;
   itimerspec soon{};
   soon.it_value.tv_nsec = kLendTimeNs;
   background_due_ = timerfd_settime(bg_timer_.get(), 0, &soon, nullptr) == 0;
 }
 
+bool Session::others_read() const { return !waiters_.empty() || (!quiet_waiters_.empty() && may_read_quietly()); }
+
 void Session::run_background() {
   std::unique_lock lock(m_);
   while (!stopping_) {
-    if (!reading_ && waiters_.empty()) {
+    if (!reading_ && !others_read()) {
       reading_ = background_reads_ = true;
       lock.unlock();
       pollfd fds[2] = {{poll_fd_.get(), POLLIN, 0}, {bg_event_.get(), POLLIN, 0}};
@@ -172,6 +176,7 @@ void Session::run_background() {
       lock.lock();
       reading_ = background_reads_ = false;
       if (!waiters_.empty()) waiters_.wake_first();
+      else if (others_read()) quiet_waiters_.wake_first();
     } else {
       lock.unlock();
       pollfd fds[2] = {{bg_timer_.get(), POLLIN, 0}, {bg_event_.get(), POLLIN, 0}};
@@ -202,7 +207,10 @@ Status Session::dispatch() {
 
 void Session::read_messages() {
   run_timers();
-  look_at_first_bytes();
+  if (!quiet_) {   // changes with the reader role only
+    handle_deferred();
+    look_at_first_bytes();
+  }
   for (int turn = 0; turn < kReadsPerTurn; ++turn) {
     if (transport_.fd() < 0) return;
     broken_.reset();
@@ -235,7 +243,7 @@ Status Session::join() {
   GECKO_TRY(const auto answer, ask(wire::ApiType::join, wire::Join{0, options_.group}, monotonic_now() + kAnswerTime));
   std::unique_lock lock(m_);
   want_join_ = true;
-  tell_recovery();
+  tell_of_ports();
   // After leave() geckod has forgotten what this program listens on.
   if (std::exchange(left_, false))
     for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
@@ -296,7 +304,7 @@ Status Session::set_recovery(uint16_t port, bool wanted) {
   GECKO_CHECK(usable());
   const std::lock_guard lock(m_);
   wants_recovery_[port] = wanted;
-  if (want_join_ && link_ == Link::up) tell_recovery();   // else with the next join
+  if (want_join_ && link_ == Link::up) tell_of_ports();   // else with the next join
   return {};
 }
 

@@ -19,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <variant>
 #include <vector>
 
 #include "api/connection.hh"
@@ -49,6 +50,7 @@ class Session : public std::enable_shared_from_this<Session> {
   Result<std::vector<Candidate>> members_on(uint16_t port);
   Status set_contact(const std::string& node);
   Status set_recovery(uint16_t port, bool wanted);
+  Status set_replicated(uint16_t port, bool wanted);
   Result<std::vector<wire::ClientOutcome>> handoff_client(const Endpoint& client, const std::string& target);
   void set_policy(std::shared_ptr<PolicyHolder> policy);
 
@@ -89,6 +91,12 @@ class Session : public std::enable_shared_from_this<Session> {
   Status hand_off(const ConnectionPtr& connection, const std::string& target, Time deadline);          // foreground
   Status hand_off_in_background(const ConnectionPtr& connection, const std::string& target);
 
+  // Of replicated ones. Geckod is told what has been read since it was told last.
+  void has_read(const Connection& connection);
+  // Until the backups have its input up to there, or need not. Errors: again (deadline, or it is no longer live), busy (it would wait inside a callback).
+  // No callback of the application runs meanwhile on this thread.
+  Status wait_stable(const Connection& connection, uint64_t offset, Time deadline);
+
   static bool in_callback();                   // this thread runs a callback of the application for some session
 
  private:
@@ -119,6 +127,9 @@ class Session : public std::enable_shared_from_this<Session> {
   struct Known {
     ConnectionPtr connection;
     uint64_t announced = 0;        // to which incarnation of geckod
+    uint64_t told = 0;             // replicated: what has been read, up to there, to that incarnation
+    bool told_end = false;
+    uint64_t awaited = 0;          // geckod has been asked to say when the backups have it up to there
   };
 
   explicit Session(Options options);
@@ -127,6 +138,7 @@ class Session : public std::enable_shared_from_this<Session> {
   // session.cc: waiting and reading
   template <class Pred> bool wait(std::unique_lock<std::mutex>& lock, const void* key, Pred pred, Time deadline, int extra_fd = -1);
   void release_reader();                       // m_ held; by everybody who stops waiting: somebody else must read now
+  bool others_read() const;                    // m_ held; than the background thread
   void wake_background_reader();               // m_ held
   void read_messages();                        // reader role held, m_ not
   void run_background();
@@ -147,7 +159,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void greet();                                // m_ held
   void rejoin();                               // m_ held
   void rejoined();                             // m_ held
-  void tell_recovery();                        // m_ held; before what it says of listening
+  void tell_of_ports();                        // m_ held; before what it says of listening
   void offer_orphans();                        // m_ held
   void update_poll();                          // m_ held
   void arm_timer();                            // m_ held
@@ -192,6 +204,18 @@ class Session : public std::enable_shared_from_this<Session> {
   std::vector<Candidate> candidates_locked(uint16_t port) const;
   bool serves(size_t member, uint16_t port) const;       // m_ held
 
+  // session_replicated.cc
+  bool replicates_port(uint16_t port) const;             // m_ held; this program's connections of that port
+  void tell_log(Known& known, uint64_t from);            // m_ held
+  void tell_input(Known& known);                         // m_ held
+  void tell_await(const Known& known);                   // m_ held
+  void on_stable(const wire::AppStable& message);
+  void wait_quietly(std::unique_lock<std::mutex>& lock, const void* key, const std::function<bool()>& over, Time deadline);
+  bool may_read_quietly() const;                         // m_ held
+  void stop_reading_quietly();                           // m_ held, reader role
+  bool defer(std::variant<wire::Yield, wire::AppOutcome> message);   // reader role; what calls the application waits for another reader
+  void handle_deferred();                                // reader role
+
   // session_first_bytes.cc
   static bool has_said_enough(const Connection& connection, PolicyHolder& policy);   // m_ not held
   bool may_wait_for_bytes() const;                                                              // m_ held
@@ -213,6 +237,10 @@ class Session : public std::enable_shared_from_this<Session> {
   bool reading_ = false;                       // somebody holds the reader role
   bool background_reads_ = false;              // ... and it is the background thread
   bool background_due_ = false;                // bg_timer_ is armed
+  bool quiet_ = false;                         // whoever holds the reader role is inside a write: no callbacks
+  WaitList quiet_waiters_;                     // such threads, by connection
+  // What geckod wants, for the next reader that may call the application. At most one per connection: geckod waits for the answer.
+  std::deque<std::variant<wire::Yield, wire::AppOutcome>> deferred_;
   bool stopping_ = false;
   Transport transport_;
   Link link_ = Link::down;
@@ -225,7 +253,8 @@ class Session : public std::enable_shared_from_this<Session> {
   wire::Joined joined_;
   bool contact_ = false;
   std::atomic<bool> recovers_{false};
-  std::map<uint16_t, bool> wants_recovery_;    // by port, where the application has said so
+  bool replicates_ = false;                    // as of the last join
+  std::map<uint16_t, bool> wants_recovery_, wants_replication_;    // by port, where the application has said so
   std::optional<std::vector<wire::ApiMember>> members_;
   std::unordered_map<std::string, uint32_t> sent_since_;   // handed to a node since the last members message
   Error last_error_;

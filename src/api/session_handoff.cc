@@ -22,6 +22,10 @@ Result<int> Session::let_go(const ConnectionPtr& connection, const std::function
     requeue(connection);
     return make_error(Errc::refused, "the application has declared this connection not movable: " + connection->stay_reason());
   }
+  if (connection->is_catching_up()) {
+    requeue(connection);
+    return make_error(Errc::busy, "the program has not yet written once more what the client of " + connection->flow().str() + " has");
+  }
   GECKO_CHECK(connection->begin_yield());
   Status willing;
   {
@@ -44,6 +48,8 @@ void Session::take_back(const ConnectionPtr& connection) {
   {
     const std::lock_guard lock(m_);
     waiters_.wake_all(connection.get());
+    // geckod answers nothing about a connection that is on its way.
+    if (const auto at = connections_.find(connection->id()); mine && at != connections_.end()) tell_await(at->second);
   }
   if (!mine) return connection_closed(*connection);
   announce(*connection);
@@ -112,6 +118,7 @@ void Session::announce_locked(Known& known) {
   known.announced = incarnation_;
   (void)send_opened(wire::ApiType::opened, c);
   (void)send_checkpoint(c);   // that a former geckod was told of
+  if (c.is_replicated()) tell_log(known, c.log_begin());
   if (!c.is_movable()) (void)send(wire::ApiType::stays, wire::Stays{c.id(), c.stay_reason().substr(0, wire::kMaxText)});
 }
 
@@ -234,6 +241,7 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
     take_back(connection);
     return gone;
   }
+  tell_input(known->second);   // a thread may not yet be back from its read
   transfers_[connection->id()] = transfer;
   (void)send_handoff(*transfer);  // failed: the reader finds out and gives it back
   return transfer;
@@ -283,6 +291,7 @@ ConnectionPtr Session::admit(Fd socket, const Flow& flow, bool blocking) {
   std::shared_ptr<PolicyHolder> policy;
   {
     const std::lock_guard lock(m_);
+    if (replicates_port(flow.local.port)) connection->replicate(0, 0);
     connections_[connection->id()] = {connection, 0};
     took_descriptor();
     policy = policy_for_new_client();
@@ -345,8 +354,13 @@ Result<ConnectionPtr> Session::adopt(int socket, StreamBase base) {
   if (!want_join_) return make_error(Errc::invalid, "call join() before adopting a connection");
   if (flow.local.address != joined_.address)
     return make_error(Errc::invalid, "the connection " + flow.str() + " is not on the group's address " + joined_.address.str() + ", so it cannot move");
+  std::optional<StreamPosition> read_before;   // by whoever accepted it
+  if (base.known && replicates_port(flow.local.port)) {
+    GECKO_TRY(read_before, stream_position(socket));
+  }
   auto connection = std::make_shared<Connection>(shared_from_this(), Fd(socket), Connection::Birth{ConnId::random(), flow, 1, {}, {}, base});
   connection->assume_blocking(flags < 0 || (flags & O_NONBLOCK) == 0);
+  if (read_before) connection->replicate(base.received + read_before->read, base.received + read_before->read);
   Known& known = connections_[connection->id()] = {connection, 0};
   took_descriptor();
   announce_locked(known);

@@ -97,9 +97,11 @@ void Session::rejoin() {
   (void)send(wire::ApiType::join, wire::Join{join_request_, options_.group});
 }
 
-void Session::tell_recovery() {
+void Session::tell_of_ports() {
   if (version_ < 3) return;
   for (const auto& [port, wanted] : wants_recovery_) (void)send(wire::ApiType::recovery, wire::AppRecovery{port, wanted});
+  if (version_ < 4) return;
+  for (const auto& [port, wanted] : wants_replication_) (void)send(wire::ApiType::replication, wire::AppReplication{port, wanted});
 }
 
 void Session::rejoined() {
@@ -108,7 +110,7 @@ void Session::rejoined() {
   transport_.cork();
   look_at_room();
   (void)send(wire::ApiType::subscribe, wire::Done{});
-  tell_recovery();
+  tell_of_ports();
   for (const Listener* listener : listeners_) (void)send(wire::ApiType::listens, wire::Listens{listener->port});
   for (auto& [id, known] : connections_) announce_locked(known);
   offer_orphans();
@@ -116,6 +118,7 @@ void Session::rejoined() {
   if (!transport_.flush()) hang_up();
   update_poll();
   waiters_.wake_all();
+  quiet_waiters_.wake_all();   // this geckod may be an older one, which replicates nothing
 }
 
 // This geckod's predecessor is all gone: what it left frozen, nobody else will thaw.
@@ -167,6 +170,7 @@ void Session::lost(Error why) {
     requests_.clear();
     for (auto& [id, transfer] : transfers_) orphans_.push_back(transfer);
     transfers_.clear();
+    deferred_.clear();
     const Time now = monotonic_now();
     if (!orphans_.empty()) {
       orphans_at_ = now + kThawStep;
@@ -182,7 +186,8 @@ void Session::lost(Error why) {
 }
 
 void Session::arm_timer() {
-  const Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_, silences_.next()});
+  Time next = std::min({reconnect_at_, orphans_at_, flush_at_, crowded_at_, room_at_});
+  if (!quiet_) next = std::min(next, deferred_.empty() ? silences_.next() : Time{});   // both call the application
   itimerspec when{};
   if (next != Time::max()) {
     const auto since_boot = std::max<Duration>(next.time_since_epoch(), Duration(1));

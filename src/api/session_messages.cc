@@ -69,10 +69,12 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
           return make_error(Errc::invalid, "the address of group " + options_.group + " changed from " + joined_.address.str() + " to " + m.address.str() +
                                                "; restart the application");
         recovers_ = m.recovers;
+        replicates_ = m.replicates;
         rejoined();
         return {};
       }
       recovers_ = m.recovers;
+      replicates_ = m.replicates;
       joined_ = m;
       answer(m.request, [](Request&) {});
       return {};
@@ -162,7 +164,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
     }
     case ApiType::yield: {
       GECKO_TRY(const auto m, wire::decode<wire::Yield>(frame.body));
-      on_yield(m);
+      if (!defer(m)) on_yield(m);
       return {};
     }
     case ApiType::evict: {
@@ -172,29 +174,44 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
     }
     case ApiType::outcome: {
       GECKO_TRY(const auto m, wire::decode<wire::AppOutcome>(frame.body));
-      on_outcome(m);
+      if (m.code == 0 || !defer(m)) on_outcome(m);   // a failure is told to the policy
+      return {};
+    }
+    case ApiType::stable: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppStable>(frame.body));
+      on_stable(m);
       return {};
     }
     default:
       return make_error(Errc::invalid, "unknown message");
   }
-  if (refused) on_outcome(*refused);
+  if (refused && !defer(*refused)) on_outcome(*refused);
   return {};
 }
 
 Result<wire::Joined> Session::decode_joined(wire::ByteView body) {
-  {
+  const uint16_t version = [&] {
     const std::lock_guard lock(m_);
-    if (version_ >= 3) return wire::decode<wire::Joined>(body);
+    return version_;
+  }();
+  if (version >= 4) return wire::decode<wire::Joined>(body);
+  if (version >= 3) {
+    GECKO_TRY(auto old, wire::decode<wire::JoinedBefore4>(body));
+    return wire::Joined{old.request, std::move(old.group), std::move(old.node), old.address, std::move(old.ports), old.contact, old.recovers};
   }
   GECKO_TRY(auto old, wire::decode<wire::JoinedBefore3>(body));
   return wire::Joined{old.request, std::move(old.group), std::move(old.node), old.address, std::move(old.ports), old.contact};
 }
 
 Result<wire::Arrive> Session::decode_arrive(wire::ByteView body) {
-  {
+  const uint16_t version = [&] {
     const std::lock_guard lock(m_);
-    if (version_ >= 3) return wire::decode<wire::Arrive>(body);
+    return version_;
+  }();
+  if (version >= 4) return wire::decode<wire::Arrive>(body);
+  if (version >= 3) {
+    GECKO_TRY(auto old, wire::decode<wire::ArriveBefore4>(body));
+    return wire::Arrive{old.id, old.epoch, old.flow, std::move(old.from), std::move(old.blob), old.base, old.recovered, old.saved, old.input, old.output};
   }
   GECKO_TRY(auto old, wire::decode<wire::ArriveBefore3>(body));
   return wire::Arrive{old.id, old.epoch, old.flow, std::move(old.from), std::move(old.blob), {}};
@@ -222,10 +239,14 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
   auto connection = std::make_shared<Connection>(
       shared_from_this(), std::move(fd),
       message.recovered ? Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), {}, message.base, true, message.saved,
-                                            message.input, message.output, std::move(message.blob)}
+                                            message.input, message.output, std::move(message.blob), message.replayed}
                         : Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), std::move(message.blob), message.base});
   const std::lock_guard lock(m_);
-  connections_[message.id] = {connection, incarnation_};
+  Known& known = connections_[message.id] = {connection, incarnation_};
+  if (message.base.known && replicates_port(message.flow.local.port)) {
+    connection->replicate(message.base.received, 0);   // whether the new backups have what came before, geckod knows
+    tell_log(known, std::max(message.base.received, message.logged));
+  }
   queue_arrival(std::move(connection));
 }
 
@@ -259,6 +280,7 @@ void Session::on_yield(const wire::Yield& message) {
   transfer->fd = *descriptor;
   transfer->blob = connection->blob();
   const std::lock_guard lock(m_);
+  if (const auto at = connections_.find(message.id); at != connections_.end()) tell_input(at->second);   // a thread may not yet be back from its read
   transfers_[message.id] = transfer;
   (void)send(wire::ApiType::yielded, wire::Yielded{message.id, std::move(transfer->blob)}, transfer->fd);
 }

@@ -48,6 +48,7 @@ class Transport {
   Status flush();
   void cork() { corked_ = true; }                        // many messages, one system call: until flush()
   bool blocked() const { return !corked_ && sent_ < out_.size(); }   // wants EPOLLOUT
+  size_t queued() const { return out_.size() - sent_; }
   bool throttled() const { return throttled_; }          // blocked, and no event will tell when that ends: flush again soon
 
   bool crowded() const { return crowded_; }              // something is there, but no descriptors are left to take it: receive() again soon

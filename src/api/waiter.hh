@@ -4,6 +4,7 @@
 
 #include <poll.h>
 
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -41,6 +42,26 @@ class WaitList {
  private:
   struct Entry { Waiter* waiter; const void* key; };
   std::vector<Entry> entries_;
+};
+
+// A thread that waits, in a list of its own lock for as long as this lives.
+class Registered {
+ public:
+  Registered(std::mutex& lock, WaitList& list, Waiter& waiter) : lock_(lock), list_(list), waiter_(waiter) {
+    const std::lock_guard guard(lock_);
+    list_.add(waiter_, nullptr);
+  }
+  ~Registered() {
+    const std::lock_guard guard(lock_);
+    list_.remove(waiter_);
+  }
+  Registered(const Registered&) = delete;
+  Registered& operator=(const Registered&) = delete;
+
+ private:
+  std::mutex& lock_;
+  WaitList& list_;
+  Waiter& waiter_;
 };
 
 // After fork() the child has copies of our descriptors and locks but none of our threads: everything made before the fork is unusable

@@ -258,6 +258,8 @@ int gecko_gate_set(struct gecko_gate_command *command)
 		*(volatile __u16 *)&g->term = command->term;
 	if (command->what & GECKO_GATE_SET_FLAGS)
 		*(volatile __u8 *)&g->flags = g->flags | command->flags;
+	if (command->what & GECKO_GATE_SET_UNCLAMPED)
+		*(volatile __u8 *)&g->flags = g->flags & ~GECKO_GATE_F_CLAMP;
 	sent = read_marks(&g->sent);
 	kernel = read_marks(&g->kernel);
 	command->now_watermark = g->watermark;

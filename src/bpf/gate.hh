@@ -67,6 +67,8 @@ class GateTable {
   Status set_term(const Flow& flow, uint16_t term);
   // Its application has ended it: FIN and RST may leave. The entry must stay until the client has taken them (erase: default drop).
   Status allow_end(const Flow& flow);
+  // Its program does not say what it reads, or is gone: acknowledge as the kernel does.
+  Status unclamp(const Flow& flow);
   Result<GateView> view(const Flow& flow) const;
   Result<std::optional<gecko_gated>> get(const Flow& flow) const;
   Status put(const Flow& flow, const gecko_gated& entry);   // as it was: a connection that came back

@@ -89,6 +89,7 @@ struct gecko_young {
 #define GECKO_GATE_SET_RELEASED 2  /* the same */
 #define GECKO_GATE_SET_TERM 4
 #define GECKO_GATE_SET_FLAGS 8     /* adds `flags` */
+#define GECKO_GATE_SET_UNCLAMPED 16 /* takes GECKO_GATE_F_CLAMP away */
 struct gecko_gate_command {
 	struct gecko_flow_key key;
 	__s32 error;             /* answer: 0 or -ENOENT */

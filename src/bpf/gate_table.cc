@@ -103,6 +103,13 @@ Status GateTable::allow_end(const Flow& flow) {
   return {};
 }
 
+Status GateTable::unclamp(const Flow& flow) {
+  gecko_gate_command c{};
+  c.what = GECKO_GATE_SET_UNCLAMPED;
+  GECKO_CHECK(command(flow, c, "stop holding acknowledgements of"));
+  return {};
+}
+
 Result<GateView> GateTable::view(const Flow& flow) const {
   gecko_gate_command c{};
   return command(flow, c, "look up");

@@ -192,7 +192,8 @@ void add_lab(CLI::App& app, Context& context) {
   u->add_option("--weight", args->up.weights, "weight of n1, of n2 if repeated, ...: for the policies weighted, hash-client, hash-bytes")
       ->type_name("N")
       ->allow_extra_args(false);
-  u->add_option("--recovery", args->up.recovery, "what becomes of connections whose node dies: none, fast");
+  u->add_option("--recovery", args->up.recovery, "what becomes of connections whose node dies: none, fast, replicated");
+  u->add_option("--backups", args->up.backups, "nodes that know a node's connections; with --recovery")->type_name("N")->check(CLI::Range(1, 4));
   u->add_flag("--rebalance", args->up.rebalance, "move live connections to nodes that join");
   u->add_option_function<std::string>("--return", [args](const std::string& path) { args->return_home = path == "home"; }, "which way answers take")
       ->check(CLI::IsMember({"direct", "home"}));

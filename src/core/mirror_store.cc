@@ -44,6 +44,11 @@ wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) 
     t.fin_received = move.fin_received;
     t.echoed_clock = move.echoed_clock;
     t.clock = move.clock;
+    if (auto& replica = it->second.connection.replica) {
+      count(it->second.connection, -1);
+      replica->acked(t.acked);
+      count(it->second.connection, 1);
+    }
   }
   if (batch.completes && life.resending) {
     life.resending = false;
@@ -90,7 +95,7 @@ bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m
     held.round = life.round;
   } else {
     if (totals_.connections >= limits_.connections) return false;
-    life.held.emplace(m.handle, Held{{m.id, m.epoch, m.tcp, {}}, life.round});
+    life.held.emplace(m.handle, Held{{m.id, m.epoch, m.tcp, {}, {}}, life.round});
     ++totals_.connections;
   }
   if (is_named(m.id)) by_id_[m.id] = {owner, m.handle};
@@ -102,16 +107,65 @@ void MirrorStore::forget(const OwnerLife& owner, Life& life, uint32_t handle) {
   if (it == life.held.end()) return;
   const MirroredConnection& c = it->second.connection;
   if (const auto known = by_id_.find(c.id); known != by_id_.end() && known->second.owner == owner && known->second.handle == handle) by_id_.erase(known);
-  if (c.saved) totals_.blob_bytes -= c.saved->blob.size();
+  count(c, -1);
   --totals_.connections;
   life.held.erase(it);
 }
 
+MirrorStore::Held* MirrorStore::find(const OwnerLife& owner, uint32_t handle) {
+  const auto life = lives_.find(owner);
+  if (life == lives_.end()) return nullptr;
+  const auto it = life->second.held.find(handle);
+  return it == life->second.held.end() ? nullptr : &it->second;
+}
+
+void MirrorStore::count(const MirroredConnection& c, int sign) {
+  const auto add = [sign](size_t& total, size_t n) { total = sign > 0 ? total + n : total - n; };
+  if (c.saved) add(totals_.blob_bytes, c.saved->blob.size());
+  if (!c.replica) return;
+  add(totals_.replicas, 1);
+  add(totals_.replica_bytes, c.replica->bytes());
+}
+
+wire::InputsKept MirrorStore::hear(NodeIndex from, const wire::Inputs& inputs) {
+  wire::InputsKept answer{inputs.incarnation, {}};
+  for (const wire::Input& part : inputs.parts) {
+    Held* held = find({from, inputs.incarnation}, part.handle);
+    const bool refused = held == nullptr || totals_.replica_bytes + part.bytes.size() > limits_.replica_bytes;
+    if (refused) {
+      ++totals_.refused_inputs;
+    } else {
+      MirroredConnection& c = held->connection;
+      count(c, -1);
+      if (!c.replica) c.replica.emplace(part.offset);
+      (void)c.replica->append(part.offset, part.bytes, part.end);
+      count(c, 1);
+    }
+    if (answer.marks.empty() || answer.marks.back().handle != part.handle) answer.marks.push_back({part.handle, 0, false, false});
+    wire::InputMark& mark = answer.marks.back();
+    mark.refused = mark.refused || refused;
+    if (held == nullptr || !held->connection.replica) continue;
+    mark.offset = held->connection.replica->input().end();
+    mark.end = held->connection.replica->input().ended();
+  }
+  return answer;
+}
+
 bool MirrorStore::hear(NodeIndex from, wire::Checkpoint checkpoint) {
-  const auto life = lives_.find({from, checkpoint.incarnation});
-  const auto it = life == lives_.end() ? decltype(life->second.held.begin()){} : life->second.held.find(checkpoint.handle);
-  if (life == lives_.end() || it == life->second.held.end()) return false;
-  std::optional<SavedState>& saved = it->second.connection.saved;
+  Held* held = find({from, checkpoint.incarnation}, checkpoint.handle);
+  if (held == nullptr) return false;
+  MirroredConnection& connection = held->connection;
+  if (connection.replica) {
+    if (totals_.replica_bytes + checkpoint.blob.size() > limits_.replica_bytes) {
+      ++totals_.refused_blobs;
+      return false;
+    }
+    count(connection, -1);
+    connection.replica->checkpoint({checkpoint.input, checkpoint.output, std::move(checkpoint.blob)});
+    count(connection, 1);
+    return true;
+  }
+  std::optional<SavedState>& saved = connection.saved;
   const size_t was = saved ? saved->blob.size() : 0;
   if (totals_.blob_bytes - was + checkpoint.blob.size() > limits_.blob_bytes) {
     ++totals_.refused_blobs;

@@ -12,7 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "wire/mirror.hh"
+#include "core/replica.hh"
 
 namespace gecko::core {
 
@@ -24,16 +24,12 @@ struct OwnerLife {
   auto operator<=>(const OwnerLife&) const = default;
 };
 
-struct SavedState {              // wire::Checkpoint
-  uint64_t input = 0, output = 0;
-  wire::Bytes blob;
-};
-
 struct MirroredConnection {
   ConnId id;                     // zeros: no application had accepted it
   uint64_t epoch = 0;
   wire::TcpMirror tcp;
   std::optional<SavedState> saved;
+  std::optional<Replica> replica;   // then this instead of `saved`
 };
 
 class MirrorStore {
@@ -41,11 +37,13 @@ class MirrorStore {
   struct Limits {
     size_t connections = 65536;          // twice what one node may own
     size_t blob_bytes = 256u << 20;      // of checkpoints
+    size_t replica_bytes = 256u << 20;   // of replicated connections: their input and their checkpoints
   };
   struct Totals {
-    size_t connections = 0, blob_bytes = 0;
+    size_t connections = 0, blob_bytes = 0, replicas = 0, replica_bytes = 0;
     uint64_t refused = 0;                // mirrors, since the start
     uint64_t refused_blobs = 0;
+    uint64_t refused_inputs = 0;
   };
 
   MirrorStore() : MirrorStore(Limits()) {}
@@ -53,6 +51,7 @@ class MirrorStore {
 
   // What the owner is to be told. A newer life of a node says nothing about an older one: that is recovery's to take or to drop.
   wire::MirrorsKept hear(NodeIndex from, const wire::Mirrors& batch);
+  wire::InputsKept hear(NodeIndex from, const wire::Inputs& inputs);
   bool hear(NodeIndex from, wire::Checkpoint checkpoint);    // false: no such connection here, or no room; an earlier one stays
 
   // Everything of a life, which is over: later words of it are heard as of a new one, and cost nothing but room until dropped.
@@ -83,6 +82,8 @@ class MirrorStore {
 
   bool keep(const OwnerLife& owner, Life& life, const wire::Mirror& mirror);
   void forget(const OwnerLife& owner, Life& life, uint32_t handle);
+  Held* find(const OwnerLife& owner, uint32_t handle);
+  void count(const MirroredConnection& connection, int sign);   // what it holds beside itself
 
   const Limits limits_;
   std::map<OwnerLife, Life> lives_;

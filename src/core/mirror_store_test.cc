@@ -119,5 +119,42 @@ TEST(MirrorStore, NonsenseIsRefused) {
   EXPECT_EQ(s.find(id_of(1))->epoch, 4u);
 }
 
+wire::Bytes letters(size_t n) { return wire::Bytes(n, 'a'); }
+
+TEST(MirrorStore, KeepsTheInputOfReplicatedConnectionsAndSaysHowFar) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1)}));
+  auto kept = s.hear(1, wire::Inputs{kLife, {{1, 0, false, {}}, {1, 0, false, letters(10)}, {9, 0, false, letters(3)}}});
+  ASSERT_EQ(kept.marks.size(), 2u);
+  EXPECT_EQ(kept.marks[0].offset, 10u);
+  EXPECT_FALSE(kept.marks[0].refused);
+  EXPECT_TRUE(kept.marks[1].refused) << "of no connection that is here";
+  EXPECT_EQ(s.totals().replica_bytes, 10u);
+  EXPECT_EQ(s.totals().replicas, 1u);
+  EXPECT_TRUE(s.hear(1, wire::Checkpoint{kLife, 1, 4, 50, letters(6)}));
+  EXPECT_EQ(s.totals().replica_bytes, 16u);
+  EXPECT_FALSE(s.find(id_of(1))->saved);
+  s.hear(1, wire::Mirrors{kLife, 2, false, false, {}, {}, {{1, 150, 1'100, 20, 40, 0, 0, 50, 20, false}}});   // 50 are acknowledged
+  EXPECT_EQ(s.find(id_of(1))->replica->input().begin(), 4u);
+  EXPECT_EQ(s.totals().replica_bytes, 12u);
+  kept = s.hear(1, wire::Inputs{kLife, {{1, 10, true, {}}}});
+  EXPECT_TRUE(kept.marks[0].end);
+  EXPECT_EQ(s.take(kOwner).at(0).replica->input().size(), 6u);
+  EXPECT_EQ(s.totals().replica_bytes, 0u);
+  EXPECT_EQ(s.totals().replicas, 0u);
+}
+
+TEST(MirrorStore, InputWithoutRoomIsRefusedAndSaid) {
+  MirrorStore s({.replica_bytes = 100});
+  s.hear(1, batch({mirror(1, 1), mirror(2, 2)}));
+  EXPECT_FALSE(s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(80)}}}).marks[0].refused);
+  const auto kept = s.hear(1, wire::Inputs{kLife, {{2, 0, false, letters(30)}}});
+  EXPECT_TRUE(kept.marks[0].refused);
+  EXPECT_EQ(s.totals().refused_inputs, 1u);
+  EXPECT_FALSE(s.hear(1, wire::Checkpoint{kLife, 1, 4, 50, letters(30)}));
+  s.hear(1, wire::Mirrors{kLife, 2, false, false, {1}, {}, {}});
+  EXPECT_EQ(s.totals().replica_bytes, 0u);
+}
+
 }  // namespace
 }  // namespace gecko::core

@@ -25,6 +25,7 @@ std::string Journal::text() const {
   if (options.rebalance) text += "rebalance 1\n";
   if (options.lease_ms != 0) text += "lease_ms " + std::to_string(options.lease_ms) + "\n";
   if (options.recovery != "none") text += "recovery " + options.recovery + "\n";
+  if (options.backups != 1) text += "backups " + std::to_string(options.backups) + "\n";
   for (const uint16_t port : options.ports) text += "port " + std::to_string(port) + "\n";
   if (!options.owner.empty()) text += "owner " + options.owner + "\n";
   for (const auto& name : namespaces) text += "namespace " + name + "\n";
@@ -48,6 +49,7 @@ Journal Journal::parse(std::string_view text) {
     else if (key == "weight") read_number(value, o.weights.emplace_back());
     else if (key == "rebalance") o.rebalance = value == "1";
     else if (key == "recovery") o.recovery = value;
+    else if (key == "backups") read_number(value, o.backups);
     else if (key == "lease_ms") read_number(value, o.lease_ms);
     else if (key == "home") o.return_path = value == "1" ? config::ReturnPath::home : config::ReturnPath::direct;
     else if (key == "daemons") o.daemons = value == "1";

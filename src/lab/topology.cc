@@ -40,8 +40,8 @@ Status check_options(const LabOptions& options) {
     if (std::count(options.ports.begin(), options.ports.end(), options.ports[i]) > 1)
       return make_error(Errc::invalid, "port " + std::to_string(options.ports[i]) + " is given twice");
   }
-  if (options.recovery != "none" && options.recovery != "fast")
-    return make_error(Errc::invalid, "'" + options.recovery + "' is no way of recovery here: none or fast");
+  if (options.recovery != "none" && options.recovery != "fast" && options.recovery != "replicated")
+    return make_error(Errc::invalid, "'" + options.recovery + "' is no way of recovery: none, fast or replicated");
   if (std::find(std::begin(config::kPolicies), std::end(config::kPolicies), options.policy) == std::end(config::kPolicies)) {
     std::string known;
     for (const char* policy : config::kPolicies) known += (known.empty() ? "" : ", ") + std::string(policy);
@@ -125,6 +125,7 @@ std::string group_file(const LabOptions& options) {
   text += "]\n"
           "policy = \"" + options.policy + "\"\n" +
           (options.rebalance ? "rebalance = \"on-join\"\n" : "") + (options.recovery == "none" ? "" : "recovery = \"" + options.recovery + "\"\n") +
+          (options.backups == 1 ? "" : "backups = " + std::to_string(options.backups) + "\n") +
           "return = \"" + std::string(options.return_path == config::ReturnPath::home ? "home" : "direct") + "\"\n"
           "interface = \"eth0\"\n";
   size_t node = 0;

@@ -28,6 +28,7 @@ struct LabOptions {
   bool rebalance = false;               // rebalance = "on-join"
   bool two_available = false;           // [membership] two_nodes = "available"
   std::string recovery = "none";
+  uint32_t backups = 1;                 // of each node's connections
   uint32_t lease_ms = 0;                // [membership] lease; 0: as it comes. A machine full of work needs more
   config::ReturnPath return_path = config::ReturnPath::direct;
   bool daemons = true;                  // start geckod on every node

@@ -75,6 +75,7 @@ Json protection(Daemon& daemon, const Group& group, Time now) {
   p["guarded"] = r.guarded;
   p["mirrored"] = r.mirrored;
   p["kept"] = r.kept;
+  p["replicated"] = r.replicated;
   p["ending"] = r.ending;
   p["not_mirrored"] = r.unnamed;
   p["refused"] = r.refused;
@@ -89,7 +90,8 @@ Json protection(Daemon& daemon, const Group& group, Time now) {
   for (const auto& life : mirrors.lives())
     lives.push_back({{"node", nodes[life.node].name}, {"incarnation", life.incarnation}, {"connections", mirrors.count(life)}});
   p["keeps"] = {{"connections", mirrors.totals().connections}, {"blob_bytes", mirrors.totals().blob_bytes}, {"refused", mirrors.totals().refused},
-                {"refused_blobs", mirrors.totals().refused_blobs}, {"of", std::move(lives)}};
+                {"refused_blobs", mirrors.totals().refused_blobs}, {"replicas", mirrors.totals().replicas}, {"replica_bytes", mirrors.totals().replica_bytes},
+                {"refused_inputs", mirrors.totals().refused_inputs}, {"of", std::move(lives)}};
   if (const auto counters = daemon.gate()->counters()) {
     Json gate;
     for (int i = 0; i < GECKO_G_COUNT; ++i) gate[std::string(bpf::to_string(static_cast<gecko_gate_counter>(i)))] = (*counters)[static_cast<size_t>(i)];
@@ -108,7 +110,14 @@ void mirrors(Daemon& daemon, const std::string& only, const Reply& reply) {
         Json row{{"id", c.id.str()},           {"group", group->config().name}, {"client", c.tcp.flow.peer.str()}, {"local", c.tcp.flow.local.str()},
                  {"owner", group->config().nodes[life.node].name}, {"epoch", c.epoch}, {"acked", c.tcp.acked}, {"received", c.tcp.received},
                  {"fin_received", c.tcp.fin_received}};
-        if (c.saved) row["checkpoint"] = {{"input", c.saved->input}, {"output", c.saved->output}, {"bytes", c.saved->blob.size()}};
+        const core::SavedState* saved = c.saved ? &*c.saved : nullptr;
+        if (c.replica) {
+          const auto& log = c.replica->input();
+          row["input"] = {{"begin", log.begin()}, {"end", log.end()}, {"ended", log.ended()}};
+          row["checkpoints"] = c.replica->saved().size();
+          if (!c.replica->saved().empty()) saved = &c.replica->saved().back();
+        }
+        if (saved != nullptr) row["checkpoint"] = {{"input", saved->input}, {"output", saved->output}, {"bytes", saved->blob.size()}};
         return row;
       });
     });
@@ -203,6 +212,11 @@ Json connection_row(Daemon& daemon, const Group& group, const Connection& c, Tim
     const std::string why = group.shield().unprotected_because(c.flow);
     row["protected"] = why.empty();
     if (!why.empty()) row["not_protected"] = why;
+    if (group.config().recovery == config::Recovery::replicated) {
+      const auto input = group.shield().progress(c.flow);
+      row["replicated"] = input && input->kept >= input->stable;
+      if (input) row["input"] = {{"read", input->reported}, {"stable", input->stable}, {"kept", input->kept}};
+    }
   }
   if (c.wanted_at != kNowhere) row["leaves_for"] = group.config().nodes[c.wanted_at].name;
   return row;

@@ -68,6 +68,10 @@ bool ApiSession::asks_recovery(uint16_t port) const {
   return version_ >= 3 && !unrecovered_.contains(port) && group_ != nullptr && group_->config().recovery != config::Recovery::none;
 }
 
+bool ApiSession::asks_replication(uint16_t port) const {
+  return version_ >= 4 && asks_recovery(port) && !unreplicated_.contains(port) && group_->config().recovery == config::Recovery::replicated;
+}
+
 bool ApiSession::wants_recovery(uint16_t port) const { return serving() && listens_on(port) && asks_recovery(port); }
 
 Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64_t& request) {
@@ -103,9 +107,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       const auto& config = group->config();
       if (version_ < 3)
         send(ApiType::joined, wire::JoinedBefore3{request, config.name, daemon_.options().node, config.address, config.ports, group->is_contact()});
+      else if (version_ < 4)
+        send(ApiType::joined, wire::JoinedBefore4{request, config.name, daemon_.options().node, config.address, config.ports, group->is_contact(),
+                                                  config.recovery != config::Recovery::none});
       else
         send(ApiType::joined, wire::Joined{request, config.name, daemon_.options().node, config.address, config.ports, group->is_contact(),
-                                           config.recovery != config::Recovery::none});
+                                           config.recovery != config::Recovery::none, config.recovery == config::Recovery::replicated});
       return {};
     }
     case ApiType::leave: {
@@ -123,7 +130,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(const auto m, wire::decode<wire::Listen>(f.body));
       request = m.request;
       GECKO_CHECK(joined_group());
-      if (asks_recovery(m.port)) group_->shield().guard(m.port);   // before its first client
+      if (asks_recovery(m.port)) group_->shield().guard(m.port, asks_replication(m.port));   // before its first client
       const std::weak_ptr<bool> alive = alive_;
       daemon_.privileged().listen(group_->index(), m.port, m.backlog, [this, alive, m](Result<Fd> fd) {
         if (alive.expired()) return;
@@ -146,7 +153,7 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       if (std::find(ports.begin(), ports.end(), m.port) == ports.end())
         return make_error(Errc::invalid, "port " + std::to_string(m.port) + " is not a port of group '" + group_->config().name +
                                              "'; add it to 'ports' in " + group_->config().file);
-      if (asks_recovery(m.port)) group_->shield().guard(m.port);
+      if (asks_recovery(m.port)) group_->shield().guard(m.port, asks_replication(m.port));
       ports_.insert(m.port);
       group_->membership_changed();
       return {};
@@ -192,6 +199,27 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       GECKO_TRY(auto m, wire::decode<wire::AppCheckpoint>(f.body));
       GECKO_CHECK(joined_group());
       group_->checkpoint(*this, std::move(m));
+      return {};
+    }
+    case ApiType::replication: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppReplication>(f.body));
+      GECKO_CHECK(joined_group());
+      if (m.wanted) unreplicated_.erase(m.port);
+      else if (std::ranges::find(group_->config().ports, m.port) != group_->config().ports.end()) unreplicated_.insert(m.port);
+      return {};
+    }
+    case ApiType::input: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppInput>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->input(*this, m);
+      return {};
+    }
+    case ApiType::await_stable: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppAwait>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->when_stable(*this, m, [this, alive = std::weak_ptr<bool>(alive_), m] {
+        if (!alive.expired()) send(ApiType::stable, wire::AppStable{m.id, m.offset});
+      });
       return {};
     }
     case ApiType::handoff: {

@@ -31,6 +31,7 @@ class ApiSession {
   // Older libraries cannot say so: their programs know nothing of connections that go on.
   bool continues(uint16_t port) const { return continues_.contains(port); }   // has said that it goes on with others' connections, checkpoint or not
   bool wants_recovery(uint16_t port) const;
+  bool asks_replication(uint16_t port) const;   // it says what it reads of this port's connections
   bool serving() const { return group_ != nullptr && !leaving_; }
   bool subscribed() const { return subscribed_; }
   // `more` connections may still arrive: its program has descriptors for them, as far as it says.
@@ -50,7 +51,7 @@ class ApiSession {
   net::PeerCred who_;
   std::string program_;
   Group* group_ = nullptr;
-  std::set<uint16_t> ports_, unrecovered_, continues_;
+  std::set<uint16_t> ports_, unrecovered_, unreplicated_, continues_;
   uint16_t version_ = wire::kApiVersionMin;
   uint64_t room_ = UINT64_MAX;        // older libraries do not say
   bool greeted_ = false, leaving_ = false, subscribed_ = false;

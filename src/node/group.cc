@@ -240,10 +240,6 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
     case LinkType::state:
-      if (peer.version < 4)
-        return with(wire::StateBefore4{}, [&](wire::StateBefore4& m) {
-          handoff_message(peer, wire::State{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob), {}});
-        });
       return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, std::move(m)); });
     case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) {
         check_for_late_segments(m.xid);
@@ -272,6 +268,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::mirrors_kept:
       return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
     case LinkType::checkpoint: return with(wire::Checkpoint{}, [&](wire::Checkpoint& m) { (void)mirrors_.hear(peer.index, std::move(m)); });
+    case LinkType::inputs: return with(wire::Inputs{}, [&](wire::Inputs& m) { peer.send(LinkType::inputs_kept, mirrors_.hear(peer.index, m)); });
+    case LinkType::inputs_kept:
+      return with(wire::InputsKept{}, [&](wire::InputsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
+    case LinkType::replica: return with(wire::Replica{}, [&](wire::Replica& m) { on_replica(peer, std::move(m)); });
     case LinkType::recover_ask: return with(wire::RecoverAsk{}, [&](wire::RecoverAsk& m) { heir_.on(peer, std::move(m)); });
     case LinkType::recover_answer: return with(wire::RecoverAnswer{}, [&](wire::RecoverAnswer& m) { heir_.on(peer, m); });
     case LinkType::hello: break;

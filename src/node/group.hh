@@ -110,6 +110,8 @@ class Group {
   void stays(ApiSession& session, const wire::Stays& m);
   void checkpoint(ApiSession& session, wire::AppCheckpoint m);
   void ending(ApiSession& session, const ConnId& id);
+  void input(ApiSession& session, const wire::AppInput& m);
+  void when_stable(ApiSession& session, const wire::AppAwait& m, std::function<void()> then);
   void app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd);
   void app_yielded(ApiSession& session, wire::Yielded m, Fd fd);
   void app_not_yielded(ApiSession& session, const wire::NotYielded& m);
@@ -291,6 +293,8 @@ class Group {
   // group_mirrors.cc
   Mirroring::Send mirror_senders();
   void on_mirrors(Peer& peer, const wire::Mirrors& m);
+  void send_replica(uint64_t xid, const Giving& giving);
+  void on_replica(Peer& peer, wire::Replica m);
   // group_paths.cc
   void measure_later(const ConnId& id);
   void measure_at(Time when);
@@ -350,6 +354,7 @@ class Group {
     bool held = false;       // steering was turned to hold for it
     std::optional<wire::TcpOutline> outline;   // where it is to be protected
     uint32_t ahead = 0;
+    std::optional<wire::Replica> replica;      // what came with it
     bool failed = false;     // could not be brought to life after commit: its donor takes it back in a moment
   };
   struct ComingAhead {       // acceptor's side, until the state is here
@@ -359,6 +364,7 @@ class Group {
   };
   std::map<core::AcceptKey, ComingAhead> coming_;
   size_t coming_bytes_ = 0;
+  std::map<core::AcceptKey, wire::Replica> replicas_;   // acceptor's side, until the state is here
   std::unordered_map<uint64_t, Giving> giving_;
   std::map<core::AcceptKey, Taking> taking_;
   size_t moving_bytes_ = 0;                       // of connections that are being read out

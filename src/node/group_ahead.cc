@@ -163,6 +163,7 @@ void Group::drop_stale_ahead() {
     coming_bytes_ -= it->second.bytes;
     it = coming_.erase(it);
   }
+  std::erase_if(replicas_, [this](const auto& r) { return !handoff_.expects_state(r.first); });
 }
 
 }  // namespace gecko::node

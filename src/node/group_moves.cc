@@ -168,8 +168,6 @@ void Group::carry_out(core::Send& a) {
   if (!peer.up() || !peer.link) return;   // link_down has told or will tell the state machine
   std::visit(
       [&]<class M>(M& m) {
-        if constexpr (std::is_same_v<M, wire::State>)
-          if (peer.version < 4) return peer.send(LinkType::state, wire::StateBefore4{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob)});
         constexpr auto type = std::is_same_v<M, wire::Prepare>    ? LinkType::prepare
                               : std::is_same_v<M, wire::Ready>    ? LinkType::ready
                               : std::is_same_v<M, wire::Refuse>   ? LinkType::refuse
@@ -303,6 +301,7 @@ void Group::freeze(uint64_t xid, int attempt) {
     if (captured && at->second.base.known)
       if (const auto position = stream_position(at->second.fd.get()))
         base = {at->second.base.sent + position->acked, at->second.base.received + position->read, true};
+    if (captured) send_replica(xid, at->second);
     if (captured) handoff_.frozen(xid, std::move(captured->tcp), daemon_.loop().now(), base);
     else handoff_.frozen(xid, std::move(captured.error()), daemon_.loop().now());
     run_actions();
@@ -398,7 +397,7 @@ void Group::carry_out(core::Report& a) {
     forget(a.id, true);   // came back, but its application is gone or has closed it: the descriptor was the last one, the kernel has closed it
   }
   if (a.status && a.target == self_)
-    deliver({a.id, a.epoch, a.flow, config_.nodes[self_].name, std::move(giving.local_blob), giving.base, {}, {}, {}, {}}, std::move(giving.fd));
+    deliver({a.id, a.epoch, a.flow, config_.nodes[self_].name, std::move(giving.local_blob), giving.base}, std::move(giving.fd));
 }
 
 void Group::carry_out(core::Check& a) {
@@ -417,6 +416,7 @@ void Group::carry_out(core::Check& a) {
 
 void Group::carry_out(core::Restore& a) {
   const auto ahead = take_ahead(a.key);
+  auto replica = replicas_.extract(a.key);
   if (!ahead) return handoff_.restored(a.key, ahead.error(), daemon_.loop().now());
   auto& taking = taking_[a.key];
   // From now on nothing of this flow may reach the silent socket: its filter would drop it and the client would have to send it again.
@@ -426,6 +426,7 @@ void Group::carry_out(core::Restore& a) {
   if (shield_.on() && shield_.guards(a.flow.local.port)) {
     if (auto outline = wire::decode_outline(a.tcp)) taking.outline = std::move(*outline);
     taking.ahead = ahead->bytes;
+    if (replica) taking.replica = std::move(replica.mapped());
   }
   questions_.erase(a.flow);   // the donor's answer, that it is the owner, may come now: it must not send away what waits here
   daemon_.hold().expect(a.flow);
@@ -460,7 +461,13 @@ void Group::carry_out(core::Activate& a) {
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
   if (it->second.outline) {
-    if (auto ok = shield_.arriving(*it->second.outline, {a.id, a.epoch, it->second.base, it->second.ahead}); !ok) {
+    Shield::Arrival arrival{a.id, a.epoch, it->second.base, it->second.ahead};
+    if (auto came = std::exchange(it->second.replica, {})) {
+      arrival.stable = came->stable;
+      arrival.told.emplace(came->told_ack, came->told_edge);
+      arrival.replica.emplace(std::move(*came));
+    }
+    if (auto ok = shield_.arriving(*it->second.outline, std::move(arrival)); !ok) {
       ++counters_.in_failed;
       it->second.failed = true;
       handoff_.activated(a.key, std::move(ok), daemon_.loop().now());
@@ -493,10 +500,11 @@ void Group::carry_out(core::Deliver& a) {
   taking_.erase(it);
   if (!is_contact()) tell_contact(a.flow, self_, a.epoch);
   happened(Arrival{a.id, a.flow, a.epoch, a.key.from, view_number()});
-  deliver({a.id, a.epoch, a.flow, config_.nodes[a.key.from].name, std::move(a.blob), base, {}, {}, {}, {}}, std::move(fd));
+  deliver({a.id, a.epoch, a.flow, config_.nodes[a.key.from].name, std::move(a.blob), base}, std::move(fd));
 }
 
 void Group::carry_out(core::Destroy& a) {
+  replicas_.erase(a.key);
   const auto it = taking_.find(a.key);
   if (it == taking_.end()) return;
   daemon_.privileged().retire(it->second.token, a.orphaned);
@@ -572,7 +580,7 @@ bool Group::is_outsider(uint16_t node) const {
 }
 
 void Group::deliver(wire::Arrive a, Fd fd) {
-  ApiSession* session = a.recovered ? choose_continuer(a.flow.local.port, a.saved) : choose_session(a.flow.local.port, 1);
+  ApiSession* session = a.recovered ? choose_continuer(a.flow.local.port, a.saved || a.replayed) : choose_session(a.flow.local.port, 1);
   if (session == nullptr && !a.recovered) session = choose_session(a.flow.local.port, 0);   // it has less room than it said: the connection waits on its socket
   if (session == nullptr) {
     // Its application ended between the promise and now. The descriptor closes here; the client sees the end its server's death means.
@@ -592,6 +600,8 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   std::vector<Fd> fds;
   fds.push_back(std::move(fd));
   if (session->version() < 3) session->send(ApiType::arrive, wire::ArriveBefore3{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob)}, std::move(fds));
+  else if (session->version() < 4)
+    session->send(ApiType::arrive, wire::ArriveBefore4{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob), a.base, a.recovered, a.saved, a.input, a.output}, std::move(fds));
   else session->send(ApiType::arrive, a, std::move(fds));
 }
 

@@ -27,6 +27,10 @@ void advance_to(wire::TcpMirror& mirror, const core::SavedState& saved) {
   mirror.rcv_nxt += static_cast<uint32_t>(more);
   if (seq_after(mirror.rcv_nxt, mirror.rcv_edge)) mirror.rcv_edge = mirror.rcv_nxt;   // the window had been opened further
 }
+
+bool has_where_to_go_on(const core::MirroredConnection& c) {
+  return c.saved || (c.replica && (c.replica->input().begin() == 0 || !c.replica->saved().empty()));
+}
 }  // namespace
 
 uint64_t Heir::Counters::lost_in_all() const { return std::accumulate(lost.begin(), lost.end(), uint64_t{0}); }
@@ -61,10 +65,10 @@ void Heir::inherit(const core::Owner& life) {
     const Flow flow = mirrored.tcp.flow;
     // What this node has got from it in a handoff is its own.
     if (!group_.owns_address(flow) || group_.by_flow_.contains(flow) || group_.is_taking(flow)) continue;
-    if (mirrored.saved) advance_to(mirrored.tcp, *mirrored.saved);
     claims.push_back({mirrored.id, flow, mirrored.epoch});
     Subject subject;
     subject.mirrored = std::move(mirrored);
+    if (auto& m = subject.mirrored; !rely_on_log(subject) && m.saved) advance_to(m.tcp, *m.saved);
     subject.from = life.node;
     found.insert_or_assign(flow, std::move(subject));
   }
@@ -81,6 +85,46 @@ void Heir::inherit(const core::Owner& life) {
   }
   log_info("group '" + group_.config().name + "': this node is the heir of " + group_.config().nodes[life.node].name + " and has mirrors of " +
            std::to_string(all) + " of its connections");
+}
+
+// What the dead node had acknowledged is in the log. False: the connection is not replicated, or its log says less than its mirror (its backup had no
+// room): then what is left is what a connection of a `fast` group has.
+bool Heir::rely_on_log(Subject& subject) {
+  auto& m = subject.mirrored;
+  if (!m.replica) return false;
+  const core::InputLog& log = m.replica->input();
+  const uint64_t more = log.end() - m.tcp.received;
+  if (log.end() < m.tcp.received || more > tcp::kMostMovedSince || (m.tcp.fin_received && !log.ended())) {
+    if (!m.replica->saved().empty()) m.saved = m.replica->saved().back();
+    m.replica.reset();
+    return false;
+  }
+  subject.told = m.tcp.received;
+  subject.told_ack_edge = {m.tcp.rcv_nxt + (m.tcp.fin_received ? 1 : 0), m.tcp.rcv_edge};
+  subject.logged = log.end();
+  m.tcp.received = log.end();
+  m.tcp.rcv_nxt += static_cast<uint32_t>(more);
+  m.tcp.fin_received = log.ended();
+  if (seq_after(m.tcp.rcv_nxt, m.tcp.rcv_edge)) m.tcp.rcv_edge = m.tcp.rcv_nxt;
+  return true;
+}
+
+// The program reads once more what its predecessor had read since, from the socket. Where the log does not reach back, it is told how much is missing.
+void Heir::go_back_to_checkpoint(Subject& subject) {
+  auto& m = subject.mirrored;
+  if (!m.replica) return;
+  tcp::Recovered& r = *subject.recovered;
+  const core::SavedState* saved = nullptr;
+  if (const auto resume = m.replica->resume(r.sent)) {
+    saved = resume->saved;
+    subject.replayed = true;
+    r.received = saved != nullptr ? saved->input : 0;
+    const auto bytes = m.replica->input().from(r.received);
+    r.state.recv_queue.assign(bytes.begin(), bytes.end());
+  } else if (!m.replica->saved().empty()) {
+    saved = &m.replica->saved().back();
+  }
+  if (saved != nullptr) m.saved = *saved;
 }
 
 void Heir::fence() {
@@ -165,10 +209,10 @@ void Heir::carry_out(core::Recovery::Probe& a) {
   if (it == subjects_.end()) return;
   Subject& subject = it->second;
   auto& daemon = group_.daemon();
-  if (group_.choose_continuer(a.flow.local.port, subject.mirrored.saved.has_value()) == nullptr)
+  if (group_.choose_continuer(a.flow.local.port, has_where_to_go_on(subject.mirrored)) == nullptr)
     return recovery_.failed(a.flow, LostBy::nobody_serves, daemon.loop().now());
   if (a.attempt == 0) {
-    subject.word.emplace(subject.mirrored.tcp);
+    subject.word.emplace(subject.mirrored.tcp, subject.mirrored.replica.has_value());
     subject.asked = daemon.loop().now();
     subject.looked = daemon.hold().held(a.flow).size();   // what came before may be older than the dead node's last word
   }
@@ -195,10 +239,14 @@ bool Heir::listen(const Flow& flow, Subject& subject) {
   switch (subject.word->judge(now - subject.asked)) {
     case tcp::ClientWord::Verdict::silent: return false;
     case tcp::ClientWord::Verdict::reset: recovery_.failed(flow, LostBy::client_reset, now); return true;
-    case tcp::ClientWord::Verdict::beyond: recovery_.failed(flow, LostBy::mirror_too_old, now); return true;
+    case tcp::ClientWord::Verdict::beyond:
+      log_warn(subject.word->why_beyond().message);
+      recovery_.failed(flow, LostBy::mirror_too_old, now);
+      return true;
     case tcp::ClientWord::Verdict::enough: break;
   }
   subject.recovered = subject.word->recovered();
+  go_back_to_checkpoint(subject);
   recovery_.answered(flow, now);
   return true;
 }
@@ -223,8 +271,15 @@ void Heir::carry_out(core::Recovery::Enliven& a) {
   if (it == subjects_.end()) return;
   Subject& subject = it->second;
   auto& daemon = group_.daemon();
-  const auto& recovered = *subject.recovered;
-  if (auto ok = group_.shield().arriving({recovered.state, 0, 0}, {subject.mirrored.id, a.epoch, {recovered.sent, recovered.received, true}, 0}); !ok) {
+  auto& recovered = *subject.recovered;
+  const size_t unread = std::exchange(recovered.state.recv_queue, {}).size();
+  Shield::Arrival arrival{subject.mirrored.id, a.epoch, {recovered.sent, recovered.received, true}, 0};
+  if (auto& replica = subject.mirrored.replica) {
+    arrival.replica = std::exchange(replica, {});
+    arrival.stable = subject.told;
+    arrival.told = subject.told_ack_edge;
+  }
+  if (auto ok = group_.shield().arriving({recovered.state, 0, unread}, std::move(arrival)); !ok) {
     daemon.privileged().retire(subject.token);
     return recovery_.enlivened(a.flow, ok, daemon.loop().now());
   }
@@ -256,6 +311,8 @@ void Heir::carry_out(core::Recovery::Arrived& a) {
   if (!group_.is_contact()) group_.tell_contact(a.flow, group_.self(), a.epoch);
   const auto& r = *subject.recovered;
   wire::Arrive arrival{subject.mirrored.id, a.epoch, a.flow, group_.config().nodes[subject.from].name, {}, {r.sent, r.received, true}, true, false, 0, 0};
+  arrival.replayed = subject.replayed;
+  arrival.logged = subject.logged;
   if (auto& saved = subject.mirrored.saved) {
     arrival.saved = true;
     arrival.input = saved->input;

@@ -50,6 +50,11 @@ class Heir {
     Time asked{};
     size_t looked = 0;                     // held packets that it has been told of
     std::optional<tcp::Recovered> recovered;
+    // Of a replicated one: what its client had been told for certain, and where its program goes on (docs/adr/0026).
+    uint64_t told = 0;
+    std::pair<uint32_t, uint32_t> told_ack_edge{};
+    bool replayed = false;
+    uint64_t logged = 0;
     uint64_t token = 0;                    // restoring, restored
     Fd fd;                                 // alive, until delivered
   };
@@ -62,6 +67,8 @@ class Heir {
   void arm_timer();
   // Whether it was enough, or the end; else it goes on asking.
   bool listen(const Flow& flow, Subject& subject);
+  static bool rely_on_log(Subject& subject);
+  static void go_back_to_checkpoint(Subject& subject);
   // Its client answers this segment; `then`, after the last time.
   void make_speak(wire::Bytes probe, std::vector<Duration> again, std::function<void()> then);
   void count(uint16_t from, uint64_t Counters::*what);

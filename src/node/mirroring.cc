@@ -23,12 +23,14 @@ void Mirroring::set_backups(const std::vector<uint16_t>& nodes) {
   order_ = nodes;
   std::erase_if(backups_, [&](const auto& b) { return std::ranges::find(nodes, b.first) == nodes.end(); });
   for (const uint16_t node : nodes) backups_.try_emplace(node);
+  look_how_far_all();   // nobody waits for who is none any more
 }
 
-void Mirroring::link_up(uint16_t node) {
+void Mirroring::link_up(uint16_t node, bool keeps_input) {
   const auto it = backups_.find(node);
   if (it == backups_.end() || it->second.linked) return;
   it->second.linked = true;
+  it->second.keeps_input = keeps_input;
   tell_everything(it->second);
 }
 
@@ -37,6 +39,7 @@ void Mirroring::link_down(uint16_t node) {
   if (it == backups_.end()) return;
   it->second.linked = false;
   it->second.has.clear();
+  it->second.inputs.clear();   // it may have been started again, and have nothing
   it->second.unanswered.clear();
 }
 
@@ -44,6 +47,7 @@ void Mirroring::tell_everything(Backup& backup) {
   backup.told_all = backup.begun = false;
   backup.has.clear();
   backup.refused.clear();
+  backup.inputs.clear();
   backup.unanswered.clear();
   backup.left.clear();
   for (const auto& [handle, subject] : subjects_) backup.left.push_back(handle);
@@ -51,7 +55,7 @@ void Mirroring::tell_everything(Backup& backup) {
 
 uint32_t Mirroring::add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp) {
   const uint32_t handle = next_handle_++;
-  subjects_.emplace(handle, Subject{id, epoch, tcp, {}});
+  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}});
   whole_.insert(handle);
   return handle;
 }
@@ -73,12 +77,14 @@ void Mirroring::moved(uint32_t handle, const wire::TcpMirror& tcp) {
   const auto it = subjects_.find(handle);
   if (it == subjects_.end()) return;
   it->second.tcp = tcp;
+  if (it->second.replica) it->second.replica->acked(tcp.acked);
   moved_.insert(handle);
 }
 
 void Mirroring::checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved) {
   const auto it = subjects_.find(handle);
   if (it == subjects_.end()) return;
+  if (it->second.replica) it->second.replica->checkpoint(*saved);
   it->second.saved = std::move(saved);
   saved_.insert(handle);
 }
@@ -92,6 +98,7 @@ void Mirroring::end(uint32_t handle) {
   for (auto& [node, backup] : backups_) {
     backup.has.erase(handle);
     backup.refused.erase(handle);
+    backup.inputs.erase(handle);
   }
 }
 
@@ -125,7 +132,7 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
   std::vector<uint32_t> whole(whole_.begin(), whole_.end()), moved;
   for (const uint32_t handle : moved_)
     if (!whole_.contains(handle)) moved.push_back(handle);
-  std::vector<uint32_t> saved(saved_.begin(), saved_.end());
+  std::vector<uint32_t> saved(saved_.begin(), saved_.end()), replicas;
   size_t at_ended = 0, at_whole = 0, at_moved = 0;
   // At least one message of a telling of everything per flush, so that it goes on.
   bool more = !b.told_all;
@@ -143,13 +150,15 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
         if (it == subjects_.end()) continue;
         m.mirrors.push_back(mirror_of(it->first, it->second));
         batch.whole.push_back(it->first);
-        if (it->second.saved) saved.push_back(it->first);
+        if (it->second.replica) replicas.push_back(it->first);
+        else if (it->second.saved) saved.push_back(it->first);
       }
     }
     for (; at_ended < ended_.size() && !full(m.ended.size()); ++at_ended) m.ended.push_back(ended_[at_ended]);
     for (; at_whole < whole.size() && !full(m.mirrors.size()); ++at_whole) {
       m.mirrors.push_back(mirror_of(whole[at_whole], subjects_.at(whole[at_whole])));
       batch.whole.push_back(whole[at_whole]);
+      if (subjects_.at(whole[at_whole]).replica && !b.inputs.contains(whole[at_whole])) replicas.push_back(whole[at_whole]);
     }
     for (; at_moved < moved.size() && !full(m.moves.size()); ++at_moved) m.moves.push_back(move_of(moved[at_moved], subjects_.at(moved[at_moved]).tcp));
     if (!b.told_all && b.left.empty() && at_whole == whole.size()) {
@@ -160,9 +169,10 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     if (!send_.mirrors(node, m)) return;
     b.unanswered.push_back(std::move(batch));
   }
+  for (const uint32_t handle : replicas) say_replica(node, b, handle, subjects_.at(handle));
   for (const uint32_t handle : saved) {
     const auto& s = subjects_.at(handle).saved;
-    if (s) (void)send_.checkpoint(node, {incarnation_, handle, s->input, s->output, s->blob});
+    if (s && std::ranges::find(replicas, handle) == replicas.end()) (void)send_.checkpoint(node, {incarnation_, handle, s->input, s->output, s->blob});
   }
 }
 
@@ -178,7 +188,106 @@ void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept) {
   for (const uint32_t handle : kept.refused) {
     b.has.erase(handle);
     if (subjects_.contains(handle)) b.refused.insert(handle);
+    look_how_far(handle);
   }
+}
+
+// ---------------------------------------------------------------- replicated connections
+
+void Mirroring::replicate(uint32_t handle, core::Replica replica, uint64_t stable, Time now) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end() || it->second.replica) return;
+  it->second.replica = std::move(replica);
+  if (it->second.saved) it->second.replica->checkpoint(*it->second.saved);   // after a restart of geckod the library says it first
+  it->second.stable = stable;
+  whole_.insert(handle);   // its mirror, if it is not there yet, and its input
+  flush(now);
+  look_how_far(handle);
+}
+
+void Mirroring::unreplicate(uint32_t handle) {
+  if (const auto it = subjects_.find(handle); it != subjects_.end()) it->second.replica.reset();
+}
+
+bool Mirroring::is_replicated(uint32_t handle) const { return replica(handle) != nullptr; }
+
+const core::Replica* Mirroring::replica(uint32_t handle) const {
+  const auto it = subjects_.find(handle);
+  return it == subjects_.end() || !it->second.replica ? nullptr : &*it->second.replica;
+}
+
+std::optional<Mirroring::Progress> Mirroring::progress(uint32_t handle) const {
+  const core::Replica* r = replica(handle);
+  if (r == nullptr) return {};
+  const Subject& subject = subjects_.at(handle);
+  return Progress{r->input().end(), subject.stable, kept_by_all(handle, subject).offset};
+}
+
+void Mirroring::input(uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end() || !it->second.replica || !it->second.replica->append(offset, bytes, end)) return;
+  for (auto& [node, backup] : backups_)
+    if (backup.inputs.contains(handle)) say_input(node, backup, handle, offset, bytes, end);
+  look_how_far(handle);
+}
+
+void Mirroring::say_input(uint16_t node, Backup& b, uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end) {
+  if (!b.linked || !b.keeps_input) return;
+  do {
+    const auto part = bytes.first(std::min(bytes.size(), wire::kMaxInputPart));
+    bytes = bytes.subspan(part.size());
+    if (!send_.inputs(node, {incarnation_, {{handle, offset, end && bytes.empty(), wire::Bytes(part.begin(), part.end())}}})) return;   // the link is going down
+    offset += part.size();
+  } while (!bytes.empty());
+}
+
+void Mirroring::say_replica(uint16_t node, Backup& b, uint32_t handle, const Subject& subject) {
+  b.inputs[handle] = {};
+  const core::InputLog& log = subject.replica->input();
+  say_input(node, b, handle, log.begin(), log.from(log.begin()), log.ended());
+  for (const core::SavedState& s : subject.replica->saved()) (void)send_.checkpoint(node, {incarnation_, handle, s.input, s.output, s.blob});
+}
+
+void Mirroring::on_kept(uint16_t from, const wire::InputsKept& kept) {
+  const auto backup = backups_.find(from);
+  if (backup == backups_.end() || kept.incarnation != incarnation_) return;
+  for (const wire::InputMark& mark : kept.marks) {
+    const auto it = backup->second.inputs.find(mark.handle);
+    if (it == backup->second.inputs.end()) continue;
+    it->second = {std::max(it->second.offset, mark.offset), it->second.end || mark.end, mark.refused};
+    look_how_far(mark.handle);
+  }
+}
+
+// What a backup refuses to keep is not kept there, and is not waited for.
+Mirroring::Kept Mirroring::kept_by_all(uint32_t handle, const Subject& subject) const {
+  Kept all{subject.replica->input().end(), subject.replica->input().ended()};
+  for (const auto& [node, backup] : backups_) {
+    const auto kept = backup.inputs.find(handle);
+    if ((backup.linked && !backup.keeps_input) || backup.refused.contains(handle) || (kept != backup.inputs.end() && kept->second.refused)) continue;
+    const Kept has = kept == backup.inputs.end() ? Kept{} : kept->second;
+    all.offset = std::min(all.offset, has.offset);
+    all.end = all.end && has.end;
+  }
+  return all;
+}
+
+void Mirroring::look_how_far(uint32_t handle) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end() || !it->second.replica) return;
+  Subject& s = it->second;
+  const Kept kept = kept_by_all(handle, s);
+  if (kept.offset <= s.stable && (!kept.end || s.stable_end)) return;
+  s.stable = std::max(s.stable, kept.offset);
+  s.stable_end = s.stable_end || kept.end;
+  if (on_stable_) on_stable_(s.tcp.flow, s.stable, s.stable_end);
+}
+
+void Mirroring::look_how_far_all() {
+  std::vector<uint32_t> all;
+  for (const auto& [handle, subject] : subjects_)
+    if (subject.replica) all.push_back(handle);
+  for (const uint32_t handle : all) look_how_far(handle);
 }
 
 bool Mirroring::is_kept(uint32_t handle) const {

@@ -1,4 +1,5 @@
-// The owner's side of mirrors (docs/protocol/mirrors.md): what this node's protected connections look like, and which backup has been told of it.
+// The owner's side of mirrors (docs/protocol/mirrors.md): what this node's protected connections look like, and which backup has been told of it. Of
+// replicated ones (docs/adr/0026) also their input, at once, and up to where all backups have it.
 //
 // One batch per backup and interval, of what has changed; everything to a new backup or over a new link, a message at a time. A backup that does
 // not answer is not told more: it gets everything when it answers again. One thread; no descriptors.
@@ -23,7 +24,10 @@ class Mirroring {
   struct Send {   // to a backup; false: there is no link
     std::function<bool(uint16_t node, const wire::Mirrors&)> mirrors;
     std::function<bool(uint16_t node, const wire::Checkpoint&)> checkpoint;
+    std::function<bool(uint16_t node, const wire::Inputs&)> inputs;
   };
+  // All backups have the input of this connection up to there (`end`: and its end); with no backups, at once.
+  using Stable = std::function<void(const Flow& flow, uint64_t offset, bool end)>;
   struct Lag {
     uint16_t node = 0;
     bool complete = false;        // it has been told of all there is, and has answered
@@ -32,14 +36,14 @@ class Mirroring {
     size_t refused = 0;           // connections it has no room for
   };
 
-  explicit Mirroring(Send send) : send_(std::move(send)) {}
+  explicit Mirroring(Send send, Stable stable = {}) : send_(std::move(send)), on_stable_(std::move(stable)) {}
 
   // A new life: handles and mirrors of the former one are nobody's any more, the backups are told everything under the new one.
   void begin_life(uint64_t incarnation);
   uint64_t incarnation() const { return incarnation_; }
   void set_backups(const std::vector<uint16_t>& nodes);
   const std::vector<uint16_t>& backups() const { return order_; }
-  void link_up(uint16_t node);
+  void link_up(uint16_t node, bool keeps_input);   // keeps_input: it is of a version that does
   void link_down(uint16_t node);
 
   uint32_t add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp);   // its handle
@@ -48,11 +52,21 @@ class Mirroring {
   void moved(uint32_t handle, const wire::TcpMirror& tcp);
   void checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved);
   void end(uint32_t handle);
+  // From now on it is replicated. `stable`: so far it is known to be safe already.
+  void replicate(uint32_t handle, core::Replica replica, uint64_t stable, Time now);
+  void unreplicate(uint32_t handle);
+  bool is_replicated(uint32_t handle) const;
+  void input(uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end);
+  // Input of a replicated connection. kept: by all backups now; less than what is stable when one of them is new.
+  struct Progress { uint64_t reported = 0, stable = 0, kept = 0; };
+  std::optional<Progress> progress(uint32_t handle) const;
+  const core::Replica* replica(uint32_t handle) const;
   size_t size() const { return subjects_.size(); }
 
   bool pending() const;                                       // flush() has something to say
   void flush(Time now);
   void on_kept(uint16_t from, const wire::MirrorsKept& kept);
+  void on_kept(uint16_t from, const wire::InputsKept& kept);
   bool is_kept(uint32_t handle) const;                        // a backup has said so
   std::vector<Lag> lags(Time now) const;
 
@@ -62,6 +76,13 @@ class Mirroring {
     uint64_t epoch = 0;
     wire::TcpMirror tcp;
     std::shared_ptr<const core::SavedState> saved;
+    std::optional<core::Replica> replica;
+    uint64_t stable = 0;
+    bool stable_end = false;
+  };
+  struct Kept {                          // of a connection's input, by a backup
+    uint64_t offset = 0;
+    bool end = false, refused = false;
   };
   struct Batch {
     uint64_t number = 0;
@@ -69,20 +90,27 @@ class Mirroring {
     std::vector<uint32_t> whole;
   };
   struct Backup {
-    bool linked = false;
+    bool linked = false, keeps_input = false;
     bool told_all = false;               // since the link came up
     bool begun = false;
     std::deque<uint32_t> left;           // to be told
     uint64_t batch = 0;
     std::deque<Batch> unanswered;
     std::unordered_set<uint32_t> has, refused;
+    std::unordered_map<uint32_t, Kept> inputs;   // of connections whose mirrors it has been sent on this link
   };
   void tell_everything(Backup& backup);
   void say(uint16_t node, Backup& backup, Time now);
+  void say_replica(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
+  void say_input(uint16_t node, Backup& backup, uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end);
+  Kept kept_by_all(uint32_t handle, const Subject& subject) const;
+  void look_how_far(uint32_t handle);
+  void look_how_far_all();
   wire::Mirror mirror_of(uint32_t handle, const Subject& subject) const { return {handle, subject.id, subject.epoch, subject.tcp}; }
   static wire::MirrorMove move_of(uint32_t handle, const wire::TcpMirror& tcp);
 
   Send send_;
+  Stable on_stable_;
   uint64_t incarnation_ = 0;
   uint32_t next_handle_ = 1;
   std::unordered_map<uint32_t, Subject> subjects_;

@@ -1,6 +1,7 @@
 #include "node/shield.hh"
 
 #include <algorithm>
+#include <tuple>
 
 #include "base/sequence.hh"
 #include "node/daemon.hh"
@@ -80,7 +81,8 @@ wire::Bytes question(const Flow& flow, const gecko_gated& e) {
 
 }  // namespace
 
-Shield::Shield(Group& group, Mirroring::Send send) : group_(group), mirroring_(std::move(send)) {}
+Shield::Shield(Group& group, Mirroring::Send send)
+    : group_(group), mirroring_(std::move(send), [this](const Flow& flow, uint64_t offset, bool end) { stable(flow, offset, end); }) {}
 Shield::~Shield() { *alive_ = false; }
 
 bool Shield::on() const { return group_.config().recovery != config::Recovery::none && group_.daemon().gate() != nullptr; }
@@ -96,13 +98,15 @@ void Shield::say_soon() { group_.daemon().gate()->look_soon(); }
 
 // ---------------------------------------------------------------- ports
 
-void Shield::guard(uint16_t port) {
-  if (!on() || !ports_.insert(port).second) return;
+// The first program decides whether they are replicated; one that is of another mind is found out when it names a connection.
+void Shield::guard(uint16_t port, bool replicated) {
+  if (!on() || !ports_.emplace(port, replicated).second) return;
   // Connections that began without the gate go on without it.
   for (const auto& [id, connection] : group_.connections())
     if (connection.flow.local.port == port && !guarded_.contains(connection.flow))
       let_pass(connection.flow, "it began before a program that asks for recovery served its port");
-  group_.daemon().privileged().protect_port(group_.index(), port, group_.config().recovery == config::Recovery::replicated, [this, port](const Status& ok) {
+  // In the gate's words `fast` all the same: a SYN-ACK that waited for the backups would let a flood of SYNs cost them (docs/adr/0026).
+  group_.daemon().privileged().protect_port(group_.index(), port, false, [this, port](const Status& ok) {
     if (ok) return;
     ports_.erase(port);
     log_error("port " + std::to_string(port) + " of group '" + group_.config().name + "' is not protected: " + ok.error().message);
@@ -111,7 +115,7 @@ void Shield::guard(uint16_t port) {
 
 void Shield::programs_changed() {
   if (!on() || looking_for_unserved_) return;
-  const auto unserved = [this](uint16_t port) { return !group_.wants_recovery(port); };
+  const auto unserved = [this](const auto& port) { return !group_.wants_recovery(port.first); };
   if (std::ranges::none_of(ports_, unserved)) return;
   looking_for_unserved_ = true;
   const std::weak_ptr<bool> alive = alive_;
@@ -124,9 +128,9 @@ void Shield::programs_changed() {
 
 // Nobody serves it: its clients are refused, instead of timing out.
 void Shield::open_unserved() {
-  std::erase_if(ports_, [this](uint16_t port) {
-    if (group_.wants_recovery(port)) return false;
-    group_.daemon().privileged().unprotect_port(group_.index(), port);
+  std::erase_if(ports_, [this](const auto& port) {
+    if (group_.wants_recovery(port.first)) return false;
+    group_.daemon().privileged().unprotect_port(group_.index(), port.first);
     return true;
   });
 }
@@ -178,6 +182,7 @@ void Shield::looked() {
 void Shield::take_up(const Flow& flow, const Newborn& newborn) {
   bpf::Protection p = newborn.protection;
   p.term = term();
+  p.clamp = replicates(flow.local.port);
   if (auto ok = table().protect(flow, p); !ok) {
     ++counters_.refused;
     if (const Time now = group_.daemon().loop().now(); complained_ == Time{} || now - complained_ > kComplain) {
@@ -188,10 +193,12 @@ void Shield::take_up(const Flow& flow, const Newborn& newborn) {
   }
   Guarded& g = guarded_[flow] = {};
   g.first_out = p.first_out;
+  g.first_in = p.first_in;
   const auto facts = kernel_facts(flow);
   if (!facts || !*facts || (*facts)->ending()) {
     g.why = "it ended before it was mirrored";
     g.end_refused = true;
+    if (p.clamp) (void)table().unclamp(flow);
     return wait_to_end(flow, g);
   }
   // What left before the entry was there is known to the kernel only. It may have received a little more than it has acknowledged; the difference
@@ -205,6 +212,7 @@ void Shield::take_up(const Flow& flow, const Newborn& newborn) {
   m.snd_una = m.snd_edge = p.first_out;
   if (m.timestamps) m.clock = m.echoed_clock = p.clock;
   g.handle = mirroring_.add({}, 1, m);
+  if (p.clamp) mirroring_.replicate(g.handle, core::Replica(0), 0, group_.daemon().loop().now());
   refresh(flow, g);
   say_soon();
 }
@@ -215,6 +223,7 @@ void Shield::take_up_again(const Connection& c, const gecko_gated& entry) {
   if (entry.first_out == 0 && entry.first_in == 0) return let_pass(c.flow, "it was not mirrored before geckod was started again");
   Guarded& g = guarded_[c.flow] = {};
   g.first_out = entry.first_out;
+  g.first_in = entry.first_in;
   if (entry.term != term()) {
     g.why = "it is of a former life of this node";
     return;
@@ -237,6 +246,8 @@ void Shield::take_up_again(const Connection& c, const gecko_gated& entry) {
     m.echoed_clock = m.clock - kAnyClock;
   }
   g.handle = mirroring_.add(c.id, c.epoch, m);
+  // Its library says from where on it has the input.
+  if ((entry.flags & GECKO_GATE_F_CLAMP) != 0) g.stable = nearest(entry.in_before + (*facts)->bytes_received, entry.watermark - entry.first_in);
   say_soon();
 }
 
@@ -314,6 +325,7 @@ void Shield::named(const Connection& c) {
   g->epoch = c.epoch;
   if (g->handle == 0) return;
   mirroring_.identify(g->handle, c.id, c.epoch);
+  if (replicates(c.flow.local.port) && (c.session == nullptr || !c.session->asks_replication(c.flow.local.port))) stop_replicating(c.flow, *g);
   if (c.saved) mirroring_.checkpoint(g->handle, c.saved);
   say_soon();
 }
@@ -339,6 +351,7 @@ void Shield::wait_to_end(const Flow& flow, Guarded& g) {
 }
 
 void Shield::let_end(const Flow& flow, Guarded& g) {
+  if (replicates(flow.local.port)) stop_replicating(flow, g);   // nobody reads any more
   (void)table().allow_end(flow);
   if (const auto entry = table().get(flow); entry && *entry && ((*entry)->wants_end != 0 || g.end_refused) && (*entry)->first_out != 0) {
     const auto has = kernel_has_socket(flow);
@@ -367,9 +380,83 @@ void Shield::checkpoint(const Flow& flow, std::shared_ptr<const core::SavedState
   say_soon();
 }
 
+// ---------------------------------------------------------------- replicated connections
+
+bool Shield::replicates(uint16_t port) const {
+  const auto it = ports_.find(port);
+  return it != ports_.end() && it->second;
+}
+
+const core::Replica* Shield::replica(const Flow& flow) const {
+  const auto it = guarded_.find(flow);
+  return it == guarded_.end() ? nullptr : mirroring_.replica(it->second.handle);
+}
+
+std::optional<Mirroring::Progress> Shield::progress(const Flow& flow) const {
+  const auto it = guarded_.find(flow);
+  return it == guarded_.end() ? std::nullopt : mirroring_.progress(it->second.handle);
+}
+
+void Shield::tell_where_it_stands(const Flow& flow, wire::Replica& replica) const {
+  if (const auto so_far = progress(flow)) replica.stable = so_far->stable;
+  if (const auto entry = table().get(flow); entry && *entry) std::tie(replica.told_ack, replica.told_edge) = std::pair(first_of((*entry)->sent), second_of((*entry)->sent));
+}
+
+void Shield::input(const Flow& flow, const wire::AppInput& m) {
+  Guarded* g = on() ? find(flow) : nullptr;
+  if (g == nullptr || g->handle == 0 || g->stage == Stage::ended) return;
+  // Of a connection that a former geckod had begun to replicate, this is where its library's log begins.
+  if (!mirroring_.is_replicated(g->handle)) {
+    const auto entry = table().get(flow);
+    if (!entry || !*entry || ((*entry)->flags & GECKO_GATE_F_CLAMP) == 0) return;
+    mirroring_.replicate(g->handle, core::Replica(m.offset), g->stable, group_.daemon().loop().now());
+  }
+  mirroring_.input(g->handle, m.offset, m.bytes, m.end);
+}
+
+void Shield::when_stable(const Flow& flow, uint64_t offset, std::function<void()> then) {
+  Guarded* g = on() ? find(flow) : nullptr;
+  const auto so_far = g == nullptr ? std::nullopt : mirroring_.progress(g->handle);
+  if (!so_far || so_far->stable >= std::min(offset, so_far->reported)) return then();
+  g->waiting.emplace(std::min(offset, so_far->reported), std::move(then));
+}
+
+void Shield::stable(const Flow& flow, uint64_t offset, bool end) {
+  Guarded* g = find(flow);
+  if (g == nullptr) return;
+  const auto view = table().advance(flow, g->first_in + static_cast<uint32_t>(offset) + (end ? 1 : 0));
+  const auto due = g->waiting.upper_bound(offset);
+  const bool answered = due != g->waiting.begin();
+  std::vector<std::function<void()>> then;
+  for (auto it = g->waiting.begin(); it != due; it = g->waiting.erase(it)) then.push_back(std::move(it->second));
+  for (auto& call : then) call();
+  // Who waits to write carries the acknowledgement along.
+  if (view && view->owes() && !answered) nudge_soon(flow);
+}
+
+void Shield::nudge_soon(const Flow& flow) {
+  nudges_.push_back(flow);
+  if (nudges_.size() != 1) return;
+  group_.daemon().loop().defer([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (alive.expired()) return;
+    for (auto flows = std::exchange(nudges_, {}); !flows.empty();) {
+      const size_t n = std::min(flows.size(), wire::kMaxNudges);
+      group_.daemon().privileged().nudge({group_.index(), std::vector<Flow>(flows.end() - static_cast<std::ptrdiff_t>(n), flows.end())});
+      flows.resize(flows.size() - n);
+    }
+  });
+}
+
+// Its program does not say what it reads, or does not read any more.
+void Shield::stop_replicating(const Flow& flow, Guarded& g) {
+  mirroring_.unreplicate(g.handle);
+  (void)table().unclamp(flow);
+  for (auto& [offset, then] : std::exchange(g.waiting, {})) then();
+}
+
 // ---------------------------------------------------------------- handoffs
 
-Status Shield::arriving(const wire::TcpOutline& o, const Arrival& arrival) {
+Status Shield::arriving(const wire::TcpOutline& o, Arrival arrival) {
   const wire::TcpState& s = o.state;
   if (!on() || !guards(s.flow.local.port)) return {};
   const bool own_end = s.phase != wire::TcpPhase::established && s.phase != wire::TcpPhase::close_wait;
@@ -388,6 +475,14 @@ Status Shield::arriving(const wire::TcpOutline& o, const Arrival& arrival) {
   p.in_before = arrival.base.received;
   p.out_before = arrival.base.sent;
   p.first_in = s.recv_seq - unread - static_cast<uint32_t>(arrival.base.received);
+  const bool replicated = replicates(s.flow.local.port) && !own_end;
+  if (replicated) {
+    // Its kernel had acknowledged more than the gate had let out.
+    const uint64_t stable = arrival.replica ? arrival.stable : arrival.base.received;
+    p.clamp = true;
+    p.watermark = p.first_in + static_cast<uint32_t>(stable);
+    if (arrival.told) std::tie(p.sent_ack, p.sent_edge) = *arrival.told;
+  }
   p.first_out = p.snd_una - static_cast<uint32_t>(arrival.base.sent);
   GECKO_CHECK(table().protect(s.flow, p));
   if (const Guarded* old = find(s.flow); old != nullptr && old->handle != 0) mirroring_.end(old->handle);
@@ -395,6 +490,11 @@ Status Shield::arriving(const wire::TcpOutline& o, const Arrival& arrival) {
   g.id = arrival.id;
   g.epoch = arrival.epoch;
   g.first_out = p.first_out;
+  g.first_in = p.first_in;
+  if (replicated) {
+    g.replica = arrival.replica ? std::move(arrival.replica) : core::Replica(arrival.base.received);
+    g.stable = arrival.replica ? arrival.stable : arrival.base.received;
+  }
   newborn_.erase(s.flow);
   if (own_end) {
     g.why = "its own side has been shut down";
@@ -431,6 +531,7 @@ void Shield::arrived(const Flow& flow) {
   if (g == nullptr || !g->arriving) return;
   g->handle = mirroring_.add(g->id, g->epoch, *g->arriving);
   g->arriving.reset();
+  if (g->replica) mirroring_.replicate(g->handle, *std::exchange(g->replica, {}), g->stable, group_.daemon().loop().now());
   refresh(flow, *g);
   say_soon();
 }
@@ -534,6 +635,7 @@ Shield::Report Shield::report() const {
   for (const auto& [flow, g] : guarded_) {
     if (g.stage != Stage::open) ++r.ending;
     if (g.handle != 0 && mirroring_.is_kept(g.handle)) ++r.kept;
+    if (mirroring_.is_replicated(g.handle)) ++r.replicated;
   }
   return r;
 }

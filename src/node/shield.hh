@@ -1,19 +1,22 @@
 // Protection of one group's connections on the node that owns them (docs/adr/0018, 0020): which ports the gate guards, every connection's entry
-// there from its first packet to a minute after its end, and its mirror (node/mirroring.hh).
+// there from its first packet to a minute after its end, and its mirror (node/mirroring.hh). Of replicated ones (docs/adr/0026) nothing is acknowledged
+// that the backups do not have.
 //
 // Inert where the group asks for no recovery. What it is told comes from Group (applications, handoffs) and GateFeed (the gate's news); connections
 // are known by their flow, as the gate knows them.
 #pragma once
 
 #include <deque>
+#include <functional>
+#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <unordered_map>
 
 #include "base/stream_position.hh"
 #include "node/gate_feed.hh"
 #include "node/mirroring.hh"
+#include "wire/api.hh"
 #include "wire/tcp_state.hh"
 
 namespace gecko::node {
@@ -31,7 +34,7 @@ class Shield {
   const Mirroring& mirroring() const { return mirroring_; }
 
   // --- ports
-  void guard(uint16_t port);                      // before a program listens there
+  void guard(uint16_t port, bool replicated);     // before a program listens there
   void programs_changed();                        // the last one's going opens the port again
   bool guards(uint16_t port) const { return ports_.contains(port); }
 
@@ -46,6 +49,13 @@ class Shield {
   // connections live on elsewhere: the end waits a moment.
   void ended(const Flow& flow, bool announced);
   void checkpoint(const Flow& flow, std::shared_ptr<const core::SavedState> saved);
+  // What its program has read of a replicated one; of others nothing is kept.
+  void input(const Flow& flow, const wire::AppInput& input);
+  // Calls back when the backups have its input up to there: at once if they have, or if it is not replicated.
+  void when_stable(const Flow& flow, uint64_t offset, std::function<void()> then);
+  const core::Replica* replica(const Flow& flow) const;
+  std::optional<Mirroring::Progress> progress(const Flow& flow) const;   // nothing: it is not replicated
+  void tell_where_it_stands(const Flow& flow, wire::Replica& replica) const;   // stable, told_*
 
   // --- handoffs
   // Acceptor, between restore and activate.
@@ -54,8 +64,11 @@ class Shield {
     uint64_t epoch = 0;
     StreamBase base;                              // what came before it
     uint32_t ahead = 0;                           // so many bytes of its receive queue are not in the state
+    std::optional<core::Replica> replica{};       // what it is recovered from, if its port's connections are replicated
+    uint64_t stable = 0;                          // ... and input that the client may have been told we have,
+    std::optional<std::pair<uint32_t, uint32_t>> told{};   // ... acknowledgement and end of the window, as it was told
   };
-  Status arriving(const wire::TcpOutline& state, const Arrival& arrival);
+  Status arriving(const wire::TcpOutline& state, Arrival arrival);
   void arrived(const Flow& flow);
   void not_arrived(const Flow& flow);
   // Donor.
@@ -73,7 +86,7 @@ class Shield {
 
   // --- for operators
   struct Report {
-    size_t guarded = 0, mirrored = 0, kept = 0, ending = 0;
+    size_t guarded = 0, mirrored = 0, kept = 0, ending = 0, replicated = 0;
     uint64_t births = 0, unnamed = 0, refused = 0;
   };
   Report report() const;
@@ -88,15 +101,18 @@ class Shield {
     std::string why;                              // ... because
     Time erase_at{};
     bool end_refused = false;                     // its FIN or RST, before the gate had an entry that could note it
-    uint32_t first_out = 0;                       // as in the gate's entry
+    uint32_t first_out = 0, first_in = 0;         // as in the gate's entry
     std::optional<gecko_gated> silenced;
     // The clock that the client must have heard: the one of `told_until` has been acknowledged once told_until has.
     uint32_t told_clock = 0, told_until = 0;
     bool clock_waits = false;
     // Until it has arrived.
     std::optional<wire::TcpMirror> arriving;
+    std::optional<core::Replica> replica;
+    uint64_t stable = 0;
     ConnId id;
     uint64_t epoch = 0;
+    std::multimap<uint64_t, std::function<void()>> waiting;   // when_stable
   };
   struct Newborn {
     bpf::Protection protection;
@@ -116,11 +132,16 @@ class Shield {
   void let_end(const Flow& flow, Guarded& guarded);
   void erase_later(const Flow& flow, Guarded& guarded, Duration after);
   void open_unserved();
+  bool replicates(uint16_t port) const;
+  void stable(const Flow& flow, uint64_t offset, bool end);
+  void nudge_soon(const Flow& flow);
+  void stop_replicating(const Flow& flow, Guarded& guarded);
   void say_soon();
 
   Group& group_;
   Mirroring mirroring_;
-  std::set<uint16_t> ports_;
+  std::map<uint16_t, bool> ports_;                // whether they are replicated
+  std::vector<Flow> nudges_;                      // at the end of this turn of the loop
   bool looking_for_unserved_ = false;
   std::unordered_map<Flow, Guarded> guarded_;
   std::unordered_map<Flow, Newborn> newborn_;

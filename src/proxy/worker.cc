@@ -75,6 +75,8 @@ Status Worker::start() {
   saves_ = settings_.mode == Mode::http && framework_.recovers();
   if (saves_)   // those that have no checkpoint yet, too: they have hardly begun
     if (auto ok = framework_.set_recovery(port, true); !ok) return ok.error();
+  // Its bytes go from kernel to kernel, and the server behind it is not replicated: there is nothing to gain.
+  if (auto ok = framework_.set_replicated(port, false); !ok) return ok.error();
   auto server = gecko::ServerSocket::listen(framework_, port);
   if (!server) return server.error();
   server_ = std::move(*server);

@@ -36,7 +36,7 @@ void ClientWord::widen(uint32_t end) {
   if (best_) best_->state.rcv_wnd += more;
   // No window is larger than that: before it, all had been received.
   const uint32_t widest = 65535u << mirror_.rcv_wscale;
-  if (span <= widest) return;
+  if (span <= widest || knows_input_) return;
   mirror_.rcv_nxt += span - widest;
   mirror_.received += span - widest;
   if (best_) go_on(*best_, span - widest);
@@ -48,7 +48,7 @@ void ClientWord::heard(const Segment& s) {
   // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.
   auto r = recover(mirror_, s);
   if (!r) {
-    beyond_ = beyond_ || (answers && r.error().code == Errc::invalid && (s.flags & (Segment::kAck | Segment::kSyn)) == Segment::kAck);
+    if (!why_beyond_ && answers && r.error().code == Errc::invalid && (s.flags & (Segment::kAck | Segment::kSyn)) == Segment::kAck) why_beyond_ = r.error();
     // A reset that anybody could have sent counts as in any kernel: it must be where the client stands (RFC 5961 section 3.2).
     const uint32_t next = mirror_.rcv_nxt + (mirror_.fin_received ? 1 : 0);
     if (r.error().code == Errc::closed && s.seq - next <= mirror_.rcv_edge - mirror_.rcv_nxt) reset_ = true;
@@ -71,9 +71,9 @@ void ClientWord::heard(const Segment& s) {
 
 ClientWord::Verdict ClientWord::judge(Duration asked) {
   if (reset_) return Verdict::reset;
-  if (beyond_) return Verdict::beyond;
+  if (why_beyond_) return Verdict::beyond;
   if (!best_ || (!exact_ && asked < kSettled)) return Verdict::silent;
-  if (best_->outstanding == 0 || continues_) return Verdict::enough;
+  if (best_->outstanding == 0 || continues_ || knows_input_) return Verdict::enough;
   if (times_ < kCertainlyFirst || best_->state.fin_received) return Verdict::silent;
   const uint32_t gap = *lowest_ - best_->state.recv_seq;
   if (gap > best_->state.rcv_wnd) return Verdict::silent;

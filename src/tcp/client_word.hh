@@ -21,21 +21,25 @@ class ClientWord {
     reset,      // it has ended the connection
     beyond,     // it has got further with the dead node than the mirror can tell: nobody can go on
   };
-  explicit ClientWord(const wire::TcpMirror& mirror) : mirror_(mirror) {}
+  // knows_input: the mirror has all that the dead node had acknowledged (docs/adr/0026), so that nothing of that is to be learned.
+  explicit ClientWord(const wire::TcpMirror& mirror, bool knows_input = false) : mirror_(mirror), knows_input_(knows_input) {}
 
   void heard(const Segment& segment);
   // `asked`: since the first probe.
   Verdict judge(Duration asked);
   const Recovered& recovered() const { return *best_; }
+  const Error& why_beyond() const { return *why_beyond_; }
 
  private:
   void widen(uint32_t end);
 
   wire::TcpMirror mirror_;
+  bool knows_input_;
   std::optional<Recovered> best_;
   uint32_t best_ack_ = 0;
   bool exact_ = false;         // that one answers the probe for certain
-  bool reset_ = false, beyond_ = false;
+  bool reset_ = false;
+  std::optional<Error> why_beyond_;
   bool continues_ = false;     // it has sent the first byte that is missing
   std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,
   unsigned times_ = 0;               // ... and how often it has been sent again

@@ -6,7 +6,7 @@
 
 namespace gecko::wire {
 
-inline constexpr uint16_t kApiVersion = 3;           // 2: placement; 3: checkpoint, recovered connections
+inline constexpr uint16_t kApiVersion = 4;           // 2: placement; 3: checkpoint, recovered connections; 4: input, stable
 inline constexpr uint16_t kApiVersionMin = 1;
 inline constexpr size_t kMaxJson = 16u << 20;
 
@@ -33,6 +33,10 @@ enum class ApiType : uint16_t {
   checkpoint = 19,      // the application's state at this point of the connection's streams, for the day its node dies (version 3). No answer
   recovery = 20,        // whether it wants recovery for a port's connections, before it listens there; unsaid: as the group has it. No answer (version 3)
   ending = 21,          // it shuts its side of this connection down in a moment. No answer (version 3)
+  // replicated connections (docs/adr/0026; version 4)
+  input = 22,           // what the program has read of a connection, before it is given to the program. No answer
+  await_stable = 23,    // answered by stable, as soon as the backups have the input up to there: at once where the connection is not replicated
+  replication = 24,     // whether this program's connections of a port are to be replicated, before it listens there; unsaid: as the group has it. No answer
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -48,6 +52,7 @@ enum class ApiType : uint16_t {
   members = 61,
   evict = 62,           // this connection cannot move and its node is to be empty: shut it down, its client comes again and finds another node
   placement = 63,       // how the group's policy places connections; before every `members` (version 2)
+  stable = 64,          // answer to await_stable (version 4)
 };
 
 struct ApiHello { uint16_t version = kApiVersion, version_min = kApiVersionMin; std::string program;
@@ -58,9 +63,11 @@ struct Welcome { uint16_t version = 0; std::string software, node;
 struct Join { uint64_t request = 0; std::string group; GECKO_FIELDS(request, wire::limited<kMaxName>(group)) };
 struct JoinedBefore3 { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false;
   GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact) };
-// recovers: the group file says so; else nobody is interested in checkpoints.
-struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false;
+struct JoinedBefore4 { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false;
   GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact, recovers) };
+// recovers: the group file says so; else nobody is interested in checkpoints. replicates: nor, without it, in what programs read.
+struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false, replicates = false;
+  GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact, recovers, replicates) };
 struct Leave { uint64_t request = 0; GECKO_FIELDS(request) };
 struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(request, code, wire::limited<kMaxText>(message)) };
 struct Done { uint64_t request = 0; GECKO_FIELDS(request) };
@@ -81,6 +88,12 @@ struct Stays { ConnId id; std::string reason; GECKO_FIELDS(id, wire::limited<kMa
 using AppOrphan = Opened;
 // Offsets as in a Checkpoint between nodes (wire/mirror.hh). A later one replaces it.
 struct AppCheckpoint { ConnId id; uint64_t input = 0, output = 0; Bytes blob; GECKO_FIELDS(id, input, output, wire::limited<kMaxBlob>(blob)) };
+// offset: of the first of these bytes, counted from the connection's birth. The first part says where the program begins, and may be empty. end: the
+// client's FIN comes after them.
+struct AppInput { ConnId id; uint64_t offset = 0; bool end = false; Bytes bytes; GECKO_FIELDS(id, offset, end, wire::limited<256u << 10>(bytes)) };
+struct AppAwait { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };   // nothing beyond what it has reported
+struct AppStable { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };
+struct AppReplication { uint16_t port = 0; bool wanted = true; GECKO_FIELDS(port, wanted) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
 // After a yield that was answered with `again`, an empty target is the node that the yield was for.
@@ -99,10 +112,15 @@ struct AppOutcome { uint64_t request = 0; ConnId id; uint16_t code = 0; std::str
   GECKO_FIELDS(request, id, code, wire::limited<kMaxText>(message), wire::limited<kMaxName>(node), final, epoch) };
 struct ArriveBefore3 { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob)) };
-// recovered: `from` has died; the streams stand at `base`; then `saved` tells whether `blob` is a checkpoint, of the offsets input and output.
-struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
+struct ArriveBefore4 { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
   bool recovered = false, saved = false; uint64_t input = 0, output = 0;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output) };
+// recovered: `from` has died; the streams stand at `base`; then `saved` tells whether `blob` is a checkpoint, of the offsets input and output.
+// replayed: the socket gives once more what had been read since (base.received is `input`), and what the program writes once more, from `output` to
+// base.sent, the client has. logged: input up to here is with geckod already.
+struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
+  bool recovered = false, saved = false; uint64_t input = 0, output = 0; bool replayed = false; uint64_t logged = 0;
+  GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output, replayed, logged) };
 struct HandoffClient { uint64_t request = 0; Endpoint client; std::string target; GECKO_FIELDS(request, client, wire::limited<kMaxName>(target)) };
 struct ClientOutcome { ConnId id; Endpoint client; std::string from; uint16_t code = 0; std::string reason;
   GECKO_FIELDS(id, client, wire::limited<kMaxName>(from), code, wire::limited<kMaxText>(reason)) };

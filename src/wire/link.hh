@@ -7,8 +7,8 @@
 namespace gecko::wire {
 
 // A node speaks its own version and the one before.
-inline constexpr uint16_t kLinkVersion = 4;          // 4: views (57 to 69), mirrors (70 to 79)
-inline constexpr uint16_t kLinkVersionMin = 3;
+inline constexpr uint16_t kLinkVersion = 5;          // 4: views (57 to 69), mirrors (70 to 74); 5: input (75 to 77)
+inline constexpr uint16_t kLinkVersionMin = 4;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
@@ -65,6 +65,10 @@ enum class LinkType : uint16_t {
   checkpoint = 72,      // owner -> backup: an application's state at two offsets
   recover_ask = 73,     // heir -> members: which of these do you own?
   recover_answer = 74,
+  // replicated connections (docs/adr/0026; version 5)
+  inputs = 75,          // owner -> backup: the clients' bytes as the programs read them
+  inputs_kept = 76,     // answer: I have this connection's up to there
+  replica = 77,         // D->A  between ready and state: what the connection is recovered from
 };
 
 struct Hello {
@@ -114,13 +118,6 @@ struct State {
   Bytes blob;                       // the application's
   StreamBase base{};                // of the socket that is made of it (version 4)
   GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob), base)
-};
-struct StateBefore4 {
-  uint64_t xid = 0;
-  ConnId id;
-  uint64_t epoch = 0;
-  Bytes tcp, blob;
-  GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob))
 };
 struct Restored { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Commit {

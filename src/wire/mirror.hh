@@ -1,4 +1,4 @@
-// What an owner tells the backups of its connections, and what an heir asks about them (docs/protocol/mirrors.md, docs/adr/0020). Link version 4.
+// What an owner tells the backups of its connections, and what an heir asks about them (docs/protocol/mirrors.md, docs/adr/0020, 0026). Link version 4; input: 5.
 //
 // The owner numbers its connections (`handle`): unique in its life, never used again, so that what changes often is short. A backup's answer is
 // cumulative: it has every batch up to the number it says.
@@ -11,6 +11,11 @@ namespace gecko::wire {
 
 inline constexpr size_t kMaxMirrors = 2048;      // per message: some 230 KiB
 inline constexpr size_t kMaxClaims = 4096;
+// Replicated connections (docs/adr/0026).
+inline constexpr size_t kMaxInputPart = 256u << 10;   // one read of a program, one message of it
+inline constexpr size_t kMaxInputs = 1024;            // parts per message; all together about 1 MiB
+inline constexpr size_t kMaxInputLog = 4u << 20;      // a connection's bytes since its last checkpoint that are kept
+inline constexpr size_t kMaxSavedPoints = 8;          // a connection's checkpoints whose output has not been acknowledged yet
 
 // All that a backup is to know of a connection: at its birth, when it gets its identity, when it has moved here, and to a new backup.
 struct Mirror {
@@ -57,6 +62,50 @@ struct Checkpoint {
   uint64_t input = 0, output = 0;
   Bytes blob;
   GECKO_FIELDS(incarnation, handle, input, output, wire::limited<kMaxBlob>(blob))
+};
+
+// Bytes of a client as the program has read them. The first part of a connection says where its log begins, and may be empty; one that begins beyond
+// what is here begins the log anew.
+struct Input {
+  uint32_t handle = 0;
+  uint64_t offset = 0;              // of the stream, counted from its birth: of the first of these bytes
+  bool end = false;                 // the client's FIN comes after them, and the program has seen it
+  Bytes bytes;
+  GECKO_FIELDS(handle, offset, end, wire::limited<kMaxInputPart>(bytes))
+};
+struct Inputs {
+  uint64_t incarnation = 0;
+  std::vector<Input> parts;
+  GECKO_FIELDS(incarnation, wire::limited<kMaxInputs>(parts))
+};
+struct InputMark {
+  uint32_t handle = 0;
+  uint64_t offset = 0;              // all before it is here
+  bool end = false;                 // and the end
+  bool refused = false;             // no room, or no such connection: it is not replicated here
+  GECKO_FIELDS(handle, offset, end, refused)
+};
+struct InputsKept {
+  uint64_t incarnation = 0;         // the owner's
+  std::vector<InputMark> marks;     // one per connection of the message
+  GECKO_FIELDS(incarnation, wire::limited<kMaxInputs>(marks))
+};
+
+// What a replicated connection is recovered from, with it to its new owner.
+struct SavedPoint {
+  uint64_t input = 0, output = 0;   // as in a Checkpoint
+  Bytes blob;
+  GECKO_FIELDS(input, output, wire::limited<kMaxBlob>(blob))
+};
+struct Replica {
+  uint64_t xid = 0;
+  uint64_t stable = 0;              // input that the donor's backups have; the client may have been told so
+  uint32_t told_ack = 0, told_edge = 0;   // what the client has been told: acknowledgement, end of the window
+  std::vector<SavedPoint> saved;    // oldest first
+  uint64_t offset = 0;              // of `input`
+  bool end = false;
+  Bytes input;
+  GECKO_FIELDS(xid, stable, told_ack, told_edge, wire::limited<kMaxSavedPoints>(saved), offset, end, wire::limited<kMaxInputLog>(input))
 };
 
 // A connection as the asker knows it, or as its owner answers.

@@ -39,6 +39,9 @@ TEST(MirrorWire, EveryTruncationAndEveryBit) {
   trip(Mirrors{0x300001, 12, true, false, {3, 4}, {some_mirror(), some_mirror()}, {{7, 1, 2, 3, 4, 5, 6, 7, 8, true}}});
   trip(MirrorsKept{0x300001, 12, {9}});
   trip(Checkpoint{0x300001, 7, 1'000, 5'000'000'000, Bytes(100, 1)});
+  trip(Inputs{0x300001, {{7, 5'000'000'000, false, Bytes(40, 2)}, {8, 0, true, {}}}});
+  trip(InputsKept{0x300001, {{7, 5'000'000'040, false, false}, {8, 0, true, true}}});
+  trip(Replica{12, 99, 100, 200, {{1, 2, Bytes(5, 3)}, {4, 5, {}}}, 60, true, Bytes(39, 4)});
   trip(RecoverAsk{5, 9, 2, 0x300001, {{some_mirror().id, some_flow(), 3}, {{}, some_flow(), 1}}});
   trip(RecoverAnswer{5, {{some_mirror().id, some_flow(), 4}}});
 }

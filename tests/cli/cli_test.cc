@@ -146,12 +146,13 @@ TEST(Mirrors, Table) {
   const FakeGeckod geckod(Manner::answers, [](const std::string& question) {
     EXPECT_EQ(Json::parse(question), Json::parse(R"({"op":"mirrors"})"));
     return R"({"schema":"gecko.mirrors/1","omitted":7,"mirrors":[{"id":"0123456789abcdef0123456789abcdef","group":"web","client":"[2001:db8::7]:51234",
-  "local":"[2001:db8::80]:80","owner":"n2","epoch":3,"acked":700,"received":12,"fin_received":false,"checkpoint":{"input":12,"output":700,"bytes":14}}]})";
+  "local":"[2001:db8::80]:80","owner":"n2","epoch":3,"acked":700,"received":12,"fin_received":false,"checkpoint":{"input":12,"output":700,"bytes":14},
+  "checkpoints":1,"input":{"begin":2,"end":12,"ended":false}}]})";
   });
   const auto output = gecko({"mirrors", "--socket", geckod.socket()});
   EXPECT_EQ(output.code, 0) << output.err;
-  EXPECT_EQ(output.out, "CLIENT               LOCAL              GROUP  OWNER  EPOCH  ACKED  RECEIVED  CHECKPOINT  ID\n"
-                        "[2001:db8::7]:51234  [2001:db8::80]:80  web    n2         3    700        12        14 B  0123456789abcdef0123456789abcdef\n"
+  EXPECT_EQ(output.out, "CLIENT               LOCAL              GROUP  OWNER  EPOCH  ACKED  RECEIVED  CHECKPOINT  INPUT  ID\n"
+                        "[2001:db8::7]:51234  [2001:db8::80]:80  web    n2         3    700        12        14 B   10 B  0123456789abcdef0123456789abcdef\n"
                         "7 more are not listed\n");
 }
 

@@ -15,10 +15,10 @@ library=$(find "$work/usr" -name libgecko.so)
 
 # Exactly what the header declares, under a version, and nothing else.
 header=$work/usr/include/gecko/gecko.h
-nm -D --defined-only --with-symbol-versions "$library" | sed -n 's/.* T \(.*\)@@GECKO_0.[1234]$/\1/p' | sort > "$work/exported"
+nm -D --defined-only --with-symbol-versions "$library" | sed -n 's/.* T \(.*\)@@GECKO_0.[12345]$/\1/p' | sort > "$work/exported"
 sed -nE 's/^GECKO_API .*\b(gecko_[a-z_]+)\(.*/\1/p' "$header" | sort > "$work/declared"
 diff "$work/declared" "$work/exported" || { echo "the header and the library differ (above: < declared, > exported)"; exit 1; }
-others=$(nm -D --defined-only "$library" | grep -cvE ' T gecko_| A GECKO_0.[1234]' || true)
+others=$(nm -D --defined-only "$library" | grep -cvE ' T gecko_| A GECKO_0.[12345]' || true)
 [ "$others" = 0 ] || { nm -D --defined-only "$library"; echo "the library exports more than its interface"; exit 1; }
 
 # Strictly, with compilers that know nothing of this project.

@@ -478,6 +478,7 @@ public final class BindingTest {
     final Framework framework = s.all.get(0).framework;
     yes(framework.recovers());
     framework.setRecovery(81, true);
+    framework.setReplicated(81, false);
     s.send("request");
     same(s.read(), "request");
     s.here.write(bytes("hi"));

@@ -1,7 +1,9 @@
 #include "kit/client.hh"
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -161,6 +163,11 @@ uint64_t Client::open_retransmits() const {
   socklen_t size = sizeof info;
   if (!socket_ || getsockopt(fd(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
   return info.tcpi_total_retrans;
+}
+
+uint64_t Client::unacknowledged() const {
+  int queued = 0;
+  return socket_ && ioctl(fd(), SIOCOUTQ, &queued) == 0 ? static_cast<uint64_t>(queued) : 0;
 }
 
 Totals Client::totals() const {

@@ -53,24 +53,26 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab.rebalance = options.rebalance;
   lab.two_available = options.two_available;
   lab.recovery = options.recovery;
+  lab.backups = options.backups;
   lab.lease_ms = options.lease_ms;
   lab.ports = {kStreamPort, kEchoPort};
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) lab.owner = owner;
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));
   scene->operator_ = std::make_unique<Operator>(*scene->lab_);
   GECKO_CHECK(scene->add_client_addresses(options.client_addresses));
-  GECKO_CHECK(scene->start_programs());
+  GECKO_CHECK(scene->start_programs(options));
   if (options.recovery != "none") GECKO_CHECK(scene->operator_->wait_leases(std::chrono::seconds(15)));
   return scene;
 }
 
-Status Scene::start_programs() {
+Status Scene::start_programs(const SceneOptions& scene) {
   for (const auto& node : nodes()) {
     for (const bool echo : {true, false}) {
       const std::string name = echo ? "gecko-echo" : "gecko-stream";
       GECKO_TRY(const auto path, sibling(name));
       std::vector<std::string> argv = {path, "-g", lab_->group_file(), "-p", std::to_string(echo ? kEchoPort : kStreamPort)};
       if (echo) argv.insert(argv.end(), {"--policy", "none"});
+      if (echo && scene.fast_echo) argv.push_back("--fast");
       lab::SpawnOptions options;
       options.log_file = lab_->directory() + "/" + node + "/" + name + ".log";
       options.daemon = true;  // ended with its namespace

@@ -25,7 +25,9 @@ struct SceneOptions {
   bool rebalance = false;
   bool two_available = false;   // two_nodes = "available"
   std::string recovery = "none";
+  uint32_t backups = 1;
   uint32_t lease_ms = 0;   // 0: the group file's default
+  bool fast_echo = false;  // gecko-echo does without replication
 };
 
 class Scene {
@@ -49,7 +51,7 @@ class Scene {
 
  private:
   static constexpr uint16_t kStreamPort = 8080, kEchoPort = 7007;
-  Status start_programs();
+  Status start_programs(const SceneOptions& options);
   Status add_client_addresses(int count);
 
   std::unique_ptr<lab::Lab> lab_;

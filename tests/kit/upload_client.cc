@@ -1,8 +1,5 @@
 #include "kit/upload_client.hh"
 
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-
 #include <algorithm>
 #include <array>
 #include <nlohmann/json.hpp>
@@ -39,9 +36,7 @@ void UploadClient::look_again() {
 }
 
 void UploadClient::observe() {
-  int queued = 0;
-  if (ioctl(fd(), SIOCOUTQ, &queued) != 0) return;
-  const uint64_t acknowledged = written_ - static_cast<uint64_t>(queued);
+  const uint64_t queued = unacknowledged(), acknowledged = written_ - queued;
   const Time now = monotonic_now();
   if (acknowledged > acknowledged_) {
     timeline_.add({last_progress_, now});

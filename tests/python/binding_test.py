@@ -88,6 +88,10 @@ class Framework(OnNodes):
         self.assertEqual(by_name["n1"].weight, 1)
         self.assertEqual(sorted(m.name for m in framework.members(port=80)), ["n1", "n2"])
         framework.set_contact("n2")
+        framework.set_recovery(81, True)
+        framework.set_replicated(81, False)
+        with self.assertRaises(OverflowError):
+            framework.set_replicated(65536, True)
         framework.leave()
 
     def test_refuses_what_is_wrong(self) -> None:

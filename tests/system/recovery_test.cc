@@ -2,76 +2,14 @@
 #include <algorithm>
 #include <thread>
 
-#include "fault_scene.hh"
-#include "kit/download_client.hh"
-#include "kit/net_counters.hh"
+#include "recovery_scene.hh"
 
 namespace gecko::system_test {
 namespace {
 
-class Recovered : public FaultTest {
+class Recovered : public RecoveryTest {
  protected:
-  void SetUp() override {}
-  void begin(int nodes = 3, bool ipv4 = false) {
-    ASSERT_NO_FATAL_FAILURE(set_up({.name = "rcv", .ipv4 = ipv4, .nodes = nodes, .recovery = "fast"}));
-    const size_t all = scene().nodes().size();
-    for (const auto& node : scene().nodes())
-      ASSERT_TRUE(eventually([&] {
-        const auto m = status(node).value("/groups/0/membership"_json_pointer, nlohmann::json());
-        return m.is_object() && m.value("member", false) && m["view"].is_object() && m["view"]["members"].size() == all && m["lease"]["holds"].get<bool>();
-      }, 20s)) << status(node);
-  }
-  kit::DownloadClient& download(uint64_t size, size_t bytes_per_ms = 0) {
-    kit::DownloadOptions options;
-    options.server = scene().stream();
-    options.size = size;
-    options.seed = ++seed_;
-    options.bytes_per_ms = bytes_per_ms;
-    options.keep_timeline = true;
-    return swarm_->add<kit::DownloadClient>(options);
-  }
-  lab::Lab& faults() { return const_cast<lab::Lab&>(lab()); }
-  nlohmann::json connection(const std::string& node, const Endpoint& client) {
-    const auto answer = ask().ask(node, {{"op", "connections"}});
-    if (answer)
-      for (const auto& row : (*answer)["connections"])
-        if (row["client"] == client.str()) return row;
-    return {};
-  }
-  void all_protected(const std::string& node) {
-    ASSERT_TRUE(eventually([&] {
-      const auto answer = ask().ask(node, {{"op", "connections"}});
-      if (!answer) return false;
-      const auto& rows = (*answer)["connections"];
-      return std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.value("protected", false); });
-    }, 10s)) << status(node).value("/groups/0/protection"_json_pointer, nlohmann::json());
-  }
-  kit::Totals totals(kit::Client& client) {
-    kit::Totals t;
-    swarm_->call([&] { t = client.totals(); });
-    return t;
-  }
-  uint64_t recovered(const std::vector<std::string>& at, const char* what = "recovered") {
-    uint64_t sum = 0;
-    for (const auto& node : at) sum += status(node).value(nlohmann::json::json_pointer(std::string("/groups/0/recoveries/") + what), uint64_t{0});
-    return sum;
-  }
-  std::string recoveries(const std::string& node) { return status(node).value("/groups/0/recoveries"_json_pointer, nlohmann::json()).dump(); }
-  double longest_ms(kit::Client& client) {
-    double ms = 0;
-    swarm_->call([&] { ms = std::chrono::duration<double, std::milli>(client.timeline().longest_ever()).count(); });
-    return ms;
-  }
-  std::vector<std::string> others(const std::string& dead) {
-    auto nodes = scene().nodes();
-    std::erase(nodes, dead);
-    return nodes;
-  }
-  void give_all_to(const std::string& node) {
-    const auto moved = ask().handoff("n1", client_address(), node);
-    ASSERT_TRUE(moved) << moved.error().message;
-    ASSERT_EQ(moved->refused, 0u) << moved->first_refusal;
-  }
+  void begin(int nodes = 3, bool ipv4 = false) { RecoveryTest::begin({.name = "rcv", .ipv4 = ipv4, .nodes = nodes, .recovery = "fast"}); }
   // Downloads in full flight, ping-pong and idle connections, all at `owner`; `fault`; everything goes on elsewhere.
   void survive(const std::string& owner, const std::function<void()>& fault) {
     std::vector<kit::Client*> pings, idle, downloads;
@@ -97,7 +35,6 @@ class Recovered : public FaultTest {
     for (auto* client : downloads) gaps += " " + std::to_string(static_cast<int>(longest_ms(*client)));
     std::printf("longest silence in ms: pings%s; %s\n", gaps.c_str(), recoveries(left[0]).c_str());
   }
-  uint64_t seed_ = 100;
 };
 
 TEST_F(Recovered, OwnerKilled) {
@@ -141,23 +78,7 @@ TEST_F(Recovered, OwnerThatIsTheContactKilled) {
 TEST_F(Recovered, OwnerStoppedForFiveSecondsSaysNothingMoreAndComesBack) {
   begin();
   survive("n2", [&] { ASSERT_TRUE(faults().pause("n2")); });
-  const auto dropped = [&] {
-    uint64_t sum = 0;
-    for (const char* name : {"Tcp.InErrs", "Tcp.EstabResets", "TcpExt.TCPChallengeACK", "TcpExt.TCPOFOQueue"})
-      sum += kit::net_counter(lab(), {"client"}, name).value_or(0);
-    return sum;
-  };
-  std::this_thread::sleep_for(5s);   // the fault's length
-  auto& witness = ping(2ms, true);
-  ASSERT_TRUE(progresses(witness));
-  const uint64_t before = dropped();
-  ASSERT_TRUE(faults().resume("n2"));
-  EXPECT_TRUE(eventually([&] { return status("n2").value("/groups/0/membership/member"_json_pointer, false); }, 20s)) << status("n2");
-  EXPECT_EQ(dropped(), before) << "the client was sent packets of the stopped node";
-  EXPECT_TRUE(eventually([&] {
-    const auto rows = ask().ask("n2", {{"op", "connections"}});
-    return rows && (*rows)["connections"].empty();
-  }));
+  wakes_silently("n2");
 }
 
 // Its applications and their sockets have lived all the time, behind the gate.

@@ -35,6 +35,9 @@ jboolean recovers(JNIEnv*, jclass, jlong object) { return gecko_framework_recove
 void set_recovery(JNIEnv* env, jclass, jlong object, jint port, jboolean wanted) {
   check(env, gecko_framework_set_recovery(framework_of(object), static_cast<uint16_t>(port), wanted ? 1 : 0));
 }
+void set_replicated(JNIEnv* env, jclass, jlong object, jint port, jboolean wanted) {
+  check(env, gecko_framework_set_replicated(framework_of(object), static_cast<uint16_t>(port), wanted ? 1 : 0));
+}
 
 // In the order of the constants in Native.java.
 jstring text(JNIEnv* env, jclass, jlong object, jint which) {
@@ -102,6 +105,7 @@ Methods framework_methods() {
       method("isConnected", "(J)Z", is_connected),
       method("recovers", "(J)Z", recovers),
       method("setRecovery", "(JIZ)V", set_recovery),
+      method("setReplicated", "(JIZ)V", set_replicated),
       method("frameworkText", "(JI)Ljava/lang/String;", text),
       method("ports", "(J)[I", ports),
       method("members", "(JI)[Lorg/gecko/Member;", members),

@@ -107,6 +107,22 @@ static PyObject *framework_set_contact(Framework *self, PyObject *args) {
   return result(self, rc);
 }
 
+static PyObject *say_of_port(Framework *self, PyObject *args, const char *format, int (*call)(gecko_framework *, uint16_t, int)) {
+  unsigned short port;
+  int wanted, rc;
+  if (!PyArg_ParseTuple(args, format, &port, &wanted)) return NULL;
+  gecko_framework *framework = enter(self);
+  if (framework == NULL) return NULL;
+  Py_BEGIN_ALLOW_THREADS
+  rc = call(framework, port, wanted);
+  Py_END_ALLOW_THREADS
+  return result(self, rc);
+}
+static PyObject *framework_set_recovery(Framework *self, PyObject *args) { return say_of_port(self, args, "Hp:set_recovery", gecko_framework_set_recovery); }
+static PyObject *framework_set_replicated(Framework *self, PyObject *args) {
+  return say_of_port(self, args, "Hp:set_replicated", gecko_framework_set_replicated);
+}
+
 static PyObject *framework_move_client(Framework *self, PyObject *args) {
   enum { MAX_OUTCOMES = 4096 }; /* what one answer of geckod holds at least */
   const char *client, *target;
@@ -260,6 +276,10 @@ static PyMethodDef methods[] = {
      "members($self, port=0)\n--\n\nThe nodes of the group: a list of Member. With a port of the group, applications counts those that serve it."},
     {"set_contact", (PyCFunction)framework_set_contact, METH_VARARGS, "set_contact($self, node, /)\n--\n\nMakes a node the contact: the one that "
      "new clients reach."},
+    {"set_recovery", (PyCFunction)framework_set_recovery, METH_VARARGS, "set_recovery($self, port, wanted, /)\n--\n\nBefore listening there: whether this "
+     "port's connections come here when their node has died. False: none, they are not even protected."},
+    {"set_replicated", (PyCFunction)framework_set_replicated, METH_VARARGS, "set_replicated($self, port, wanted, /)\n--\n\nBefore listening there, in a group "
+     "with recovery = \"replicated\". False: this program's connections of the port are recovered as with \"fast\"."},
     {"move_client", (PyCFunction)framework_move_client, METH_VARARGS, NULL},
     {"adopt_fd", (PyCFunction)framework_adopt_fd, METH_VARARGS, NULL},
     {"connect", (PyCFunction)(void (*)(void))framework_connect, METH_VARARGS | METH_KEYWORDS,

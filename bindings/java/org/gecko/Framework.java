@@ -189,6 +189,17 @@ public final class Framework implements AutoCloseable {
     run(object -> Native.setRecovery(object, port, wanted));
   }
 
+  /**
+   * In a group whose file says {@code recovery = "replicated"}: whether this program's connections of the port are. Unsaid: they are. After {@link #join()} and
+   * before the first {@code listen()} on the port.
+   *
+   * @param wanted false: for programs whose output depends on more than the bytes of its connection; they are recovered as with {@code "fast"}
+   */
+  public void setReplicated(int port, boolean wanted) throws IOException {
+    Native.port(port);
+    run(object -> Native.setReplicated(object, port, wanted));
+  }
+
   /** Where connections go. One of the library's own runs without Java. */
   public void setPolicy(BuiltinPolicy policy) throws IOException {
     final byte[] name = Native.utf8(policy.text);

@@ -43,6 +43,8 @@ final class Native {
 
   static native void setRecovery(long framework, int port, boolean wanted) throws GeckoException;
 
+  static native void setReplicated(long framework, int port, boolean wanted) throws GeckoException;
+
   static native String frameworkText(long framework, int which);
 
   static native int[] ports(long framework);
