@@ -13,6 +13,7 @@
 #include "kit/ping_client.hh"
 #include "kit/statistics.hh"
 #include "kit/swarm.hh"
+#include "kit/upload_client.hh"
 #include "site.hh"
 
 namespace gecko::demo {
@@ -25,6 +26,9 @@ constexpr int kConversations = 6;
 // A film of 4 Mbit/s, as its player takes it; what the player has in store is the socket's buffer.
 constexpr size_t kFilmPerMs = 500;
 constexpr uint64_t kFilm = 9'000'000;
+constexpr int kUploads = 3;
+constexpr size_t kUploadPerMs = 800;
+constexpr uint64_t kUpload = 12'000'000;
 // The next picture is late by so much: the viewer sees it.
 constexpr Duration kStall = 100ms;
 constexpr size_t kDownload = 64u << 20, kDownloadPerS = 4u << 20;
@@ -53,8 +57,9 @@ class Performance {
 
  private:
   Status set_up() {
-    screen_.say("  " + screen_.strong("Nodes die") + ": four nodes; conversations (gecko-echo), films (gecko-stream), curl from nginx, ssh");
-    GECKO_TRY(site_, Site::up({.name = "demo-deaths", .nodes = 4, .recovery = "fast", .redis = false, .more_ports = {kStream, kEcho}}, interrupted_));
+    screen_.say("  " + screen_.strong("Nodes die") +
+                ": four nodes; conversations (gecko-echo), films and uploads (gecko-stream), all replicated; curl from nginx, ssh");
+    GECKO_TRY(site_, Site::up({.name = "demo-deaths", .nodes = 4, .recovery = "replicated", .redis = false, .more_ports = {kStream, kEcho}}, interrupted_));
     const std::string group = site_->lab().group_file();
     for (const auto& node : site_->lab().nodes()) {
       GECKO_CHECK(site_->start(node, "gecko-echo", {Site::program("gecko-echo"), "-g", group, "-p", std::to_string(kEcho), "--policy", "none"}));
@@ -96,6 +101,16 @@ class Performance {
       options.bytes_per_ms = kFilmPerMs;
       options.keep_timeline = true;
       films_.push_back(&swarm_->add<kit::DownloadClient>(options));
+    }
+    for (int i = 0; i < kUploads; ++i) {
+      kit::UploadOptions options;
+      options.server = {site_->lab().group_address(), kStream};
+      options.size = kUpload;
+      options.seed = static_cast<uint64_t>(10 + i);
+      options.bytes_per_ms = kUploadPerMs;
+      options.look = 1ms;
+      options.keep_timeline = true;
+      uploads_.push_back(&swarm_->add<kit::UploadClient>(options));
     }
     GECKO_CHECK(swarm_->wait_connected(10s));
     // Of each kind some on every node that is to die; curl is at the contact.
@@ -142,7 +157,7 @@ class Performance {
     swarm_->call([&] {
       for (auto* client : clients) {
         const kit::Totals totals = client->totals();
-        row.bytes += totals.bytes_received;
+        row.bytes += std::max(totals.bytes_received, totals.bytes_sent);
         if (row.problem.empty()) row.problem = totals.first_failure;
         row.alone_ms = std::max(row.alone_ms, ms(client->timeline().longest(began_, alone_until_)));
         for (size_t i = 0; i < spans_.size(); ++i) {
@@ -177,9 +192,11 @@ class Performance {
     ssh.problem = !session.problem.empty() ? session.problem : session.wrong != 0 ? "wrong lines came back" : "";
     act_.rows.push_back(measure(std::to_string(kConversations) + " conversations, 5 ms apart", conversations_, false));
     act_.rows.push_back(measure("3 films, 4 Mbit/s", films_, true));
+    act_.rows.push_back(measure(std::to_string(kUploads) + " uploads, SHA-256 by the server", uploads_, false));
     act_.rows.push_back(curl);
     act_.rows.push_back(ssh);
-    if (totals.lost() != 0 && act_.rows[0].problem.empty() && act_.rows[1].problem.empty()) act_.rows[0].problem = totals.first_failure;
+    const auto harmed = [](const DeathsAct::Row& row) { return !row.problem.empty(); };
+    if (totals.lost() != 0 && std::ranges::none_of(act_.rows, harmed)) act_.rows[0].problem = totals.first_failure;
     for (const auto& node : {"n3", "n4"}) {
       const auto status = site_->ask().ask(node, {{"op", "status"}});
       if (status) act_.recovered += (*status)["groups"][0]["recoveries"].value("recovered", uint64_t{0});
@@ -193,7 +210,7 @@ class Performance {
   const std::function<bool()> interrupted_;
   std::unique_ptr<Site> site_;
   std::unique_ptr<kit::Swarm> swarm_;
-  std::vector<kit::Client*> conversations_, films_;
+  std::vector<kit::Client*> conversations_, films_, uploads_;
   std::unique_ptr<Session> ssh_;
   lab::Process curl_;
   std::thread reader_;
@@ -208,7 +225,7 @@ class Performance {
 }  // namespace
 
 bool DeathsAct::well() const {
-  return resets == 0 && recovered > 0 && faults.size() == 3 && rows.size() == 4 &&
+  return resets == 0 && recovered > 0 && faults.size() == 3 && rows.size() == 5 &&
          std::ranges::all_of(rows, [](const Row& r) { return r.problem.empty() && r.bytes > 0 && r.stalls == 0; });
 }
 

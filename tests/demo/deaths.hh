@@ -1,5 +1,5 @@
-// The last scene: nodes die. While conversations, films, a download from nginx and an ssh session run, a node is killed, another one's cable is pulled,
-// then the contact is killed. Clients know nothing of Gecko and notice nothing but a pause.
+// The last scene: nodes die. While conversations, films and uploads (replicated: recovery = "replicated"), a download from nginx and an ssh session run, a
+// node is killed, another one's cable is pulled, then the contact is killed. Clients know nothing of Gecko and notice nothing but a pause.
 #pragma once
 
 #include <functional>
@@ -15,7 +15,7 @@ namespace gecko::demo {
 struct DeathsAct {
   struct Row {
     std::string client;            // what it is, and how many
-    uint64_t bytes = 0;            // received, all of them compared
+    uint64_t bytes = 0;            // received, all of them compared; of uploads: sent
     std::vector<double> gap_ms;    // the longest silence around each fault; empty: not measured
     double alone_ms = 0;           // the longest one before the first
     uint64_t stalls = 0;           // of films: the player had nothing to show
