@@ -1,7 +1,8 @@
-// What the gate costs (docs/adr/0018): uploads and ping-pong through it, with bytes that become stable after 0, 0.2, 1 and 5 ms, against
-// the same path without a gate. Same namespaces and interface, interleaved round by round; also the price of a packet in the program itself.
+// What `replicated` mode costs (docs/adr/0026), with 0, 0.2, 1 and 5 ms between a node and its backup: the whole path (replicated_path.hh). And the gate
+// alone (docs/adr/0018): uploads and ping-pong through it, with bytes that a pretended backup calls stable after so long, against the same path without a gate;
+// same namespaces and interface, interleaved round by round; also the price of a packet in the program itself.
 //
-//   ./dev bench gate [--rounds 5] [--seconds 0.6] [--json FILE]        needs root
+//   ./dev bench gate [--rounds 5] [--seconds 0.6] [--only path|gate] [--json FILE]        needs root
 #include <bpf/bpf.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -22,6 +23,8 @@
 #include "backup.hh"
 #include "base/clock.hh"
 #include "gate_lab.hh"
+#include "kit/interrupt.hh"
+#include "replicated_path.hh"
 #include "traffic.hh"
 
 namespace gecko {
@@ -43,8 +46,7 @@ double cpu_seconds() {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
 }
 
-// Plain: no gate at all. Fast: lease, no clamp. Replicated: clamp too.
-enum class Way { plain, fast, replicated };
+using bench::Way;   // of the gate alone: plain: none at all; fast: lease, no clamp; replicated: clamp too
 
 struct Bulk {
   double gbit_s = 0, cpu_ns_per_byte = 0;
@@ -196,10 +198,67 @@ int fail(const Error& e) {
 
 constexpr std::array<std::pair<const char*, int>, 4> kDelays = {{{"0", 0}, {"0.2", 200}, {"1", 1000}, {"5", 5000}}};
 
-int run(int rounds, double seconds, const std::string& json_file) {
+// Errors: of the lab, or a transfer that broke.
+Status measure_path(int rounds, double seconds, nlohmann::json& report) {
+  using bench::Upload;
+  GECKO_TRY(const auto path, bench::ReplicatedPath::build());
+  std::printf("replicated, whole path (ratios to no Gecko; fast beside it)\n%-8s %14s %8s %14s %8s %12s %8s %8s %12s %8s\n", "delay ms",
+              "ratio 1 Gbit/s", "(fast)", "ratio unshaped", "(fast)", "CPU ns/B", "(fast)", "(plain)", "added us p50", "(fast)");
+  for (const auto& [name, us] : kDelays) {
+    GECKO_CHECK(path->delay(static_cast<uint32_t>(us)));
+    std::map<std::pair<Way, bool>, std::vector<double>> ratio, gbit;   // way, 1 Gbit/s
+    std::map<Way, std::vector<double>> cpu, added, rtt;
+    for (int round = 0; round < rounds; ++round) {
+      std::vector<Way> ways(std::begin(bench::kWays), std::end(bench::kWays));
+      if (round % 2 != 0) std::ranges::reverse(ways);
+      for (const bool gigabit : {false, true}) {
+        GECKO_CHECK(path->shape(gigabit));
+        std::map<Way, Upload> got;
+        for (const auto way : ways) {
+          if (kit::interrupted()) return make_error(Errc::closed, "interrupted");
+          GECKO_TRY(got[way], path->upload(way, seconds));
+        }
+        for (const auto& [way, upload] : got) {
+          ratio[{way, gigabit}].push_back(upload.gbit_s / got[Way::plain].gbit_s);
+          gbit[{way, gigabit}].push_back(upload.gbit_s);
+          if (!gigabit) cpu[way].push_back(upload.cpu_ns_per_byte);
+        }
+      }
+      GECKO_CHECK(path->shape(false));
+      std::map<Way, double> p50;
+      for (const auto way : ways) {
+        GECKO_TRY(const auto samples, path->ping(way));
+        p50[way] = samples.median();
+      }
+      for (const auto& [way, micros] : p50) {
+        added[way].push_back(micros - p50[Way::plain]);
+        rtt[way].push_back(micros);
+      }
+    }
+    const auto of = [&](Way way) -> nlohmann::json {
+      return {{"bulk_ratio_1gbit", median(ratio[{way, true}])},     {"bulk_ratio_unshaped", median(ratio[{way, false}])},
+              {"cpu_ns_per_byte", median(cpu[way])},                {"added_latency_us_p50", median(added[way])},
+              {"gbit_s", {{"shaped", median(gbit[{way, true}])}, {"unshaped", median(gbit[{way, false}])}}},
+              {"round_trip_us_p50", median(rtt[way])}};
+    };
+    auto& out = report["delay_ms"][name];
+    out = of(Way::replicated);
+    out["nfqueue_ratio_unshaped"] = nullptr;   // not measured: what the prototype saw is in docs/adr/0018
+    out["fast"] = of(Way::fast);
+    out["plain"] = of(Way::plain);
+    const auto& fast = out["fast"];
+    std::printf("%-8s %14.3f %8.3f %14.3f %8.3f %12.2f %8.2f %8.2f %12.0f %8.0f\n", name, out["bulk_ratio_1gbit"].get<double>(),
+                fast["bulk_ratio_1gbit"].get<double>(), out["bulk_ratio_unshaped"].get<double>(), fast["bulk_ratio_unshaped"].get<double>(),
+                out["cpu_ns_per_byte"].get<double>(), fast["cpu_ns_per_byte"].get<double>(), out["plain"]["cpu_ns_per_byte"].get<double>(),
+                out["added_latency_us_p50"].get<double>(), fast["added_latency_us_p50"].get<double>());
+    std::fflush(stdout);
+  }
+  return {};
+}
+
+int measure_gate(int rounds, double seconds, nlohmann::json& report) {
   auto bench = Bench::build();
   if (!bench) return fail(bench.error());
-  nlohmann::json report = {{"schema", "gecko.bench.gate/1"}, {"rounds", rounds}, {"seconds", seconds}};
   const auto ns = (*bench)->packet_ns();
   if (!ns) return fail(ns.error());
   report["packet_ns"] = {{"not_protected", (*ns)[0]}, {"protected", (*ns)[1]}};
@@ -258,6 +317,15 @@ int run(int rounds, double seconds, const std::string& json_file) {
     if (us == 0) std::printf("         lease alone (fast): unshaped ratio %.3f\n", median(fast_ratio));
     std::fflush(stdout);
   }
+  return 0;
+}
+
+int run(int rounds, double seconds, const std::string& only, const std::string& json_file) {
+  nlohmann::json report = {{"schema", "gecko.bench.gate/2"}, {"rounds", rounds}, {"seconds", seconds}};
+  if (only != "gate")
+    if (const Status s = measure_path(rounds, seconds, report); !s) return fail(s.error());
+  if (only != "path")
+    if (const int code = measure_gate(rounds, seconds, report["gate"]); code != 0) return code;
   if (!json_file.empty()) {
     std::ofstream file(json_file);
     file << report.dump(2) << "\n";
@@ -270,17 +338,19 @@ int run(int rounds, double seconds, const std::string& json_file) {
 }  // namespace gecko
 
 int main(int argc, char** argv) {
-  CLI::App app{"What the gate costs, against the same path without it"};
+  CLI::App app{"What replicated mode costs, and its gate alone, against the same path without them"};
   int rounds = 5;
   double seconds = 0.6;
-  std::string json_file;
+  std::string json_file, only;
   app.add_option("--rounds", rounds, "pairs of measurements per delay and shape")->check(CLI::Range(1, 1000));
   app.add_option("--seconds", seconds, "length of one bulk measurement")->check(CLI::Range(0.1, 60.0));
+  app.add_option("--only", only, "path: clients, nodes and a backup; gate: with a pretended one")->check(CLI::IsMember({"path", "gate"}));
   app.add_option("--json", json_file, "write the result there");
   CLI11_PARSE(app, argc, argv);
   if (geteuid() != 0) {
     std::fprintf(stderr, "gate_bench: network namespaces need root\n");
     return 77;
   }
-  return gecko::run(rounds, seconds, json_file);
+  gecko::kit::catch_interrupts();
+  return gecko::run(rounds, seconds, only, json_file);
 }
