@@ -8,6 +8,8 @@
 
 #include <algorithm>
 
+#include "kit/slip.hh"
+
 namespace gecko::kit {
 
 Totals& Totals::operator+=(const Totals& other) {
@@ -16,6 +18,8 @@ Totals& Totals::operator+=(const Totals& other) {
   resets += other.resets;
   closed_early += other.closed_early;
   wrong += other.wrong;
+  lost_bytes += other.lost_bytes;
+  duplicate_bytes += other.duplicate_bytes;
   failed += other.failed;
   stuck += other.stuck;
   bytes_sent += other.bytes_sent;
@@ -136,6 +140,14 @@ void Client::fail(Failure kind, const std::string& why) {
     totals_.first_failure = local_.str() + " -> " + server_.str() + ": " + why + " (" + std::to_string(totals_.bytes_sent) + " bytes sent, " +
                             std::to_string(totals_.bytes_received) + " received)";
   close();
+}
+
+void Client::fail_wrong(Pattern kind, uint64_t seed, uint64_t offset, std::span<const uint8_t> bytes, const std::string& why) {
+  if (done()) return;
+  const Slip slip = find_slip(kind, seed, offset, bytes);
+  totals_.lost_bytes += slip.lost;
+  totals_.duplicate_bytes += slip.duplicate;
+  fail(Failure::wrong, why + ": " + slip.str());
 }
 
 void Client::give_up() {

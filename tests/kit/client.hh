@@ -9,6 +9,7 @@
 
 #include "base/address.hh"
 #include "base/fd.hh"
+#include "kit/pattern.hh"
 #include "kit/timeline.hh"
 #include "net/loop.hh"
 
@@ -20,6 +21,8 @@ struct Totals {
   uint64_t resets = 0;        // RST while it was alive
   uint64_t closed_early = 0;  // the server's end of stream where more was due
   uint64_t wrong = 0;         // connections that carried a byte that is not the right one (or a wrong answer)
+  uint64_t lost_bytes = 0;    // of the wrong ones: bytes left out, and bytes that came again, where the first wrong byte was (slip.hh)
+  uint64_t duplicate_bytes = 0;
   uint64_t failed = 0;        // could not be opened, timed out, other errors
   uint64_t stuck = 0;         // still not done when the swarm's patience ended
   uint64_t bytes_sent = 0, bytes_received = 0, exchanges = 0;
@@ -67,6 +70,8 @@ class Client {
   void shut_output();
   void finish();  // as it should be: closes
   void fail(Failure kind, const std::string& why);
+  // `bytes` came at `offset` of the stream, and the first of them is not the right one: also counts what was left out or came again.
+  void fail_wrong(Pattern kind, uint64_t seed, uint64_t offset, std::span<const uint8_t> bytes, const std::string& why);
   int fd() const { return socket_.get(); }
 
   net::Loop& loop_;

@@ -68,9 +68,11 @@ void DownloadClient::take(std::span<const uint8_t> bytes) {
     in_body_ = true;
     bytes = bytes.subspan((*head)->size - before);
   }
+  if (const size_t right = match_pattern(Pattern::stream, options_.seed, body_, bytes); right < bytes.size()) {
+    const uint64_t at = body_ + right;
+    return fail_wrong(Pattern::stream, options_.seed, at, bytes.subspan(right), "byte " + std::to_string(at) + " of the download is wrong");
+  }
   if (body_ + bytes.size() > options_.size) return fail(Failure::wrong, "more bytes than the answer has");
-  const size_t right = match_pattern(Pattern::stream, options_.seed, body_, bytes);
-  if (right < bytes.size()) return fail(Failure::wrong, "byte " + std::to_string(body_ + right) + " of the download is wrong");
   body_ += bytes.size();
   if (body_ == options_.size) complete();
 }

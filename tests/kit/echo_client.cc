@@ -51,9 +51,12 @@ void EchoClient::readable() {
   const size_t n = read_some(piece);
   if (n == 0) return;
   const Time now = monotonic_now();
+  const auto come = std::span(piece).first(n);
+  if (const size_t right = match_pattern(Pattern::echo, options_.seed, echoed_, come); right < n) {
+    const uint64_t at = echoed_ + right;
+    return fail_wrong(Pattern::echo, options_.seed, at, come.subspan(right), "byte " + std::to_string(at) + " of the echo is wrong");
+  }
   if (echoed_ + n > sent_) return fail(Failure::wrong, "more bytes came back than were sent");
-  const size_t right = match_pattern(Pattern::echo, options_.seed, echoed_, std::span(piece).first(n));
-  if (right < n) return fail(Failure::wrong, "byte " + std::to_string(echoed_ + right) + " of the echo is wrong");
   echoed_ += n;
   ++totals_.exchanges;
   timeline_.add({last_sign_, now});

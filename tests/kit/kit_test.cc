@@ -15,6 +15,7 @@
 #include "kit/pattern.hh"
 #include "kit/ping_client.hh"
 #include "kit/sha256.hh"
+#include "kit/slip.hh"
 #include "kit/statistics.hh"
 #include "kit/swarm.hh"
 #include "kit/upload_client.hh"
@@ -108,7 +109,8 @@ bool read_head(int fd, std::string& text, std::string& rest) {
   }
 }
 
-std::function<void(int)> stream(uint64_t wrong_at = UINT64_MAX, uint64_t cut_at = UINT64_MAX) {
+// `skip`: so many bytes are left out after the first 100,000.
+std::function<void(int)> stream(uint64_t wrong_at = UINT64_MAX, uint64_t cut_at = UINT64_MAX, uint64_t skip = 0) {
   return [=](int fd) {
     std::string head, rest;
     while (read_head(fd, head, rest)) {
@@ -121,7 +123,7 @@ std::function<void(int)> stream(uint64_t wrong_at = UINT64_MAX, uint64_t cut_at 
           if (wrong_at >= at && wrong_at < at + piece.size()) piece[wrong_at - at] ^= 1;
           if (cut_at < at + piece.size()) return;
           send_all(fd, piece);
-          at += piece.size();
+          at += piece.size() + (at == 0 ? skip : 0);
         }
       } else if (std::sscanf(head.c_str(), "PUT /sink HTTP/1.1\r\nHost: gecko\r\nContent-Length: %lu", &size) == 1) {
         Sha256 sha;
@@ -170,6 +172,30 @@ TEST(Kit, PatternIsTheSameInAnyPieces) {
   EXPECT_EQ(std::count(whole.begin(), whole.end(), 'H'), 0);
   EXPECT_EQ(match_pattern(Pattern::echo, 7, 3, whole), whole.size());
   EXPECT_LT(match_pattern(Pattern::stream, 7, 4, pieces), 8u);
+}
+
+TEST(Kit, SlipsAreToldApart) {
+  constexpr uint64_t kAt = 100'000;
+  std::vector<uint8_t> came(200);
+  const auto slip = [&](int64_t by) {  // what comes at kAt belongs `by` bytes further on; the first byte there may be the right one by chance
+    fill_pattern(Pattern::stream, 7, kAt + static_cast<uint64_t>(by), came);
+    const size_t right = match_pattern(Pattern::stream, 7, kAt, came);
+    const auto found = find_slip(Pattern::stream, 7, kAt + right, std::span(came).subspan(right));
+    return std::pair(found.lost, found.duplicate);
+  };
+  using Pair = std::pair<uint64_t, uint64_t>;
+  for (const int64_t by : {1, 7, 64, 1448, 8'000'000}) {
+    EXPECT_EQ(slip(by), Pair(by, 0));
+    EXPECT_EQ(slip(-std::min<int64_t>(by, kAt)), Pair(0, std::min<int64_t>(by, kAt)));
+  }
+  EXPECT_EQ(slip(20'000'000), Pair(0, 0)) << "further away than any buffer";
+  fill_pattern(Pattern::stream, 7, kAt, came);
+  came[0] ^= 1;
+  const auto flipped = find_slip(Pattern::stream, 7, kAt, came);
+  EXPECT_EQ(flipped.lost + flipped.duplicate, 0u) << "one wrong bit moves nothing";
+  fill_pattern(Pattern::stream, 7, kAt + 64, came);
+  EXPECT_EQ(find_slip(Pattern::stream, 7, kAt, std::span(came).first(7)).lost, 0u) << "too few to tell";
+  EXPECT_EQ(find_slip(Pattern::stream, 7, kAt, std::span(came).first(8)).lost, 64u);
 }
 
 TEST(Kit, Percentiles) {
@@ -247,6 +273,27 @@ TEST(Kit, PingSeesResetWrongByteEndAndSilence) {
     EXPECT_EQ(run<PingClient>(PingOptions{.server = server.endpoint, .pause = 1ms}, 5s).wrong, 1u);
   }
   {
+    const Server server(echo([](uint64_t at, auto& piece) {  // 20 bytes too few, in the middle
+      if (at == 640) piece.erase(piece.begin() + 10, piece.begin() + 30);
+      return true;
+    }));
+    const auto t = run<PingClient>(PingOptions{.server = server.endpoint}, 5s);
+    EXPECT_EQ(t.wrong, 1u);
+    EXPECT_EQ(t.lost_bytes, 20u);
+    EXPECT_EQ(t.duplicate_bytes, 0u);
+    EXPECT_THAT(t.first_failure, HasSubstr("20 bytes were left out"));
+  }
+  {
+    const Server server(echo([](uint64_t at, auto& piece) {  // an answer comes twice
+      if (at == 640) piece.insert(piece.end(), piece.begin(), piece.begin() + 64);
+      return true;
+    }));
+    const auto t = run<PingClient>(PingOptions{.server = server.endpoint, .pause = 1ms}, 5s);
+    EXPECT_EQ(t.wrong, 1u);
+    EXPECT_EQ(t.lost_bytes, 0u);
+    EXPECT_EQ(t.duplicate_bytes, 64u);
+  }
+  {
     const Server server([](int fd) {
       pollfd end{fd, POLLRDHUP, 0};
       (void)::poll(&end, 1, 10'000);
@@ -280,9 +327,15 @@ TEST(Kit, EchoStreamIsWholeAndEndsWell) {
 
 TEST(Kit, EchoStreamSeesLostAndDoubledBytes) {
   const Server losing(echo([](uint64_t at, auto& piece) { return at < 100'000 || (piece.erase(piece.begin()), true); }));
-  EXPECT_EQ(run<EchoClient>(EchoOptions{.server = losing.endpoint}, 5s).wrong, 1u);
+  const auto lost = run<EchoClient>(EchoOptions{.server = losing.endpoint}, 5s);
+  EXPECT_EQ(lost.wrong, 1u);
+  EXPECT_EQ(lost.lost_bytes, 1u) << lost.first_failure;
+  EXPECT_EQ(lost.duplicate_bytes, 0u);
   const Server doubling(echo([](uint64_t at, auto& piece) { return at < 100'000 || (piece.insert(piece.begin(), piece[0]), true); }));
-  EXPECT_EQ(run<EchoClient>(EchoOptions{.server = doubling.endpoint}, 5s).wrong, 1u);
+  const auto doubled = run<EchoClient>(EchoOptions{.server = doubling.endpoint}, 5s);
+  EXPECT_EQ(doubled.wrong, 1u);
+  EXPECT_EQ(doubled.duplicate_bytes, 1u) << doubled.first_failure;
+  EXPECT_EQ(doubled.lost_bytes, 0u);
   const Server ending(echo([](uint64_t at, auto&) { return at < 100'000; }));
   const auto t = run<EchoClient>(EchoOptions{.server = ending.endpoint}, 5s);
   EXPECT_EQ(t.closed_early + t.resets, 1u);
@@ -302,7 +355,14 @@ TEST(Kit, DownloadsAreVerified) {
   EXPECT_EQ(slow.lost(), 0u) << slow.first_failure;
   EXPECT_EQ(slow.exchanges, 1u);
   const Server wrong(stream(123'456));
-  EXPECT_THAT(run<DownloadClient>(DownloadOptions{.server = wrong.endpoint}, 5s).first_failure, HasSubstr("byte 123456 "));
+  const auto harmed = run<DownloadClient>(DownloadOptions{.server = wrong.endpoint}, 5s);
+  EXPECT_THAT(harmed.first_failure, HasSubstr("byte 123456 "));
+  EXPECT_EQ(harmed.lost_bytes + harmed.duplicate_bytes, 0u);
+  const Server skipping(stream(UINT64_MAX, UINT64_MAX, 1448));
+  const auto skipped = run<DownloadClient>(DownloadOptions{.server = skipping.endpoint}, 5s);
+  EXPECT_EQ(skipped.wrong, 1u);
+  EXPECT_EQ(skipped.lost_bytes, 1448u) << skipped.first_failure;
+  EXPECT_EQ(skipped.duplicate_bytes, 0u);
   const Server cut(stream(UINT64_MAX, 500'000));
   EXPECT_EQ(run<DownloadClient>(DownloadOptions{.server = cut.endpoint}, 5s).closed_early, 1u);
 }

@@ -1,5 +1,7 @@
 #include "kit/ping_client.hh"
 
+#include <array>
+
 #include "kit/pattern.hh"
 
 namespace gecko::kit {
@@ -26,17 +28,22 @@ void PingClient::writable() {
 
 void PingClient::readable() {
   if (!under_way_) {  // an answer that is too long must be seen
-    uint8_t surplus;
-    if (read_some({&surplus, 1}) > 0) fail(Failure::wrong, "a byte that was not asked for");
+    std::array<uint8_t, 4096> surplus;
+    if (const size_t n = read_some(surplus); n > 0)
+      fail_wrong(Pattern::echo, options_.seed, offset_, std::span(surplus).first(n), "a byte that was not asked for");
     return;
   }
   const size_t n = read_some(std::span(in_).subspan(received_));
   if (n == 0) return;
+  const Time now = monotonic_now();
+  const auto piece = std::span(in_).subspan(received_, n);
+  // Each piece as it comes: of an answer with bytes left out the last one never does.
+  if (const size_t right = match_pattern(Pattern::echo, options_.seed, offset_ + received_, piece); right < n) {
+    const uint64_t at = offset_ + received_ + right;
+    return fail_wrong(Pattern::echo, options_.seed, at, piece.subspan(right), "byte " + std::to_string(at) + " of the answers is wrong");
+  }
   received_ += n;
   if (received_ < in_.size()) return;
-  const Time now = monotonic_now();
-  const size_t right = match_pattern(Pattern::echo, options_.seed, offset_, in_);
-  if (right < in_.size()) return fail(Failure::wrong, "byte " + std::to_string(offset_ + right) + " of the answers is wrong");
   timeline_.add({started_, now});
   ++totals_.exchanges;
   offset_ += in_.size();
