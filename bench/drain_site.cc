@@ -1,7 +1,6 @@
 #include "drain_site.hh"
 
 #include <signal.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,8 +9,6 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
-#include <thread>
 
 #include "kit/scene.hh"
 #include "lab/net_namespace.hh"
@@ -45,35 +42,6 @@ std::string command_name(pid_t pid) {
 }
 
 }  // namespace
-
-Status DrainSite::start(const std::string& node, const std::string& name, const std::vector<std::string>& argv) {
-  lab::SpawnOptions options;
-  options.log_file = file(node) + "/" + name + ".log";
-  options.dies_with_parent = true;
-  GECKO_TRY(programs_[node + "." + name], lab_->run(node, argv, options));
-  return {};
-}
-
-Status DrainSite::wait_until(const std::string& what, const std::function<bool()>& done, Duration at_most) const {
-  for (const Time end = monotonic_now() + at_most; !done();) {
-    if (interrupted_ && interrupted_()) return make_error(Errc::closed, "interrupted");
-    if (monotonic_now() > end) return make_error(Errc::timeout, what + ": not in time; logs are in " + keep_logs());
-    std::this_thread::sleep_for(10ms);
-  }
-  return {};
-}
-
-Status DrainSite::wait_listening(const std::string& node, uint16_t port) const {
-  return wait_until("port " + std::to_string(port) + " of " + node, [&] {
-    return bool(lab_->inside(node, [&]() -> Status {
-      const Fd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-      sockaddr_storage name;
-      const socklen_t size = Endpoint{Address::from_v4(INADDR_LOOPBACK), port}.to_sockaddr(name);
-      if (::connect(fd.get(), reinterpret_cast<const sockaddr*>(&name), size) != 0) return os_error("connect");
-      return {};
-    }));
-  });
-}
 
 Status DrainSite::write_files(double slow_seconds) {
   content_.resize(kContent);
@@ -113,20 +81,12 @@ Status DrainSite::write_files(double slow_seconds) {
 }
 
 Status DrainSite::start_haproxy(const std::string& node) {
-  GECKO_CHECK(start(node, "haproxy", {"haproxy", "-db", "-f", file(node) + "/haproxy.cfg"}));
-  return wait_listening(node, kHaproxy);
-}
-
-Status DrainSite::start_keepalived(const std::string& node) {
-  const std::string home = file(node) + "/keepalived";
-  return start(node, "keepalived",
-               {"keepalived", "--dont-fork", "--log-console", "--vrrp", "--use-file", home + ".conf", "--pid", home + ".pid", "--vrrp_pid",
-                home + "-vrrp.pid"});
+  GECKO_CHECK(programs_->start(node, "haproxy", {"haproxy", "-db", "-f", file(node) + "/haproxy.cfg"}));
+  return programs_->wait_listening(node, kHaproxy);
 }
 
 Result<std::unique_ptr<DrainSite>> DrainSite::up(double slow_seconds, const std::function<bool()>& interrupted) {
   std::unique_ptr<DrainSite> site(new DrainSite());
-  site->interrupted_ = interrupted;
   lab::LabOptions options;
   options.name = "bdrain-" + std::to_string(::getpid());
   options.nodes = 3;
@@ -134,13 +94,15 @@ Result<std::unique_ptr<DrainSite>> DrainSite::up(double slow_seconds, const std:
   if (const char* owner = std::getenv("GECKO_LAB_OWNER")) options.owner = owner;
   GECKO_TRY(site->lab_, lab::Lab::up(options, interrupted));
   site->operator_ = std::make_unique<kit::Operator>(*site->lab_);
+  site->programs_ = std::make_unique<LabPrograms>(*site->lab_, interrupted);
   GECKO_CHECK(site->write_files(slow_seconds));
   for (const auto& node : site->lab_->nodes()) {
-    GECKO_CHECK(site->start(node, "nginx", {"nginx", "-c", site->file(node) + "/nginx.conf"}));
-    GECKO_CHECK(site->wait_listening(node, kNginx));
+    GECKO_CHECK(site->programs_->start(node, "nginx", {"nginx", "-c", site->file(node) + "/nginx.conf"}));
+    GECKO_CHECK(site->programs_->wait_listening(node, kNginx));
     // Two, because a process of 20,000 descriptors (a usual limit in containers) has room for fewer than 10,000 clients.
     for (const char* name : {"geckoproxy", "geckoproxy2"})
-      GECKO_CHECK(site->start(node, name, {program("geckoproxy"), "-g", site->lab_->group_file(), "-a", std::to_string(kNginx), "--workers", "1"}));
+      GECKO_CHECK(site->programs_->start(
+          node, name, {program("geckoproxy"), "-g", site->lab_->group_file(), "-a", std::to_string(kNginx), "--workers", "1"}));
   }
   GECKO_CHECK(site->operator_->wait_applications(2, 15s));
   for (const char* node : {"n1", "n2"}) GECKO_CHECK(site->start_haproxy(node));
@@ -153,16 +115,11 @@ std::vector<Endpoint> DrainSite::servers(const std::string& way) const {
   return {{lab_->find("n1")->address, kHaproxy}, {lab_->find("n2")->address, kHaproxy}};
 }
 
-bool DrainSite::has_address(const std::string& node) const {
-  const auto out = lab_->output(node, {"ip", "-6", "addr", "show", "to", kVirtual});
-  return out && !out->out.empty();
-}
-
 Status DrainSite::prepare(const std::string& way) {
   if (way == "gecko") {
     GECKO_CHECK(operator_->ask("n2", {{"op", "drain"}, {"node", "n1"}, {"action", "stop"}}));
     GECKO_CHECK(operator_->contact("n2", "n1"));
-    return wait_until("n1 contact and without connections, known to all", [&] {
+    return programs_->wait_until("n1 contact and without connections, known to all", [&] {
       for (const auto& node : lab_->nodes()) {
         const auto status = operator_->ask(node, {{"op", "status"}});
         if (!status) return false;
@@ -174,29 +131,20 @@ Status DrainSite::prepare(const std::string& way) {
       return true;
     });
   }
-  if (way.starts_with("haproxy")) return programs_["n1.haproxy"].pid() < 0 ? start_haproxy("n1") : Status{};
+  if (way.starts_with("haproxy")) return programs_->has("n1", "haproxy") ? Status{} : start_haproxy("n1");
   // A worker that still tries to send to clients who are gone: they told the other node, which has the address now.
   for (const pid_t pid : old_workers_)
     if (command_name(pid) == "nginx") (void)::kill(pid, SIGKILL);
   old_workers_.clear();
-  if (has_address("n1")) return {};
+  if (programs_->has_address("n1", kVirtual)) return {};
   for (const char* node : {"n2", "n1"}) {
-    auto keepalived = std::move(programs_[std::string(node) + ".keepalived"]);
+    auto keepalived = programs_->take(node, "keepalived");
     if (keepalived.pid() > 0) keepalived.signal(SIGTERM);
     if (keepalived.pid() > 0) GECKO_CHECK(keepalived.wait(10s));  // it takes its address with it
     std::error_code error;
     std::filesystem::remove(file(node) + "/keepalived.log", error);
   }
-  GECKO_CHECK(start_keepalived("n1"));
-  GECKO_CHECK(wait_until("keepalived's address on n1", [&] { return has_address("n1"); }));
-  GECKO_CHECK(start_keepalived("n2"));
-  // It has heard the master: from now on it takes over when told, not after a silence.
-  return wait_until("keepalived on n2", [&] {
-    std::ifstream log(file("n2") + "/keepalived.log");
-    std::stringstream text;
-    text << log.rdbuf();
-    return text.str().find("Entering BACKUP STATE") != std::string::npos && !has_address("n2");
-  });
+  return programs_->start_keepalived("n1", "n2", kVirtual);
 }
 
 Status DrainSite::drain(const std::string& way) {
@@ -208,17 +156,17 @@ Status DrainSite::drain(const std::string& way) {
     return {};
   }
   if (way.starts_with("haproxy")) {
-    leaving_ = std::move(programs_["n1.haproxy"]);
+    leaving_ = programs_->take("n1", "haproxy");
     if (way == "haproxy") leaving_.signal(SIGUSR1);
     else
-      GECKO_CHECK(start("n1", "haproxy",
-                        {"haproxy", "-db", "-f", file("n1/haproxy.cfg"), "-x", file("n1/haproxy.sock"), "-sf", std::to_string(leaving_.pid())}));
+      GECKO_CHECK(programs_->start(
+          "n1", "haproxy", {"haproxy", "-db", "-f", file("n1/haproxy.cfg"), "-x", file("n1/haproxy.sock"), "-sf", std::to_string(leaving_.pid())}));
     return {};
   }
-  if (way == "nginx") programs_["n1.keepalived"].signal(SIGTERM);
-  old_workers_ = children(programs_["n1.nginx"].pid());
+  if (way == "nginx") programs_->at("n1", "keepalived").signal(SIGTERM);
+  old_workers_ = children(programs_->at("n1", "nginx").pid());
   if (old_workers_.empty()) return make_error(Errc::not_found, "nginx on n1 has no worker");
-  programs_["n1.nginx"].signal(SIGHUP);
+  programs_->at("n1", "nginx").signal(SIGHUP);
   return {};
 }
 
@@ -265,19 +213,6 @@ Result<std::map<std::string, Memory>> DrainSite::memory() const {
 void DrainSite::reset_peaks() const {
   for (const auto& node : lab_->nodes())
     for (const pid_t pid : gecko_processes(node)) std::ofstream("/proc/" + std::to_string(pid) + "/clear_refs") << "5";  // proc(5): forget the peak
-}
-
-std::string DrainSite::keep_logs() const {
-  const std::string to = "/tmp/gecko-" + lab_->options().name + "-logs";
-  std::error_code error;
-  for (const auto& node : lab_->nodes()) {
-    std::filesystem::create_directories(to + "/" + node, error);
-    for (const auto& entry : std::filesystem::directory_iterator(file(node), error))
-      if (entry.path().extension() == ".log")
-        std::filesystem::copy_file(entry.path(), to + "/" + node + "/" + entry.path().filename().string(),
-                                   std::filesystem::copy_options::overwrite_existing, error);
-  }
-  return to;
 }
 
 }  // namespace gecko::bench

@@ -17,6 +17,7 @@
 
 #include "kit/operator.hh"
 #include "lab/lab.hh"
+#include "lab_programs.hh"
 
 namespace gecko::bench {
 
@@ -42,25 +43,19 @@ class DrainSite {
   Result<std::map<std::string, Memory>> memory() const;
   void reset_peaks() const;
   std::vector<pid_t> gecko_processes(const std::string& node) const;
-  std::string keep_logs() const;
+  std::string keep_logs() const { return programs_->keep_logs(); }
 
  private:
   DrainSite() = default;
-  Status start(const std::string& node, const std::string& name, const std::vector<std::string>& argv);
   Status write_files(double slow_seconds);
-  Status wait_listening(const std::string& node, uint16_t port) const;
-  Status wait_until(const std::string& what, const std::function<bool()>& done, Duration at_most = std::chrono::seconds(15)) const;
   Status start_haproxy(const std::string& node);
-  Status start_keepalived(const std::string& node);
-  bool has_address(const std::string& node) const;                 // keepalived's
   Result<size_t> clients_of_group(const std::string& node) const;  // by the kernel
   std::string file(const std::string& name) const { return lab_->directory() + "/" + name; }
 
   std::unique_ptr<lab::Lab> lab_;
   std::unique_ptr<kit::Operator> operator_;
-  std::function<bool()> interrupted_;
   std::string content_;
-  std::map<std::string, lab::Process> programs_;  // "n1.haproxy"
+  std::unique_ptr<LabPrograms> programs_;
   lab::Process leaving_;                          // gecko drain --wait, or the haproxy that is on its way out
   std::vector<pid_t> old_workers_;                // nginx's
 };

@@ -29,6 +29,28 @@ Result<std::map<std::string, uint64_t>> net_counters(const lab::Lab& lab, const 
   return counters;
 }
 
+Result<std::map<std::string, uint64_t>> link_bytes(const lab::Lab& lab, const std::string& host) {
+  std::map<std::string, uint64_t> bytes;
+  GECKO_CHECK(lab.inside(host, [&]() -> Status {
+    const char* path = "/proc/thread-self/net/dev";
+    std::ifstream file(path);
+    if (!file) return os_error(path);
+    // "  eth0: " and 16 numbers, of which the first is bytes received and the ninth bytes sent; two lines of titles before.
+    for (std::string line; std::getline(file, line);) {
+      const size_t colon = line.find(':');
+      if (colon == std::string::npos) continue;
+      std::istringstream name(line.substr(0, colon)), numbers(line.substr(colon + 1));
+      std::string interface;
+      name >> interface;
+      uint64_t number = 0;
+      for (int column = 0; column < 9 && numbers >> number; ++column)
+        if (column == 0 || column == 8) bytes[interface] += number;
+    }
+    return {};
+  }));
+  return bytes;
+}
+
 Result<uint64_t> net_counter(const lab::Lab& lab, const std::vector<std::string>& hosts, const std::string& name) {
   uint64_t sum = 0;
   for (const auto& host : hosts) {

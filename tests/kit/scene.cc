@@ -117,6 +117,13 @@ std::vector<pid_t> Scene::processes(const std::string& node) const {
   return lab::processes_in(host->network_namespace);
 }
 
+std::vector<pid_t> Scene::applications(const std::string& node) const {
+  std::vector<pid_t> pids;
+  for (const auto& program : programs_)
+    if (program.node == node) pids.push_back(program.pid);
+  return pids;
+}
+
 Result<std::string> Scene::owner(const Endpoint& client) {
   // A connection on its way is, for a moment, in nobody's list.
   for (int attempt = 0; attempt < 5; ++attempt) {

@@ -43,6 +43,7 @@ class Scene {
   const std::vector<Address>& clients() const { return clients_; }  // addresses in the client's namespace, of the group's family
   std::function<Status()> in_client() const;                        // for Swarm::start
   std::vector<pid_t> processes(const std::string& node) const;      // geckod, all of it, and the applications
+  std::vector<pid_t> applications(const std::string& node) const;
   // The node that has this connection now. Errors: not_found.
   Result<std::string> owner(const Endpoint& client);
   Status still_well() const;  // every process that was started still runs
