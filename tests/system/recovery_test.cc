@@ -75,6 +75,13 @@ TEST_F(Recovered, OwnerThatIsTheContactKilled) {
   survive("n1", [&] { ASSERT_TRUE(faults().kill("n1")); });
 }
 
+// Its kernel goes on sending what it had, so that clients go on acknowledging: the new contact meets their packets before the view that makes somebody
+// their heir, and while the link to the stopped node still looks up.
+TEST_F(Recovered, OwnerThatIsTheContactStopped) {
+  begin(4);
+  survive("n1", [&] { ASSERT_TRUE(faults().pause("n1")); });
+}
+
 TEST_F(Recovered, OwnerStoppedForFiveSecondsSaysNothingMoreAndComesBack) {
   begin();
   survive("n2", [&] { ASSERT_TRUE(faults().pause("n2")); });
