@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/file.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -200,6 +201,9 @@ Status Lab::down(const std::string& name) {
   };
   for (const auto& space : journal.namespaces) note(kill_processes(space));
   for (const auto& space : journal.namespaces) note(remove_namespace(space));
+  // A disk that a test put there and could not take away: it was killed.
+  for (const auto& host : hosts_of(journal.options))
+    if (host.is_node) (void)umount2((directory + "/" + host.name + "/state").c_str(), MNT_DETACH);
   if (!first) return first;  // the journal stays, so that the next down goes on where this one failed
   std::error_code failed;
   std::filesystem::remove_all(directory, failed);

@@ -60,26 +60,15 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   GECKO_TRY(scene->lab_, lab::Lab::up(lab, interrupted));
   scene->operator_ = std::make_unique<Operator>(*scene->lab_);
   GECKO_CHECK(scene->add_client_addresses(options.client_addresses));
-  GECKO_CHECK(scene->start_programs(options));
+  scene->fast_echo_ = options.fast_echo;
+  GECKO_CHECK(scene->start_programs());
   if (options.recovery != "none") GECKO_CHECK(scene->operator_->wait_leases(std::chrono::seconds(15)));
   return scene;
 }
 
-Status Scene::start_programs(const SceneOptions& scene) {
-  for (const auto& node : nodes()) {
-    for (const bool echo : {true, false}) {
-      const std::string name = echo ? "gecko-echo" : "gecko-stream";
-      GECKO_TRY(const auto path, sibling(name));
-      std::vector<std::string> argv = {path, "-g", lab_->group_file(), "-p", std::to_string(echo ? kEchoPort : kStreamPort)};
-      if (echo) argv.insert(argv.end(), {"--policy", "none"});
-      if (echo && scene.fast_echo) argv.push_back("--fast");
-      lab::SpawnOptions options;
-      options.log_file = lab_->directory() + "/" + node + "/" + name + ".log";
-      options.daemon = true;  // ended with its namespace
-      GECKO_TRY(const auto process, lab_->run(node, argv, options));
-      programs_.push_back({node, name, process.pid()});
-    }
-  }
+Status Scene::start_programs() {
+  for (const auto& node : nodes())
+    for (const char* name : {"gecko-echo", "gecko-stream"}) GECKO_CHECK(start_application(node, name));
   auto joined = operator_->wait_applications(2, std::chrono::seconds(10));
   if (joined) return {};
   std::string why = joined.error().message;
@@ -87,6 +76,22 @@ Status Scene::start_programs(const SceneOptions& scene) {
     for (const char* name : {"gecko-echo", "gecko-stream"})
       if (const auto line = last_lines(lab_->directory() + "/" + node + "/" + name + ".log", 1); !line.empty()) why += "\n" + node + ":" + line;
   return make_error(joined.error().code, why);
+}
+
+Status Scene::start_application(const std::string& node, const std::string& name) {
+  const bool echo = name == "gecko-echo";
+  GECKO_TRY(const auto path, sibling(name));
+  std::vector<std::string> argv = {path, "-g", lab_->group_file(), "-p", std::to_string(echo ? kEchoPort : kStreamPort)};
+  if (echo) argv.insert(argv.end(), {"--policy", "none"});
+  if (echo && fast_echo_) argv.push_back("--fast");
+  lab::SpawnOptions options;
+  options.log_file = lab_->directory() + "/" + node + "/" + name + ".log";
+  options.daemon = true;  // ended with its namespace
+  GECKO_TRY(const auto process, lab_->run(node, argv, options));
+  const std::lock_guard lock(mutex_);
+  std::erase_if(programs_, [&](const Program& former) { return former.node == node && former.name == name; });
+  programs_.push_back({node, name, process.pid()});
+  return {};
 }
 
 Status Scene::add_client_addresses(int count) {
@@ -137,6 +142,7 @@ Result<std::string> Scene::owner(const Endpoint& client) {
 }
 
 Status Scene::still_well() const {
+  const std::lock_guard lock(mutex_);
   for (const auto& [node, name, pid] : programs_)
     if (::kill(pid, 0) != 0)
       return make_error(Errc::unavailable, name + " on " + node + " has ended; the end of its log:\n" +

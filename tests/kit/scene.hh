@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -47,12 +48,14 @@ class Scene {
   // The node that has this connection now. Errors: not_found.
   Result<std::string> owner(const Endpoint& client);
   Status still_well() const;  // every process that was started still runs
+  // "gecko-echo" or "gecko-stream", which does not run there (any more). From any thread.
+  Status start_application(const std::string& node, const std::string& name);
   // Logs go with the lab. After a failure: copies them, and says to where (/tmp/gecko-NAME-logs).
   std::string keep_logs() const;
 
  private:
   static constexpr uint16_t kStreamPort = 8080, kEchoPort = 7007;
-  Status start_programs(const SceneOptions& options);
+  Status start_programs();
   Status add_client_addresses(int count);
 
   std::unique_ptr<lab::Lab> lab_;
@@ -62,7 +65,9 @@ class Scene {
     std::string node, name;
     pid_t pid;
   };  // the lab ends them with its namespaces
+  mutable std::mutex mutex_;
   std::vector<Program> programs_;
+  bool fast_echo_ = false;
 };
 
 // Raises RLIMIT_NOFILE to its hard limit, for this process and all it starts. Returns the limit.

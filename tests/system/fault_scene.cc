@@ -7,9 +7,6 @@
 #include <sstream>
 #include <thread>
 
-#include "lab/daemon.hh"
-#include "lab/net_namespace.hh"
-
 namespace gecko::system_test {
 
 bool eventually(const std::function<bool()>& done, Duration at_most) {
@@ -28,44 +25,13 @@ std::string read_text(const std::string& file) {
   return text.str();
 }
 
-std::string status_line(pid_t pid, const std::string& key) {
-  std::istringstream text(read_text("/proc/" + std::to_string(pid) + "/status"));
-  for (std::string line; std::getline(text, line);)
-    if (line.starts_with(key + ":")) {
-      const size_t at = line.find_first_not_of(" \t", key.size() + 1);
-      return at == std::string::npos ? "" : line.substr(at);
-    }
-  return {};
-}
-
-pid_t geckod(const lab::Lab& lab, const std::string& node, Half half) {
-  const auto* const host = lab.find(node);
-  if (host == nullptr) return -1;
-  for (const pid_t pid : lab::geckods_in(host->network_namespace))
-    if ((status_line(pid, "Name") == "geckod: priv") == (half == Half::privileged)) return pid;
-  return -1;
-}
-
-pid_t lease_keeper(const lab::Lab& lab, const std::string& node) { return process_named(lab, node, "geckod: lease"); }
-
-pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program) {
-  const auto* const host = lab.find(node);
-  if (host == nullptr) return -1;
-  for (const pid_t pid : lab::processes_in(host->network_namespace))
-    if (status_line(pid, "Name") == program) return pid;
-  return -1;
-}
-
 void kill_process(pid_t pid) { kill_at_once({pid}); }
 
 void kill_at_once(const std::vector<pid_t>& pids) {
   for (const pid_t pid : pids)
     if (pid > 0) (void)::kill(pid, SIGKILL);
   for (const pid_t pid : pids)
-    EXPECT_TRUE(pid <= 0 || eventually([&] {
-    const std::string state = status_line(pid, "State");
-    return state.empty() || state.front() == 'Z';
-  })) << "process " << pid << " does not end";
+    EXPECT_TRUE(pid <= 0 || eventually([&] { return kit::is_gone(pid); })) << "process " << pid << " does not end";
 }
 
 void FaultTest::SetUp() { set_up({.name = "flt"}); }

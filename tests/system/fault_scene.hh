@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kit/echo_client.hh"
+#include "kit/node_processes.hh"
 #include "kit/ping_client.hh"
 #include "kit/scene.hh"
 #include "kit/swarm.hh"
@@ -21,16 +22,10 @@ using namespace std::chrono_literals;
 // Polls until `done`; false when `at_most` has passed before.
 bool eventually(const std::function<bool()>& done, Duration at_most = 5s);
 
-enum class Half { unprivileged, privileged };
-// The process of geckod on this node; -1: it does not run.
-pid_t geckod(const lab::Lab& lab, const std::string& node, Half half);
-pid_t lease_keeper(const lab::Lab& lab, const std::string& node);
-pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program);
+using kit::geckod, kit::Half, kit::lease_keeper, kit::process_named, kit::status_line;
 void kill_process(pid_t pid);   // SIGKILL, and waits until it is gone
 void kill_at_once(const std::vector<pid_t>& pids);   // the same for several: none sees another's end first
 std::string read_text(const std::string& file);
-// "Uid", "CapEff", ... of /proc/PID/status; empty: no such line.
-std::string status_line(pid_t pid, const std::string& key);
 
 class FaultTest : public ::testing::Test {
  protected:
