@@ -2,10 +2,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 
 #include "cli/table.hh"
 
 namespace gecko::cli {
+
+std::vector<std::string> group_files() {
+  std::vector<std::string> files;
+  std::error_code ignored;
+  for (const auto& entry : std::filesystem::directory_iterator("/etc/gecko", ignored))
+    if (entry.path().extension() == ".toml") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
 
 void print_error(std::string_view message) {
   for (;;) {

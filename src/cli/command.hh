@@ -6,6 +6,7 @@
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <vector>
 
 #include "cli/exit_code.hh"
 
@@ -24,6 +25,9 @@ struct Context {
   Exit fail(const Error& error, Exit exit) const;
   void print(const Json& value) const;  // one line, as --json promises
 };
+
+// The group files that geckod's unit starts with: /etc/gecko/*.toml, by name.
+std::vector<std::string> group_files();
 
 // To stderr, "gecko: " before each of its lines.
 void print_error(std::string_view message);

@@ -2,9 +2,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 
-#include "cli/daemon_client.hh"
+#include "cli/command.hh"
 #include "cli/doctor_checks.hh"
 #include "cli/table.hh"
 
@@ -31,20 +30,6 @@ struct DoctorArguments {
   std::string node, keys;
 };
 
-void check_geckod(Findings& findings, const Context& context) {
-  Exit exit = Exit::ok;
-  const auto status = ask_geckod(context, {{"op", "status"}}, exit);
-  if (!status) {
-    findings.push_back({"geckod", Level::failure, status.error().message, "this machine is no node now",
-                        exit == Exit::not_running ? "systemctl start geckod; journalctl -u geckod says why it is down" : "journalctl -u geckod"});
-    return;
-  }
-  const auto at = status->find("verdict");
-  const std::string verdict = at != status->end() && at->is_string() ? at->get<std::string>() : "unknown";
-  if (verdict == "ok") findings.push_back({"geckod", Level::ok, "geckod runs and sees all nodes", "", ""});
-  else findings.push_back({"geckod", Level::warning, "geckod runs, its verdict is " + verdict, "see its reasons", "gecko status"});
-}
-
 void print_findings(const Findings& findings, bool all) {
   const bool colours = colours_wanted(stdout);
   size_t good = 0;
@@ -60,13 +45,7 @@ void print_findings(const Findings& findings, bool all) {
 }
 
 Exit doctor(const Context& context, const DoctorArguments& args) {
-  auto files = args.files;
-  if (files.empty()) {
-    std::error_code ignored;
-    for (const auto& entry : std::filesystem::directory_iterator("/etc/gecko", ignored))
-      if (entry.path().extension() == ".toml") files.push_back(entry.path());
-    std::sort(files.begin(), files.end());
-  }
+  const auto files = args.files.empty() ? group_files() : args.files;
   std::string node = args.node;
   if (node.empty()) {
     char name[65] = {};
@@ -83,7 +62,7 @@ Exit doctor(const Context& context, const DoctorArguments& args) {
   check_kernel(findings);
   check_machine(findings, groups);
   for (const auto& group : groups) check_group(findings, group, node, args.keys);
-  if (!args.pre) check_geckod(findings, context);
+  if (!args.pre) check_geckod(findings, context, groups);
 
   const auto any = [&](Level level) { return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.level == level; }); };
   if (context.json) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cli/command.hh"
 #include "config/group_config.hh"
 
 namespace gecko::cli {
@@ -25,5 +26,7 @@ void check_kernel(Findings& findings);
 void check_machine(Findings& findings, const std::vector<config::GroupConfig>& groups);
 // One group file as this node will use it: interface, MTU, keys.
 void check_group(Findings& findings, const config::GroupConfig& group, const std::string& node, const std::string& keys);
+// What the running geckod says of its groups: nodes, membership, leases, mirrors, limits; and whether it runs with `files` as they are.
+void check_geckod(Findings& findings, const Context& context, const std::vector<config::GroupConfig>& files);
 
 }  // namespace gecko::cli

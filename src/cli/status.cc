@@ -7,6 +7,24 @@ namespace {
 
 std::string plural(uint64_t n, const char* one) { return std::to_string(n) + " " + one + (n == 1 ? "" : "s"); }
 
+// More names than that are a wall of text; the table has them.
+constexpr size_t kNamesInALine = 8;
+
+std::string size(uint64_t bytes) {
+  char text[32];
+  if (bytes < 10'000) std::snprintf(text, sizeof text, "%lu B", static_cast<unsigned long>(bytes));
+  else if (bytes < 10'000'000) std::snprintf(text, sizeof text, "%.0f kB", static_cast<double>(bytes) / 1e3);
+  else std::snprintf(text, sizeof text, "%.0f MB", static_cast<double>(bytes) / 1e6);
+  return text;
+}
+
+std::string lag(const Json& row) {
+  const auto bytes = row.value("lag_bytes", uint64_t{0});
+  char ms[32];
+  std::snprintf(ms, sizeof ms, "%.1f ms", row.at("lag_ms").get<double>());
+  return bytes == 0 && row.at("lag_ms").get<double>() == 0 ? "none" : std::string(ms) + ", " + size(bytes);
+}
+
 std::string age(const Json& ms) {
   if (!ms.is_number()) return "never";
   const double value = ms.get<double>();
@@ -28,10 +46,12 @@ std::string names(const Json& list) {
   return out;
 }
 
-void print_membership(const Json& m) {
+void print_membership(const Json& m, size_t nodes) {
   const auto& view = m.at("view");
   if (view.is_null()) return void(std::printf("members: no view yet\n"));
-  std::printf("members: %s (view %lu); this node %s", names(view.at("members")).c_str(), view.at("number").get<unsigned long>(),
+  const auto& members = view.at("members");
+  const std::string who = members.size() <= kNamesInALine ? names(members) : std::to_string(members.size()) + " of " + std::to_string(nodes) + " nodes";
+  std::printf("members: %s (view %lu); this node %s", who.c_str(), view.at("number").get<unsigned long>(),
               !m.at("member").get<bool>() ? "is none" : m.at("lease").at("holds").get<bool>() ? "has a lease" : "has no lease");
   if (!m.at("suspected").empty()) std::printf("; no answer from %s", names(m.at("suspected")).c_str());
   if (const auto& orphans = view.at("orphans"); !orphans.empty()) {
@@ -41,6 +61,30 @@ void print_membership(const Json& m) {
                   o.at("heir").is_string() ? printable(o.at("heir").get<std::string>()).c_str() : "nobody");
   }
   std::printf("\n");
+}
+
+// A node's place in the view: whether it may own connections, and who goes on with them.
+std::string place(const Json& node) {
+  const auto member = node.find("member");
+  if (member == node.end() || !member->is_boolean()) return "-";
+  return !member->get<bool>() ? "no" : node.value("suspected", false) ? "silent" : "yes";
+}
+
+void print_protection(const Json& p) {
+  std::vector<Row> rows = {{"PORT", "RECOVERY", "CONNECTIONS", "PROTECTED", "BEHIND"}};
+  for (const auto& c : p.value("classes", Json::array())) {
+    const auto recovery = c.at("recovery").get<std::string>();
+    const bool is = recovery != "none";
+    const Tone tone = c.at("unprotected") != 0 ? Tone::warn : Tone::plain;
+    rows.push_back({c.at("port").get<uint64_t>(), recovery, c.at("connections").get<uint64_t>(),
+                    is ? Cell(std::to_string(c.at("protected").get<uint64_t>()), tone, true) : Cell("-", Tone::plain, true), is ? lag(c) : std::string("-")});
+  }
+  if (rows.size() > 1) print_table(rows);
+  std::string backups;
+  for (const auto& b : p.value("backups", Json::array()))
+    backups += (backups.empty() ? "" : "; ") + printable(b.at("node").get<std::string>()) + (b.at("complete").get<bool>() ? " has all" : " behind: " + lag(b)) +
+               (b.at("refused") != 0 ? ", no room for " + std::to_string(b.at("refused").get<uint64_t>()) : "");
+  if (!backups.empty()) std::printf("mirrors of this node: %s\n", backups.c_str());
 }
 
 void print_group(const Json& group) {
@@ -57,8 +101,8 @@ void print_group(const Json& group) {
               plural(group.at("applications").get<uint64_t>(), "application").c_str(), moved.at("out_ok").get<unsigned long>(),
               moved.at("out_failed").get<unsigned long>(), moved.at("in_ok").get<unsigned long>(), moved.at("in_failed").get<unsigned long>(),
               plural(group.at("held_packets").get<uint64_t>(), "packet").c_str());
-  if (const auto m = group.find("membership"); m != group.end()) print_membership(*m);
-  std::vector<Row> rows = {{"NODE", "ADDRESS", "STATE", "HEARD", "CONNECTIONS", "APPLICATIONS", "VERSION", "CONFIG"}};
+  if (const auto m = group.find("membership"); m != group.end()) print_membership(*m, group.at("nodes").size());
+  std::vector<Row> rows = {{"NODE", "ADDRESS", "STATE", "HEARD", "MEMBER", "BACKUPS", "CONNECTIONS", "APPLICATIONS", "VERSION", "CONFIG"}};
   for (const auto& node : group.at("nodes")) {
     const auto state = node.at("state").get<std::string>(), config = node.at("config").get<std::string>();
     const bool self = state == "self", known = self || state == "ok";
@@ -66,10 +110,12 @@ void print_group(const Json& group) {
     const Cell applications = known ? Cell(node.at("applications").get<uint64_t>()) : Cell("-", Tone::plain, true);
     const Cell shown =
         node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
+    const std::string backups = names(node.value("backups", Json::array()));
     rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), shown, self ? std::string("-") : age(node.at("age_ms")),
-                    count, applications, node.value("version", ""), Cell(config, tone_of(config))});
+                    Cell(place(node), place(node) == "silent" ? Tone::warn : Tone::plain), backups.empty() ? "-" : backups, count, applications, node.value("version", ""), Cell(config, tone_of(config))});
   }
   print_table(rows);
+  if (const auto p = group.find("protection"); p != group.end()) print_protection(*p);
 }
 
 Exit show_status(const Json& status, bool print) {

@@ -5,100 +5,10 @@
 #include "node/admin_events.hh"
 #include "node/daemon.hh"
 #include "node/event_json.hh"
+#include "node/status.hh"
 
 namespace gecko::node {
 namespace {
-
-constexpr size_t kMostNetworksShown = 100;   // policy locality
-
-int64_t age_ms(Time since, Time now) { return std::chrono::duration_cast<std::chrono::milliseconds>(now - since).count(); }
-
-Json node_row(const Group& group, const Peer& peer, Time now) {
-  const auto& node = group.config().nodes[peer.index];
-  const bool self = peer.index == group.self();
-  Json row;
-  row["name"] = node.name;
-  row["address"] = node.address.str();
-  row["draining"] = group.drain().draining(peer.index);
-  row["state"] = self ? "self" : peer.up() ? "ok" : peer.state == PeerState::down ? "down" : "unknown";
-  row["age_ms"] = self ? Json(0) : peer.last_heard == Time{} ? Json(nullptr) : Json(age_ms(peer.last_heard, now));
-  row["connections"] = self ? group.connections().size() : peer.connections;
-  row["applications"] = self ? group.applications() : peer.applications;
-  row["ports"] = self ? Json(group.served_ports()) : peer.ports ? Json(*peer.ports) : Json(nullptr);   // null: it does not say
-  row["weight"] = group.config().nodes[peer.index].weight;
-  row["version"] = peer.software;
-  row["config"] = peer.config_digest.empty() ? "unknown" : peer.config_digest == group.digest() ? "same" : "differs";
-  if (!peer.last_error.empty() && !peer.up()) row["error"] = peer.last_error;
-  return row;
-}
-
-Json names_of(const Group& group, core::NodeSet nodes) {
-  Json out = Json::array();
-  for (uint16_t n = 0; n < group.config().nodes.size() && n <= wire::kMaxNodeIndex; ++n)
-    if (nodes & core::one(n)) out.push_back(group.config().nodes[n].name);
-  return out;
-}
-
-// Who may own: the view, this node's lease, whom it suspects.
-Json membership_of(const Group& group) {
-  const auto& view = group.view();
-  const auto name = [&](uint16_t node) { return node < group.config().nodes.size() ? Json(group.config().nodes[node].name) : Json(nullptr); };
-  Json m;
-  m["member"] = group.is_member();
-  m["life"] = life_text(group.life().incarnation);
-  m["voting"] = group.members().trouble().empty() && group.life().incarnation != 0;
-  if (!group.members().trouble().empty()) m["trouble"] = group.members().trouble();
-  m["lease"] = {{"holds", group.members().lease().holds}, {"term", group.members().lease().term}};
-  m["suspected"] = names_of(group, group.members().suspects());
-  if (view.epoch == 0) {
-    m["view"] = nullptr;
-    return m;
-  }
-  Json orphans = Json::array();
-  for (const auto& o : view.orphans) orphans.push_back({{"node", name(o.node)}, {"heir", name(o.heir)}});
-  m["view"] = {{"epoch", view.epoch},
-               {"number", view.epoch & UINT32_MAX},
-               {"members", names_of(group, core::members(view))},
-               {"lease_ms", static_cast<double>(view.lease_us) / 1000.0},
-               {"two_nodes", view.two_nodes == wire::TwoNodes::safe ? "safe" : "available"},
-               {"orphans", std::move(orphans)}};
-  return m;
-}
-
-// What keeps this group's connections alive beyond this node, and what this node keeps of the others'.
-Json protection(Daemon& daemon, const Group& group, Time now) {
-  Json p;
-  p["recovery"] = group.config().recovery == config::Recovery::fast ? "fast" : "replicated";
-  if (daemon.gate() == nullptr) return p;
-  const auto& nodes = group.config().nodes;
-  const auto r = group.shield().report();
-  p["guarded"] = r.guarded;
-  p["mirrored"] = r.mirrored;
-  p["kept"] = r.kept;
-  p["replicated"] = r.replicated;
-  p["ending"] = r.ending;
-  p["not_mirrored"] = r.unnamed;
-  p["refused"] = r.refused;
-  Json backups = Json::array();
-  for (const auto& lag : group.shield().mirroring().lags(now))
-    backups.push_back({{"node", nodes[lag.node].name}, {"complete", lag.complete}, {"unanswered", lag.unanswered},
-                       {"lag_ms", static_cast<double>(std::chrono::duration_cast<std::chrono::microseconds>(lag.oldest).count()) / 1000.0},
-                       {"refused", lag.refused}});
-  p["backups"] = std::move(backups);
-  const auto& mirrors = group.mirrors();
-  Json lives = Json::array();
-  for (const auto& life : mirrors.lives())
-    lives.push_back({{"node", nodes[life.node].name}, {"incarnation", life.incarnation}, {"connections", mirrors.count(life)}});
-  p["keeps"] = {{"connections", mirrors.totals().connections}, {"blob_bytes", mirrors.totals().blob_bytes}, {"refused", mirrors.totals().refused},
-                {"refused_blobs", mirrors.totals().refused_blobs}, {"replicas", mirrors.totals().replicas}, {"replica_bytes", mirrors.totals().replica_bytes},
-                {"refused_inputs", mirrors.totals().refused_inputs}, {"of", std::move(lives)}};
-  if (const auto counters = daemon.gate()->counters()) {
-    Json gate;
-    for (int i = 0; i < GECKO_G_COUNT; ++i) gate[std::string(bpf::to_string(static_cast<gecko_gate_counter>(i)))] = (*counters)[static_cast<size_t>(i)];
-    p["gate"] = std::move(gate);
-  }
-  return p;
-}
 
 // The mirrors that this node keeps.
 void mirrors(Daemon& daemon, const std::string& only, const Reply& reply) {
@@ -130,83 +40,10 @@ void mirrors(Daemon& daemon, const std::string& only, const Reply& reply) {
 
 }  // namespace
 
-Json status_json(Daemon& daemon) {
-  const Time now = monotonic_now();
-  std::vector<std::string> reasons;
-  Json groups = Json::array();
-  for (const auto& group : daemon.groups()) {
-    const auto& config = group->config();
-    const auto& c = group->counters();
-    Json nodes = Json::array();
-    for (const auto& peer : group->peers()) {
-      nodes.push_back(node_row(*group, peer, now));
-      if (!peer.up())
-        reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " is not connected" +
-                          (peer.last_error.empty() ? "" : ": " + peer.last_error));
-      else if (peer.config_digest != group->digest())
-        reasons.push_back("group " + config.name + ": node " + config.nodes[peer.index].name + " has another group file");
-    }
-    const bool contact = group->contact() < config.nodes.size();
-    if (!contact) reasons.push_back("group " + config.name + ": no contact" + (group->contact() == kNowhere && group->view().epoch == 0 ? " yet" : ""));
-    if (!group->members().trouble().empty())
-      reasons.push_back("group " + config.name + ": this node does not vote on who is a member: " + group->members().trouble());
-    else if (group->view().epoch != 0 && !group->is_member())
-      reasons.push_back("group " + config.name + ": this node is not a member");
-    else if (group->is_member() && !group->members().lease().holds)
-      reasons.push_back("group " + config.name + ": this node has no lease: not enough members answer it");
-    Json g;
-    g["name"] = config.name;
-    g["address"] = config.address.str();
-    g["ports"] = config.ports;
-    g["contact"] = contact ? Json(config.nodes[group->contact()].name) : Json(nullptr);
-    g["contact_term"] = group->contact_term();
-    g["membership"] = membership_of(*group);
-    g["policy"] = config.policy;
-    g["return"] = config.return_path == config::ReturnPath::home ? "home" : "direct";
-    g["connections"] = group->connections().size();
-    g["applications"] = group->applications();
-    g["handoffs"] = {{"out_ok", c.out_ok}, {"out_failed", c.out_failed}, {"in_ok", c.in_ok}, {"in_failed", c.in_failed}};
-    g["holes_waited"] = c.holes_waited;
-    g["holes_accepted"] = c.holes_accepted;
-    g["late_segments"] = c.late_segments;
-    g["lost"] = c.lost;
-    g["unknown_flows"] = c.unknown_flows;
-    if (config.recovery != config::Recovery::none) {
-      const auto& heir = group->heir().counters();
-      Json lost = Json::object();
-      for (size_t i = 0; i < core::kLostReasons; ++i) lost[std::string(core::to_string(static_cast<core::LostBy>(i)))] = heir.lost[i];
-      g["recoveries"] = {{"recovered", heir.recovered}, {"elsewhere", heir.elsewhere}, {"under_way", group->heir().under_way()}, {"lost", std::move(lost)}};
-    }
-    g["held_packets"] = daemon.hold().packets();
-    g["held_dropped"] = daemon.hold().dropped();
-    g["nodes"] = std::move(nodes);
-    if (config.policy == "locality") {
-      Json networks = Json::array();
-      for (const auto& network : group->nearness().networks()) {
-        if (networks.size() == kMostNetworksShown) break;
-        Json near = Json::array();
-        for (const auto node : group->nearness().near(network, now)) near.push_back(config.nodes[node].name);
-        networks.push_back({{"network", network.str()}, {"near", std::move(near)}});
-      }
-      g["measured_networks"] = std::move(networks);
-    }
-    if (config.recovery != config::Recovery::none) g["protection"] = protection(daemon, *group, now);
-    groups.push_back(std::move(g));
-  }
-  Json out;
-  out["schema"] = "gecko.status/1";
-  out["node"] = daemon.options().node;
-  out["version"] = GECKO_VERSION;
-  out["verdict"] = reasons.empty() ? "ok" : "degraded";
-  out["reasons"] = reasons;
-  out["groups"] = std::move(groups);
-  return out;
-}
-
 Json connection_row(Daemon& daemon, const Group& group, const Connection& c, Time now) {
   Json row{{"id", c.id.str()}, {"group", group.config().name}, {"client", c.flow.peer.str()}, {"local", c.flow.local.str()},
            {"node", daemon.options().node}, {"epoch", c.epoch}, {"state", c.moving ? "moving" : "live"}, {"movable", c.movable},
-           {"age_s", static_cast<double>(age_ms(c.since, now)) / 1000.0}};
+           {"age_s", std::chrono::duration<double>(std::chrono::floor<std::chrono::milliseconds>(now - c.since)).count()}};
   if (!c.reason.empty()) row["reason"] = c.reason;
   if (group.config().recovery != config::Recovery::none) {
     const std::string why = group.shield().unprotected_because(c.flow);
@@ -301,7 +138,7 @@ void member(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& requ
   else if (action == "dead") done = nodes.empty() ? make_error(Errc::invalid, "which nodes are dead?") : group.members().declare_dead(nodes);
   else done = make_error(Errc::invalid, "a member's action is form, join, remove or dead, not '" + action.substr(0, 64) + "'");
   if (!done) return fail(reply, done.error());
-  reply(dump({{"schema", "gecko.member/1"}, {"group", group.config().name}, {"action", action}, {"membership", membership_of(group)}}));
+  reply(dump({{"schema", "gecko.member/1"}, {"group", group.config().name}, {"action", action}, {"membership", membership_json(group)}}));
 }
 
 Json drain_json(const Group& group, uint16_t node, const wire::DrainReport& r) {

@@ -4,6 +4,7 @@
 
 #include "node/daemon.hh"
 #include "node/event_json.hh"
+#include "node/status.hh"
 
 namespace gecko::node {
 namespace {

@@ -54,7 +54,6 @@ inline bool flag(const nlohmann::json& request, const char* key) {
   return it != request.end() && it->is_boolean() && it->get<bool>();
 }
 
-Json status_json(Daemon& daemon);                                                                          // gecko.status/1
 Json connection_row(Daemon& daemon, const Group& group, const Connection& connection, Time now);           // of gecko.connections/1
 
 }  // namespace gecko::node

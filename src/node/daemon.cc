@@ -92,7 +92,7 @@ Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups
 }
 
-Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts) {
+Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts, ServiceManager manager) {
   if (gate_descriptors_) {
     const auto about = [this](const Flow& flow, auto&& tell) {
       for (auto& group : groups_)
@@ -125,6 +125,8 @@ Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts) {
   for (auto& group : groups_) group->start();
   keeper_.start();
   sweep();
+  vital_signs_ = std::make_unique<VitalSigns>(*this, std::move(manager));
+  vital_signs_->start();
   return {};
 }
 
@@ -195,15 +197,26 @@ void Daemon::handoff_in_flight() {
   if (options_.spin_us > 0) loop_.spin_until(monotonic_now() + std::chrono::microseconds(options_.spin_us));
 }
 
+void Daemon::end() {
+  vital_signs_->stopping();
+  loop_.stop();
+}
+
 void Daemon::reload() {
+  vital_signs_->reloading();
   privileged_.reload_keys([this](Status status) {
-    if (!status) return log_error("keys not reloaded: " + status.error().message);
-    for (auto& group : groups_) {
-      if (auto ok = group->tls()->reload(); !ok) log_error("group '" + group->config().name + "': keys not reloaded: " + ok.error().message);
-      else group->keys_changed();
-    }
-    log_info("keys reloaded");
+    if (!status) log_error("keys not reloaded: " + status.error().message);
+    else reload_contexts();
+    vital_signs_->reloaded();
   });
+}
+
+void Daemon::reload_contexts() {
+  for (auto& group : groups_) {
+    if (auto ok = group->tls()->reload(); !ok) log_error("group '" + group->config().name + "': keys not reloaded: " + ok.error().message);
+    else group->keys_changed();
+  }
+  log_info("keys reloaded");
 }
 
 void Daemon::sweep() {

@@ -8,6 +8,7 @@
 #include "node/group.hh"
 #include "node/keeper_client.hh"
 #include "node/program_slots.hh"
+#include "node/vital_signs.hh"
 
 namespace gecko::node {
 
@@ -21,7 +22,7 @@ class Daemon {
   Daemon(const Options& options, net::Loop& loop, Descriptors descriptors, HandoffJournal& journal);
   ~Daemon();
   // `contexts` by group index. Binds the node listeners (ports over 1023, so no privilege is needed).
-  Status start(std::vector<std::shared_ptr<net::TlsContext>> contexts);
+  Status start(std::vector<std::shared_ptr<net::TlsContext>> contexts, ServiceManager manager = {});
   int run();
 
   const Options& options() const { return options_; }
@@ -49,10 +50,12 @@ class Daemon {
   void forget(ApiSession* session);
   void handoff_in_flight();      // something was just sent: the answer is microseconds away
   void reload();                 // SIGHUP: keys
+  void end();                    // SIGTERM: run() returns
 
  private:
   void accept_program();
   bool is_listed_anywhere(uint32_t uid);
+  void reload_contexts();
   void sweep();
   const Options& options_;
   net::Loop& loop_;
@@ -74,6 +77,7 @@ class Daemon {
   std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;
   ProgramSlots slots_;
+  std::unique_ptr<VitalSigns> vital_signs_;
   std::map<uint32_t, bool> listed_;      // users, as of the last sweep: looking them up reads files
   Time refusal_logged_{};
   size_t refusals_unlogged_ = 0;

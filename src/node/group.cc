@@ -78,6 +78,8 @@ void Group::start() {
 
 void Group::happened(Happening what) { daemon_.events().add(index_, std::chrono::system_clock::now(), std::move(what)); }
 
+uint64_t Group::lease_expiries() const { return daemon_.events().tally(index_).lease_expiries; }
+
 uint16_t Group::number(uint16_t node) const { return daemon_.numbers().of(config_.nodes[node].address); }
 
 void Group::dial(Peer& peer) {

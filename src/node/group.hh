@@ -91,6 +91,7 @@ class Group {
   bool is_contact() const { return contact_ == self_; }
   uint16_t contact() const { return contact_; }
   uint64_t contact_term() const;
+  bool settled() const { return settled_; }   // start-up is over: all links are up, or were waited for long enough
   const std::vector<Peer>& peers() const { return peers_; }
   const std::unordered_map<ConnId, Connection>& connections() const { return connections_; }
   const GroupCounters& counters() const { return counters_; }
@@ -126,13 +127,14 @@ class Group {
   bool is_member() const { return members_.is_member(); }
   core::Owner life() const { return members_.life(); }                              // this node's present one
   uint16_t heir_of(uint16_t node) const { return core::heir_of(view(), node); }     // wire::kNoNode: none
-  std::vector<uint16_t> backups(size_t count) const { return members_.backups(count); }
+  std::vector<uint16_t> backups(size_t count) const { return members_.backups(count); }   // those that this node's group file knows
   uint16_t lease_term() const { return members_.lease().term; }                     // of the gate
   Time lease_until() const { return members_.lease().until; }                       // CLOCK_BOOTTIME; see Lease
   void recovered(const core::Owner& owner) { members_.recovered(owner); }           // nothing of it is left to recover here
   // Protection (shield.hh, group_mirrors.cc).
   Daemon& daemon() { return daemon_; }
   void happened(Happening what);                  // one more event of this group (docs/adr/0024)
+  uint64_t lease_expiries() const;                // since geckod was started
   uint32_t view_number() const { return static_cast<uint32_t>(view().epoch & UINT32_MAX); }
   Shield& shield() { return shield_; }
   const Shield& shield() const { return shield_; }

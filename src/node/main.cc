@@ -22,6 +22,7 @@
 namespace gecko::node {
 namespace {
 
+constexpr std::chrono::seconds kShortestWatchdog{3};
 constexpr int kUsage = 64, kDataError = 65, kNoInput = 66, kNoPermission = 77;   // sysexits
 
 int fail(const Error& e) {
@@ -101,6 +102,16 @@ int run(const Options& options) {
   auto kernel = set_up_kernel(options);
   if (!kernel) return fail(kernel.error());
 
+  // Reached while there is a right to: the halves have none to make a connection to others.
+  auto manager = ServiceManager::find();
+  if (!manager) {
+    log_warn(manager.error().message + ": nobody is told that geckod is ready");
+    manager = ServiceManager();
+  }
+  // The privileged half's loop turns once a second.
+  std::chrono::seconds watchdog = std::chrono::ceil<std::chrono::seconds>(manager->watchdog());
+  if (watchdog.count() != 0) watchdog = std::max(watchdog, kShortestWatchdog);
+
   Daemon::Descriptors descriptors;
   descriptors.states = std::move(*states);
   descriptors.api_listener = std::move(*api);
@@ -147,10 +158,11 @@ int run(const Options& options) {
   if (child == 0) {
     ::close(pair[0]);
     descriptors = {};
+    manager = ServiceManager();   // the other half speaks for both
     ::prctl(PR_SET_NAME, "geckod: priv");
     set_log_name("geckod[" + options.node + "] privileged");
     if (auto ok = confine_privileged(); !ok) _exit(fail(ok.error()));
-    const int code = Privileged(options, std::move(*kernel), Fd(pair[1]), *journal).run();
+    const int code = Privileged(options, std::move(*kernel), Fd(pair[1]), *journal, watchdog).run();
     _exit(code);
   }
   ::close(pair[1]);
@@ -173,10 +185,10 @@ int run(const Options& options) {
     signalfd_siginfo info{};
     while (::read(signal_fd.get(), &info, sizeof info) == sizeof info) {
       if (info.ssi_signo == SIGHUP) daemon.reload();
-      else loop.stop();
+      else daemon.end();
     }
   });
-  if (auto ok = daemon.start(std::move(contexts)); !ok) return fail(ok.error());
+  if (auto ok = daemon.start(std::move(contexts), std::move(*manager)); !ok) return fail(ok.error());
   log_info("node " + options.node + " is running, API socket " + options.runtime_dir + "/geckod.sock");
   const int code = daemon.run();
   log_info("ending; connections of applications go on");

@@ -65,7 +65,12 @@ const wire::View& Members::view() const {
 
 core::Owner Members::life() const { return {group_.self(), membership_ ? membership_->incarnation() : 0}; }
 
-std::vector<uint16_t> Members::backups(size_t count) const { return core::successors_of(view(), group_.self(), count); }
+std::vector<uint16_t> Members::backups(size_t count) const {
+  auto nodes = core::successors_of(view(), group_.self(), count);
+  // The others' group file may be newer than this one, with more nodes.
+  std::erase_if(nodes, [this](uint16_t node) { return node >= group_.config().nodes.size(); });
+  return nodes;
+}
 
 std::optional<Members::Contact> Members::contact() const {
   if (view().epoch == 0) return std::nullopt;

@@ -103,6 +103,10 @@ class Gatherer {
     for (const auto& group : daemon_.groups())
       for (const auto& lag : group->shield().mirroring().lags(now))
         text_.sample({{"group", group->config().name}, {"peer", name(*group, lag.node)}}, seconds(lag.oldest));
+    text_.family("gecko_mirror_lag_bytes", "gauge", "How far this node's connections have come, both ways, beyond what a backup has confirmed.");
+    for (const auto& group : daemon_.groups())
+      for (const auto& lag : group->shield().mirroring().lags(now))
+        text_.sample({{"group", group->config().name}, {"peer", name(*group, lag.node)}}, lag.bytes);
   }
 
   const Tally& tally(const Group& group) const { return daemon_.events().tally(group.index()); }

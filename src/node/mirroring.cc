@@ -55,7 +55,7 @@ void Mirroring::tell_everything(Backup& backup) {
 
 uint32_t Mirroring::add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp) {
   const uint32_t handle = next_handle_++;
-  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}});
+  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}, 0, false, tcp.acked + tcp.received});
   whole_.insert(handle);
   return handle;
 }
@@ -116,10 +116,20 @@ void Mirroring::flush(Time now) {
   if (incarnation_ == 0) return;   // nobody could be told whose they are; told everything when it is known
   for (auto& [node, backup] : backups_)
     if (backup.linked) say(node, backup, now);
+  for (const auto* told : {&whole_, &moved_})
+    for (const uint32_t handle : *told)
+      if (const auto it = subjects_.find(handle); it != subjects_.end()) it->second.told = position(it->second);
   whole_.clear();
   moved_.clear();
   saved_.clear();
   ended_.clear();
+}
+
+void Mirroring::note(Batch& batch, const Subject& subject) {
+  const uint64_t bytes = position(subject) - subject.told;
+  const auto it = std::ranges::find(batch.progress, subject.tcp.flow.local.port, &Progress::port);
+  if (it != batch.progress.end()) it->bytes += bytes;
+  else batch.progress.push_back({subject.tcp.flow.local.port, bytes});
 }
 
 void Mirroring::say(uint16_t node, Backup& b, Time now) {
@@ -141,7 +151,7 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     wire::Mirrors m;
     m.incarnation = incarnation_;
     m.batch = ++b.batch;
-    Batch batch{m.batch, now, {}};
+    Batch batch{m.batch, now, {}, {}};
     const auto full = [&](size_t n) { return n >= wire::kMaxMirrors; };
     if (!b.told_all) {
       m.begins = !std::exchange(b.begun, true);
@@ -156,11 +166,17 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     }
     for (; at_ended < ended_.size() && !full(m.ended.size()); ++at_ended) m.ended.push_back(ended_[at_ended]);
     for (; at_whole < whole.size() && !full(m.mirrors.size()); ++at_whole) {
-      m.mirrors.push_back(mirror_of(whole[at_whole], subjects_.at(whole[at_whole])));
+      const Subject& subject = subjects_.at(whole[at_whole]);
+      m.mirrors.push_back(mirror_of(whole[at_whole], subject));
       batch.whole.push_back(whole[at_whole]);
-      if (subjects_.at(whole[at_whole]).replica && !b.inputs.contains(whole[at_whole])) replicas.push_back(whole[at_whole]);
+      if (subject.replica && !b.inputs.contains(whole[at_whole])) replicas.push_back(whole[at_whole]);
+      note(batch, subject);
     }
-    for (; at_moved < moved.size() && !full(m.moves.size()); ++at_moved) m.moves.push_back(move_of(moved[at_moved], subjects_.at(moved[at_moved]).tcp));
+    for (; at_moved < moved.size() && !full(m.moves.size()); ++at_moved) {
+      const Subject& subject = subjects_.at(moved[at_moved]);
+      m.moves.push_back(move_of(moved[at_moved], subject.tcp));
+      note(batch, subject);
+    }
     if (!b.told_all && b.left.empty() && at_whole == whole.size()) {
       m.completes = true;
       b.told_all = true;
@@ -298,10 +314,31 @@ std::vector<Mirroring::Lag> Mirroring::lags(Time now) const {
   std::vector<Lag> all;
   for (const uint16_t node : order_) {
     const Backup& b = backups_.at(node);
+    uint64_t bytes = 0;
+    for (const auto& batch : b.unanswered)
+      for (const auto& p : batch.progress) bytes += p.bytes;
     all.push_back({node, b.linked && b.told_all && b.unanswered.empty(), b.unanswered.size(),
-                   b.unanswered.empty() ? Duration{} : now - b.unanswered.front().sent, b.refused.size()});
+                   b.unanswered.empty() ? Duration{} : now - b.unanswered.front().sent, bytes, b.refused.size()});
   }
   return all;
+}
+
+std::map<uint16_t, Mirroring::Behind> Mirroring::behind(Time now) const {
+  std::map<uint16_t, Behind> slowest;
+  for (const auto& [node, backup] : backups_) {
+    std::map<uint16_t, Behind> this_one;
+    for (const auto& batch : backup.unanswered)
+      for (const auto& p : batch.progress) {
+        Behind& b = this_one[p.port];
+        b.bytes += p.bytes;
+        b.oldest = std::max(b.oldest, now - batch.sent);
+      }
+    for (const auto& [port, b] : this_one) {
+      slowest[port].bytes = std::max(slowest[port].bytes, b.bytes);
+      slowest[port].oldest = std::max(slowest[port].oldest, b.oldest);
+    }
+  }
+  return slowest;
 }
 
 }  // namespace gecko::node

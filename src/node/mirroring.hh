@@ -33,6 +33,7 @@ class Mirroring {
     bool complete = false;        // it has been told of all there is, and has answered
     size_t unanswered = 0;        // batches
     Duration oldest{};            // of these
+    uint64_t bytes = 0;           // that streams have gone on by, both ways, which it has not said it knows
     size_t refused = 0;           // connections it has no room for
   };
 
@@ -69,6 +70,11 @@ class Mirroring {
   void on_kept(uint16_t from, const wire::InputsKept& kept);
   bool is_kept(uint32_t handle) const;                        // a backup has said so
   std::vector<Lag> lags(Time now) const;
+  struct Behind {
+    uint64_t bytes = 0;
+    Duration oldest{};
+  };
+  std::map<uint16_t, Behind> behind(Time now) const;          // by port: how far the slowest linked backup is. No entry: not at all
 
  private:
   struct Subject {
@@ -79,15 +85,21 @@ class Mirroring {
     std::optional<core::Replica> replica;
     uint64_t stable = 0;
     bool stable_end = false;
+    uint64_t told = 0;               // how far its streams had come at the last flush
   };
   struct Kept {                          // of a connection's input, by a backup
     uint64_t offset = 0;
     bool end = false, refused = false;
   };
+  struct Advance {                   // of a port's connections, since the flush before
+    uint16_t port = 0;
+    uint64_t bytes = 0;
+  };
   struct Batch {
     uint64_t number = 0;
     Time sent{};
     std::vector<uint32_t> whole;
+    std::vector<Advance> progress;   // a port once
   };
   struct Backup {
     bool linked = false, keeps_input = false;
@@ -106,6 +118,8 @@ class Mirroring {
   Kept kept_by_all(uint32_t handle, const Subject& subject) const;
   void look_how_far(uint32_t handle);
   void look_how_far_all();
+  static uint64_t position(const Subject& subject) { return subject.tcp.acked + subject.tcp.received; }
+  static void note(Batch& batch, const Subject& subject);
   wire::Mirror mirror_of(uint32_t handle, const Subject& subject) const { return {handle, subject.id, subject.epoch, subject.tcp}; }
   static wire::MirrorMove move_of(uint32_t handle, const wire::TcpMirror& tcp);
 

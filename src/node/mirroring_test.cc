@@ -1,189 +1,79 @@
-// What the owner tells its backups of replicated connections, and when their input is safe.
 #include "node/mirroring.hh"
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <set>
-
 namespace gecko::node {
 namespace {
 
-constexpr uint64_t kLife = 0x100001;
+using namespace std::chrono_literals;
 
-wire::TcpMirror some_tcp() {
-  wire::TcpMirror m;
-  m.flow = {{*Address::parse("2001:db8:f::80"), 443}, {*Address::parse("2001:db8:c::1"), 40'000}};
-  m.mss = 1'400;
-  return m;
-}
-
-wire::Bytes letters(size_t n) { return wire::Bytes(n, 'a'); }
-
-// Backups are real stores; what is sent to them waits until it is let through.
-class Replication : public ::testing::Test {
+// Two backups, 1 and 2, of node 0; what is sent to them is kept here.
+class MirrorLag : public testing::Test {
  protected:
-  Replication()
-      : mirroring_({[this](uint16_t to, const wire::Mirrors& m) { return post(to, m); }, [this](uint16_t to, const wire::Checkpoint& m) { return post(to, m); },
-                    [this](uint16_t to, const wire::Inputs& m) { return post(to, m); }},
-                   [this](const Flow&, uint64_t offset, bool end) { stable_ = offset, end_ = end; }) {
-    mirroring_.begin_life(kLife);
+  MirrorLag() {
+    mirroring_.begin_life(7);
+    mirroring_.set_backups({1, 2});
+    for (const uint16_t node : mirroring_.backups()) mirroring_.link_up(node, true);
   }
-
-  void use_backups(const std::vector<uint16_t>& nodes) {
-    mirroring_.set_backups(nodes);
-    for (const uint16_t node : nodes) mirroring_.link_up(node, true);
+  static wire::TcpMirror mirror(uint16_t port, uint64_t acked, uint64_t received) {
+    wire::TcpMirror m;
+    m.flow.local.port = port;
+    m.acked = acked;
+    m.received = received;
+    return m;
   }
-  uint32_t add() {
-    const uint32_t handle = mirroring_.add(ConnId::random(), 1, some_tcp());
-    mirroring_.replicate(handle, core::Replica(0), 0, Time{});
-    return handle;
+  void kept(uint16_t node) { mirroring_.on_kept(node, {7, sent_[node], {}}); }
+  Mirroring::Lag lag(uint16_t node) const {
+    for (const auto& l : mirroring_.lags(now_))
+      if (l.node == node) return l;
+    return {};
   }
-  void input(uint32_t handle, uint64_t offset, size_t n, bool end = false) { mirroring_.input(handle, offset, letters(n), end); }
-
-  void let_through(uint16_t node) {
-    for (auto& deliver : std::exchange(posted_[node], {})) deliver();
-  }
-  core::MirrorStore& store(uint16_t node) { return stores_[node]; }
-  const core::Replica* kept(uint16_t node, uint32_t) {
-    const core::Replica* found = nullptr;
-    stores_[node].for_each([&](const auto&, const core::MirroredConnection& c) {
-      if (c.replica) found = &*c.replica;
-    });
-    return found;
-  }
-
-  template <class M>
-  bool post(uint16_t to, const M& message) {
-    if (broken_.contains(to)) return false;
-    posted_[to].push_back([this, to, message] {
-      if constexpr (std::is_same_v<M, wire::Checkpoint>) (void)stores_[to].hear(0, message);
-      else mirroring_.on_kept(to, stores_[to].hear(0, message));
-    });
-    return true;
-  }
-
-  Mirroring mirroring_;
-  std::map<uint16_t, core::MirrorStore> stores_;
-  std::map<uint16_t, std::vector<std::function<void()>>> posted_;
-  std::set<uint16_t> broken_;
-  uint64_t stable_ = 0;
-  bool end_ = false;
+  Mirroring mirroring_{{.mirrors = [this](uint16_t node, const wire::Mirrors& m) { return sent_[node] = m.batch, true; },
+                        .checkpoint = [](uint16_t, const wire::Checkpoint&) { return true; },
+                        .inputs = [](uint16_t, const wire::Inputs&) { return true; }}};
+  std::map<uint16_t, uint64_t> sent_;   // the last batch
+  Time now_{1s};
 };
 
-TEST_F(Replication, WhatAllBackupsHaveIsStable) {
-  use_backups({1, 2});
-  const uint32_t c = add();
-  input(c, 0, 10);
-  let_through(1);
-  EXPECT_EQ(stable_, 0u);
-  let_through(2);
-  EXPECT_EQ(stable_, 10u);
-  input(c, 10, 0, true);
-  let_through(1);
-  EXPECT_FALSE(end_);
-  let_through(2);
-  EXPECT_TRUE(end_);
-  EXPECT_EQ(mirroring_.progress(c)->stable, 10u);
+TEST_F(MirrorLag, IsWhatEachBackupHasNotConfirmed) {
+  const uint32_t web = mirroring_.add({}, 1, mirror(80, 0, 0)), mail = mirroring_.add({}, 1, mirror(25, 1000, 1000));
+  mirroring_.flush(now_);
+  EXPECT_EQ(lag(1).bytes, 0u);   // a connection that is new has not gone on
+  kept(1);
+  kept(2);
+  EXPECT_TRUE(mirroring_.behind(now_).empty());
+
+  mirroring_.moved(web, mirror(80, 500, 20));
+  mirroring_.flush(now_);
+  now_ += 5ms;
+  mirroring_.moved(web, mirror(80, 700, 20));
+  mirroring_.moved(mail, mirror(25, 1001, 1000));
+  mirroring_.flush(now_);
+  EXPECT_EQ(lag(1).bytes, 721u);
+  EXPECT_EQ(lag(1).oldest, 5ms);
+  kept(1);
+  EXPECT_EQ(lag(1).bytes, 0u);
+  EXPECT_EQ(lag(2).bytes, 721u);
+  // The slowest counts, port by port.
+  now_ += 2ms;
+  auto behind = mirroring_.behind(now_);
+  EXPECT_EQ(behind.at(80).bytes, 720u);
+  EXPECT_EQ(behind.at(80).oldest, 7ms);
+  EXPECT_EQ(behind.at(25).bytes, 1u);
+  EXPECT_EQ(behind.at(25).oldest, 2ms);
+  kept(2);
+  EXPECT_TRUE(mirroring_.behind(now_).empty());
 }
 
-TEST_F(Replication, WithoutBackupsItIsStableAtOnce) {
-  const uint32_t c = add();
-  input(c, 0, 10);
-  EXPECT_EQ(stable_, 10u);
-}
-
-TEST_F(Replication, ABackupThatIsAwayIsWaitedForUntilTheViewSaysItIsNone) {
-  use_backups({1});
-  const uint32_t c = add();
-  let_through(1);
-  mirroring_.link_down(1);
-  input(c, 0, 10);
-  EXPECT_EQ(stable_, 0u);
-  mirroring_.set_backups({2});
-  EXPECT_EQ(stable_, 0u) << "the new one has nothing yet";
-  mirroring_.link_up(2, true);
-  mirroring_.flush(Time{});
-  let_through(2);
-  EXPECT_EQ(stable_, 10u);
-  input(c, 10, 5);
-  mirroring_.set_backups({});
-  EXPECT_EQ(stable_, 15u);
-}
-
-TEST_F(Replication, ANewBackupGetsTheLogAndTheCheckpoints) {
-  const uint32_t c = add();
-  input(c, 0, 100);
-  mirroring_.checkpoint(c, std::make_shared<core::SavedState>(core::SavedState{40, 7, {1}}));
-  mirroring_.checkpoint(c, std::make_shared<core::SavedState>(core::SavedState{60, 9, {2}}));
-  mirroring_.flush(Time{});
-  use_backups({1});
-  mirroring_.flush(Time{});
-  let_through(1);
-  ASSERT_NE(kept(1, c), nullptr);
-  EXPECT_EQ(kept(1, c)->input().end(), 100u);
-  EXPECT_EQ(kept(1, c)->resume(7)->saved->blob, wire::Bytes{1});
-  EXPECT_EQ(kept(1, c)->resume(9)->saved->blob, wire::Bytes{2});
-}
-
-TEST_F(Replication, AfterABrokenLinkEverythingIsSaidAgain) {
-  use_backups({1});
-  const uint32_t c = add();
-  input(c, 0, 10);
-  broken_.insert(1);   // nobody has noticed yet
-  input(c, 10, 10);
-  let_through(1);
-  EXPECT_EQ(stable_, 10u);
-  mirroring_.link_down(1);
-  stores_.erase(1);
-  broken_.clear();
-  mirroring_.link_up(1, true);
-  mirroring_.flush(Time{});
-  let_through(1);
-  EXPECT_EQ(stable_, 20u);
-  EXPECT_EQ(kept(1, c)->input().begin(), 0u);
-}
-
-TEST_F(Replication, ACheckpointThatWasSaidBeforeCountsFromTheBeginning) {
-  use_backups({1});
-  const uint32_t c = mirroring_.add(ConnId::random(), 1, some_tcp());
-  mirroring_.checkpoint(c, std::make_shared<core::SavedState>(core::SavedState{500, 0, {1}}));
-  mirroring_.replicate(c, core::Replica(500), 500, Time{});
-  let_through(1);
-  ASSERT_NE(kept(1, c), nullptr);
-  EXPECT_EQ(kept(1, c)->resume(0)->saved->blob, wire::Bytes{1});
-}
-
-TEST_F(Replication, WhoRefusesOrIsOldIsNotWaitedFor) {
-  stores_.try_emplace(1, core::MirrorStore::Limits{.replica_bytes = 5});
-  mirroring_.set_backups({1, 2});
-  mirroring_.link_up(1, true);
-  mirroring_.link_up(2, false);   // of an older version
-  const uint32_t c = add();
-  input(c, 0, 10);
-  EXPECT_EQ(stable_, 0u);
-  let_through(1);
-  EXPECT_EQ(stable_, 10u);
-}
-
-TEST_F(Replication, LongInputGoesInParts) {
-  use_backups({1});
-  const uint32_t c = add();
-  input(c, 0, wire::kMaxInputPart * 2 + 1, true);
-  let_through(1);
-  EXPECT_EQ(stable_, wire::kMaxInputPart * 2 + 1);
-  EXPECT_TRUE(end_);
-}
-
-TEST_F(Replication, OneThatIsReplicatedNoMoreIsMirroredStill) {
-  use_backups({1});
-  const uint32_t c = add();
-  let_through(1);
-  mirroring_.unreplicate(c);
-  input(c, 0, 10);
-  EXPECT_TRUE(posted_[1].empty());
-  EXPECT_FALSE(mirroring_.is_replicated(c));
-  EXPECT_EQ(mirroring_.size(), 1u);
+TEST_F(MirrorLag, ABackupWithoutALinkIsNotBehindButIncomplete) {
+  const uint32_t web = mirroring_.add({}, 1, mirror(80, 0, 0));
+  mirroring_.flush(now_);
+  mirroring_.moved(web, mirror(80, 9, 9));
+  mirroring_.flush(now_);
+  mirroring_.link_down(2);
+  EXPECT_EQ(lag(1).bytes, 18u);
+  EXPECT_EQ(lag(2).bytes, 0u);
+  EXPECT_FALSE(lag(2).complete);
 }
 
 }  // namespace

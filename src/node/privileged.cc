@@ -1,6 +1,7 @@
 #include "node/privileged.hh"
 
 #include <netinet/tcp.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -25,8 +26,8 @@ constexpr size_t kMaxTokens = 16384;   // two engines' limits (core/handoff.hh),
 constexpr size_t kMaxAheadBytes = 512u << 20;   // sent ahead of their states, of all connections; beyond, states come whole
 }  // namespace
 
-Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal)
-    : options_(options), journal_(journal), kernel_(std::move(kernel)) {
+Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal, std::chrono::seconds watchdog)
+    : options_(options), journal_(journal), kernel_(std::move(kernel)), watchdog_(watchdog) {
   injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
@@ -52,6 +53,8 @@ int Privileged::run() {
 void Privileged::keep_hold() {
   if (auto ok = kernel_.steering.holder_lives(); !ok) log_warn(ok.error().message);
   keep_gate();
+  // What is stuck cannot end itself, and would keep the next geckod from beginning: the kernel ends it (SIGALRM).
+  if (watchdog_.count() > 0) (void)::alarm(static_cast<unsigned>(watchdog_.count()));
   loop_.at(monotonic_now() + std::chrono::seconds(1), [this] { keep_hold(); });
 }
 
@@ -117,6 +120,7 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     case IpcType::nudge: ok = handle(wire::IpcNudge{}, [&](auto& m) { on_nudge(m); }); break;
     case IpcType::send_syn_ack: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_send_syn_ack(m); }); break;
     case IpcType::probe: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_probe(m); }); break;
+    case IpcType::are_you_there: ok = handle(wire::IpcToken{}, [&](auto& m) { refuse(IpcType::done, m.token, Error{Errc{}, ""}); }); break;
     case IpcType::reload_keys: ok = handle(wire::IpcToken{}, [&](auto& m) { on_reload_keys(m); }); break;
     default: break;
   }

@@ -32,7 +32,8 @@ class Privileged {
     std::optional<bpf::Gate> gate;              // a group asks for recovery
     Fd lease_map;                 // the gate's, for the lease keeper; none: no port is protected
   };
-  Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal);
+  // `watchdog`: when its loop does not turn for so long it is killed; zero: never.
+  Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal, std::chrono::seconds watchdog = {});
   ~Privileged();
   int run();                      // until the other half closes the socket; exit code
 
@@ -94,6 +95,7 @@ class Privileged {
   const Options& options_;
   HandoffJournal& journal_;
   Kernel kernel_;
+  const std::chrono::seconds watchdog_;
   net::Loop loop_;
   std::unique_ptr<HoldInjector> injector_;
   std::unique_ptr<net::Announcer> announcer_;

@@ -102,6 +102,12 @@ void PrivilegedClient::reload_keys(StatusCallback done) {
   channel_.send(raw(IpcType::reload_keys), wire::IpcToken{token});
 }
 
+void PrivilegedClient::are_you_there(StatusCallback done) {
+  const uint64_t token = next_token_++;
+  waiting_.emplace(token, without_fd(std::move(done)));
+  channel_.send(raw(IpcType::are_you_there), wire::IpcToken{token});
+}
+
 void PrivilegedClient::protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done) {
   const uint64_t token = next_token_++;
   waiting_.emplace(token, without_fd(std::move(done)));

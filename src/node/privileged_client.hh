@@ -48,6 +48,7 @@ class PrivilegedClient {
   void near(wire::IpcNear command);
   void keeper(FdCallback done);     // a connection to the lease keeper
   void reload_keys(StatusCallback done);
+  void are_you_there(StatusCallback done);   // never answered while it is stopped or stuck
   void protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done);
   void unprotect_port(uint16_t group, uint16_t port);
   void nudge(wire::IpcNudge command);

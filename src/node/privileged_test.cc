@@ -230,6 +230,12 @@ TEST_F(PrivilegedHalf, ThawsWhatItHoldsWhenTheOtherHalfVanishes) {
   EXPECT_TRUE(own.speaks());
 }
 
+TEST_F(PrivilegedHalf, SaysThatItIsThere) {
+  std::optional<Status> answer;
+  client().are_you_there([&](const Status& status) { answer = status; });
+  EXPECT_TRUE(wait(answer));
+}
+
 TEST_F(PrivilegedHalf, EndsTheSessionOverACommandThatMakesNoSense) {
   say(999, {1, 2, 3});
   EXPECT_TRUE(ends_within(5s));
@@ -243,6 +249,7 @@ TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
       {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
       {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})},
       {IpcType::activate, wire::encode(wire::IpcToken{1})},
+      {IpcType::are_you_there, wire::encode(wire::IpcToken{1})},
       {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})},
       {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})},
       {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},

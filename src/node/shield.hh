@@ -37,6 +37,7 @@ class Shield {
   void guard(uint16_t port, bool replicated);     // before a program listens there
   void programs_changed();                        // the last one's going opens the port again
   bool guards(uint16_t port) const { return ports_.contains(port); }
+  bool replicates(uint16_t port) const;
 
   // --- the gate's news
   void born(const bpf::Birth& birth);
@@ -132,7 +133,6 @@ class Shield {
   void let_end(const Flow& flow, Guarded& guarded);
   void erase_later(const Flow& flow, Guarded& guarded, Duration after);
   void open_unserved();
-  bool replicates(uint16_t port) const;
   void stable(const Flow& flow, uint64_t offset, bool end);
   void nudge_soon(const Flow& flow);
   void stop_replicating(const Flow& flow, Guarded& guarded);

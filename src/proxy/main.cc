@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/log.hh"
+#include "base/service_manager.hh"
 #include "proxy/options.hh"
 #include "proxy/worker.hh"
 
@@ -111,6 +112,11 @@ int run(const Settings& settings) {
     log_info("node " + framework.node() + " serves group " + framework.group() + " at " + framework.address() + " port " + std::to_string(port) + " from " +
              settings.server.str());
   }
+  const auto found = ServiceManager::find();
+  if (!found) log_warn(found.error().message + ": nobody is told that geckoproxy is ready");
+  const ServiceManager none;
+  const ServiceManager& manager = found ? *found : none;
+  manager.ready("port " + std::to_string(port) + " of group " + framework.group() + " from " + settings.server.str());
   // This thread listens to signals until the last worker has ended.
   Fd ended(::eventfd(0, EFD_CLOEXEC));
   std::atomic<size_t> running = workers.size();
@@ -126,8 +132,10 @@ int run(const Settings& settings) {
     signalfd_siginfo info{};
     if (ready[0].revents == 0 || ::read(told.get(), &info, sizeof info) != sizeof info) continue;
     if (info.ssi_signo == SIGUSR1) report(settings, workers, "report");
-    else
+    else {
+      manager.stopping();
       for (const auto& worker : workers) worker->stop();
+    }
   }
   for (auto& thread : threads) thread.join();
   report(settings, workers, "end");

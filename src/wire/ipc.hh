@@ -27,6 +27,7 @@ enum class IpcType : uint16_t {
   ahead = 12,        // received bytes of a connection that is going to be restored -> ahead_kept
   adopt = 13,        // +fd: a connection that a former geckod has frozen; from now on thaw and retire know it by this token -> adopted
   keeper = 15,       // a connection to the lease keeper, which is started if none lives -> keeper_is (+fd)
+  are_you_there = 16,   // -> done
   protect_port = 20,    // the gate judges what leaves from this port of the group from now on -> done
   unprotect_port = 21,  // no longer. No answer
   nudge = 22,           // tell these clients what they may hear and have not. No answer

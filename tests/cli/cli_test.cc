@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
@@ -47,12 +49,72 @@ TEST(Status, TableForPeople) {
 
 group web: 2001:db8::80 ports 80,443, contact n1 (term 4), policy none, return direct
 here: 12 connections, 1 application; handed off 3 (1 failed), received 2 (0 failed), 1 packet held
-NODE  ADDRESS         STATE    HEARD   CONNECTIONS  APPLICATIONS  VERSION  CONFIG
-n1    2001:db8:1::11  self     -                12             1  0.1.0    same
-n2    2001:db8:1::12  ok       3 ms              7             1  0.1.0    differs
-n3    2001:db8:1::13  down     95.0 s            -             -  0.1.0    same
-n4    2001:db8:1::14  unknown  never             -             -           unknown
+NODE  ADDRESS         STATE    HEARD   MEMBER  BACKUPS  CONNECTIONS  APPLICATIONS  VERSION  CONFIG
+n1    2001:db8:1::11  self     -       -       -                 12             1  0.1.0    same
+n2    2001:db8:1::12  ok       3 ms    -       -                  7             1  0.1.0    differs
+n3    2001:db8:1::13  down     95.0 s  -       -                  -             -  0.1.0    same
+n4    2001:db8:1::14  unknown  never   -       -                  -             -           unknown
 )");
+}
+
+// A group that asks for recovery, as its nodes, a view and its mirrors make it; the tests change what matters to them.
+Json protected_group(size_t nodes) {
+  Json members = Json::array(), rows = Json::array();
+  for (size_t n = 1; n <= nodes; ++n) members.push_back("n" + std::to_string(n));
+  for (size_t n = 1; n <= nodes; ++n)
+    rows.push_back({{"name", members[n - 1]}, {"address", "2001:db8:1::" + std::to_string(10 + n)}, {"state", n == 1 ? "self" : "ok"}, {"age_ms", 3},
+                    {"member", true}, {"suspected", false}, {"backups", {members[n % nodes]}}, {"connections", 2}, {"applications", 1},
+                    {"version", GECKO_VERSION}, {"link_version", 4}, {"config", "same"}});
+  const Json view = {{"epoch", 274877906956}, {"number", 12}, {"members", members}, {"lease_ms", 40}, {"two_nodes", "safe"}, {"orphans", Json::array()}};
+  return {{"name", "web"}, {"address", "2001:db8::80"}, {"ports", {80, 443}}, {"contact", "n1"}, {"contact_term", 4}, {"policy", "none"}, {"return", "direct"},
+          {"digest", "00"}, {"connections", 2}, {"applications", 1}, {"handoffs", {{"out_ok", 0}, {"out_failed", 0}, {"in_ok", 0}, {"in_failed", 0}}},
+          {"held_packets", 0}, {"held_dropped", 0}, {"limits", {{"connections", 20000}, {"held_packets", 65536}, {"held_bytes", 67108864}}}, {"nodes", rows},
+          {"membership", {{"member", true}, {"life", "00"}, {"voting", true}, {"lease", {{"holds", true}, {"term", 3}, {"expiries", 0}}},
+                          {"suspected", Json::array()}, {"view", view}}},
+          {"protection", {{"recovery", "fast"},
+                          {"backups", {{{"node", "n2"}, {"complete", false}, {"unanswered", 1}, {"lag_ms", 4.06}, {"lag_bytes", 23456}, {"refused", 0}}}},
+                          {"classes", {{{"port", 80}, {"recovery", "fast"}, {"connections", 2}, {"protected", 2}, {"unprotected", 0}, {"lag_ms", 4.06},
+                                        {"lag_bytes", 23456}},
+                                       {{"port", 443}, {"recovery", "none"}, {"connections", 0}, {"protected", 0}, {"unprotected", 0}, {"lag_ms", 0.0},
+                                        {"lag_bytes", 0}}}}}}};
+}
+
+std::string status_of(const Json& groups, Json reasons = Json::array()) {
+  return Json{{"schema", "gecko.status/1"}, {"node", "n1"}, {"version", GECKO_VERSION}, {"verdict", reasons.empty() ? "ok" : "degraded"}, {"reasons", reasons},
+              {"groups", groups}}.dump();
+}
+
+TEST(Status, SaysWhoBacksWhomAndHowFarTheMirrorsAre) {
+  Json group = protected_group(3);
+  group["nodes"][2]["suspected"] = true;
+  const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status_of(Json::array({group})); });
+  const auto output = gecko({"--socket", geckod.socket(), "status"});
+  EXPECT_EQ(output.code, 0) << output.err;
+  EXPECT_EQ(output.out, "node n1, geckod " GECKO_VERSION R"(: ok
+
+group web: 2001:db8::80 ports 80,443, contact n1 (term 4), policy none, return direct
+here: 2 connections, 1 application; handed off 0 (0 failed), received 0 (0 failed), 0 packets held
+members: n1, n2, n3 (view 12); this node has a lease
+NODE  ADDRESS         STATE  HEARD  MEMBER  BACKUPS  CONNECTIONS  APPLICATIONS  VERSION  CONFIG
+n1    2001:db8:1::11  self   -      yes     n2                 2             1  0.1.0    same
+n2    2001:db8:1::12  ok     3 ms   yes     n3                 2             1  0.1.0    same
+n3    2001:db8:1::13  ok     3 ms   silent  n1                 2             1  0.1.0    same
+PORT  RECOVERY  CONNECTIONS  PROTECTED  BEHIND
+  80  fast                2          2  4.1 ms, 23 kB
+ 443  none                0          -  -
+mirrors of this node: n2 behind: 4.1 ms, 23 kB
+)");
+}
+
+TEST(Status, ReadsWellWithOneNodeAndWith32) {
+  for (const size_t nodes : {1u, 32u}) {
+    const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status_of(Json::array({protected_group(nodes)})); });
+    const auto output = gecko({"--socket", geckod.socket(), "status"});
+    EXPECT_EQ(output.code, 0) << output.err;
+    EXPECT_THAT(output.out, HasSubstr(nodes == 1 ? "members: n1 (view 12)" : "members: 32 of 32 nodes (view 12)"));
+    std::istringstream text(output.out);
+    for (std::string line; std::getline(text, line);) EXPECT_LE(line.size(), 120u) << line;
+  }
 }
 
 TEST(Status, JsonIsGeckodsOwn) {
@@ -561,6 +623,90 @@ TEST_F(Files, CleanListsTheJournalAndRefusesWhileGeckodRuns) {
   const auto refused = gecko({"clean", "--runtime-dir", std::filesystem::path(geckod.socket()).parent_path()});
   EXPECT_EQ(refused.code, 107);
   EXPECT_THAT(refused.err, HasSubstr("--force"));
+}
+
+// What gecko doctor finds in the status of these groups, by "group check": "level what".
+std::multimap<std::string, std::string> found(const Json& groups, const std::vector<std::string>& more = {}) {
+  const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status_of(groups); });
+  std::vector<std::string> words = {"doctor", "--json", "--socket", geckod.socket()};
+  words.insert(words.end(), more.begin(), more.end());
+  const auto json = Json::parse(gecko(words).out, nullptr, false);
+  std::multimap<std::string, std::string> all;
+  for (const auto& f : json["findings"]) {
+    if (f["level"] == "failure" || f["level"] == "warning") {
+      EXPECT_NE(f["why"], "") << f;
+      EXPECT_NE(f["fix"], "") << f;
+    }
+    const auto what = f["what"].get<std::string>();
+    const size_t colon = what.starts_with("group ") ? what.find(": ") : std::string::npos;
+    const bool of_group = colon != std::string::npos;
+    all.emplace((of_group ? what.substr(6, colon - 6) + " " : "") + f["check"].get<std::string>(),
+                f["level"].get<std::string>() + " " + (of_group ? what.substr(colon + 2) : what));
+  }
+  return all;
+}
+
+TEST(Doctor, AGroupThatIsWellHasNothingToMend) {
+  const auto all = found(Json::array({protected_group(3)}));
+  for (const char* check : {"geckod", "web nodes", "web lease", "web contact", "web room", "web protection"}) {
+    ASSERT_EQ(all.count(check), 1u) << check;
+    EXPECT_THAT(all.find(check)->second, testing::StartsWith("ok ")) << check;
+  }
+}
+
+// Each thing that can be wrong with a group is named: check, level, words; and alone of its check.
+TEST(Doctor, EveryTroubleOfAGroupIsNamed) {
+  struct Case { std::function<void(Json&)> harm; const char* check; const char* says; };
+  const std::vector<Case> cases = {
+      {[](Json& g) { g["nodes"][1]["state"] = "down", g["nodes"][1]["age_ms"] = 95000, g["nodes"][1]["error"] = "no route"; }, "nodes",
+       "failure node n2 is not connected, last heard 95 s ago: no route"},
+      {[](Json& g) { g["nodes"][2]["state"] = "unknown", g["nodes"][2]["age_ms"] = nullptr; }, "nodes",
+       "failure node n3 is not connected, and has not been heard"},
+      {[](Json& g) { g["nodes"][1]["config"] = "differs"; }, "nodes", "warning node n2 runs with another group file"},
+      {[](Json& g) { g["nodes"][1]["link_version"] = 3, g["nodes"][1]["version"] = "0.0.9"; }, "nodes",
+       "warning node n2 has geckod 0.0.9 and speaks link version 3, this one 4"},
+      {[](Json& g) { g["membership"]["trouble"] = "write /x: No space left on device"; }, "membership",
+       "failure this node does not vote on who is a member: write /x: No space left on device"},
+      {[](Json& g) { g["membership"]["view"] = nullptr; }, "membership", "failure there is no view yet"},
+      {[](Json& g) { g["membership"]["member"] = false; }, "membership", "failure this node is not a member"},
+      {[](Json& g) { g["membership"]["lease"]["holds"] = false; }, "lease",
+       "failure this node has no lease: not enough members answer its heartbeats in time"},
+      {[](Json& g) { g["membership"]["lease"]["expiries"] = 2; }, "lease", "note the lease has ended 2 times since geckod was started"},
+      {[](Json& g) { g["membership"]["suspected"] = {"n2", "n3"}; }, "heartbeats", "warning no answer to heartbeats from n2, n3"},
+      {[](Json& g) { g["contact"] = nullptr; }, "contact", "failure no node is contact"},
+      {[](Json& g) { g["connections"] = 16000; }, "room", "warning 16000 of 20000 connections"},
+      {[](Json& g) { g["held_packets"] = 65536; }, "room", "warning 65536 of 65536 held packets"},
+      {[](Json& g) { g["held_dropped"] = 7; }, "room", "note 7 held packets have been dropped since geckod was started"},
+      {[](Json& g) { g["protection"]["backups"][0]["lag_ms"] = 1234.5; }, "mirrors", "warning node n2 has not confirmed mirrors for 1234 ms"},
+      {[](Json& g) { g["protection"]["backups"][0]["refused"] = 9; }, "mirrors",
+       "warning node n2 has no room for 9 mirrors of this node's connections"},
+      {[](Json& g) { g["protection"]["classes"][0].update({{"unprotected", 2}, {"why", "no backup has its mirror yet"}}); }, "protection",
+       "warning 2 of 2 connections of port 80 are not protected: no backup has its mirror yet"}};
+  Json groups = Json::array();
+  for (const auto& c : cases) {
+    groups.push_back(protected_group(3));
+    groups.back()["name"] = "g" + std::to_string(groups.size());
+    c.harm(groups.back());
+  }
+  const auto all = found(groups);
+  for (size_t i = 0; i < cases.size(); ++i) {
+    const std::string check = "g" + std::to_string(i + 1) + " " + cases[i].check;
+    ASSERT_EQ(all.count(check), 1u) << check;
+    EXPECT_EQ(all.find(check)->second, cases[i].says);
+  }
+}
+
+TEST_F(Files, DoctorComparesTheFileWithWhatRuns) {
+  const std::string file = directory_ + "/web.toml";
+  std::ofstream(file) << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[membership]\nlease = \"80ms\"\nheartbeat = \"20ms\"\n"
+                         "[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::1\"\n";
+  const auto changed = found(Json::array({protected_group(1)}), {"-f", file});
+  EXPECT_EQ(changed.find("web running-file")->second, "warning " + file + " has been changed since geckod was started");
+  ASSERT_EQ(changed.count("web lease-time"), 2u);
+  EXPECT_THAT(changed.find("web lease-time")->second, HasSubstr("leases of 40 ms"));
+  Json group = protected_group(1);
+  group["digest"] = Json::parse(gecko({"check", "-f", file, "--json"}).out)["files"][0]["digest"];
+  EXPECT_EQ(found(Json::array({group}), {"-f", file}).find("web running-file")->second, "ok geckod runs with " + file + " as it is");
 }
 
 TEST(Doctor, FindingsAreCompleteAndVersioned) {

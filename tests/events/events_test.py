@@ -208,7 +208,8 @@ class Stream(LabTest):
                     self.assertNotRegex(" ".join(labels.values()), r"2001:db8|\d+\.\d+\.\d+\.\d+:", "an address in a label")
         self.assertEqual(self.value("n1", "gecko_recoveries_total", result="recovered"), count)
         self.assertEqual(self.value("n1", "gecko_connections_lost_total"), 0)
-        self.assertTrue(all(v >= 0 for _, _, v in self.metrics("n1")["gecko_mirror_lag_seconds"]["samples"]))
+        for lag in ("gecko_mirror_lag_seconds", "gecko_mirror_lag_bytes"):
+            self.assertTrue(all(v >= 0 for _, _, v in self.metrics("n1")[lag]["samples"]))
 
 
 class SlowReader(LabTest):
