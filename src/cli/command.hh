@@ -39,6 +39,7 @@ void add_mirrors(CLI::App& app, Context& context);
 void add_handoff(CLI::App& app, Context& context);
 void add_contact(CLI::App& app, Context& context);
 void add_member(CLI::App& app, Context& context);
+void add_node(CLI::App& app, Context& context);
 void add_drain(CLI::App& app, Context& context);
 void add_undrain(CLI::App& app, Context& context);
 void add_balance(CLI::App& app, Context& context);

@@ -20,8 +20,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", std::string("gecko " GECKO_VERSION));
   app.footer("Exit status: 0 well, 1 error, 2 degraded, 3 geckod not running, 4 unknown, 64-78 as sysexits.h, 107 refused as unsafe, 124 deadline.\n"
              "First steps: 'gecko lab up' makes a group on this machine to try everything on. Manual: man gecko.");
-  for (const auto add : {add_status, add_connections, add_mirrors, add_handoff, add_contact, add_member, add_drain, add_undrain, add_balance, add_events,
-                         add_why, add_metrics, add_doctor, add_check, add_key, add_clean, add_lab, add_completion, add_version})
+  for (const auto add : {add_status, add_connections, add_mirrors, add_handoff, add_contact, add_member, add_node, add_drain, add_undrain, add_balance,
+                         add_events, add_why, add_metrics, add_doctor, add_check, add_key, add_clean, add_lab, add_completion, add_version})
     add(app, context);
   try {
     app.parse(argc, argv);

@@ -112,7 +112,8 @@ void print_group(const Json& group) {
         node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
     const std::string backups = names(node.value("backups", Json::array()));
     rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), shown, self ? std::string("-") : age(node.at("age_ms")),
-                    Cell(place(node), place(node) == "silent" ? Tone::warn : Tone::plain), backups.empty() ? "-" : backups, count, applications, node.value("version", ""), Cell(config, tone_of(config))});
+                    Cell(place(node), place(node) == "silent" ? Tone::warn : Tone::plain), backups.empty() ? "-" : backups, count, applications,
+                    node.value("version", ""), Cell(config, tone_of(config))});
   }
   print_table(rows);
   if (const auto p = group.find("protection"); p != group.end()) print_protection(*p);

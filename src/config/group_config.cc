@@ -1,15 +1,13 @@
 #include "config/group_config.hh"
 
-#include <fcntl.h>
 #include <openssl/evp.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <charconv>
 #include <set>
 
-#include "base/fd.hh"
 #include "base/identity.hh"
+#include "config/group_edit.hh"
 #include "config/words.hh"
 #include "config/section.hh"
 
@@ -82,6 +80,8 @@ class GroupReader {
       errors_.add(array->get(kMaxNodes)->source().begin,
                   "a group has at most " + std::to_string(kMaxNodes) + " nodes, this is number " + std::to_string(kMaxNodes + 1));
     for (const auto& element : *array) read_node(*element.as_table());
+    if (!group_.nodes.empty() && group_.present_nodes() == 0)
+      errors_.add(array->source().begin, "every [[node]] is removed: none would serve; take 'removed' from one of them");
   }
 
   void read_node(const toml::table& table) {
@@ -90,6 +90,7 @@ class GroupReader {
     const auto address = section.address("address", Section::required);
     const auto port = section.integer("port", 1, 65535);
     const auto weight = section.integer("weight", 1, kMaxWeight);
+    const auto removed = section.boolean("removed");
     section.finish();
     Node node;
     if (name) {
@@ -112,6 +113,7 @@ class GroupReader {
     if (port) node.link_port = static_cast<uint16_t>(port->value);
     if (weight) node.weight = static_cast<uint32_t>(weight->value);
     if (weight && !weighed_) weighed_ = weight->where;
+    node.removed = removed && removed->value;
     // Kept even when something is wrong with it: contacts that name it are not a second error.
     if (name) group_.nodes.push_back(node);
   }
@@ -136,7 +138,9 @@ class GroupReader {
     const auto ports = section.integers("ports", 1, 65535, Section::required);
     if (ports) read_ports(*ports);
     if (const auto contact = section.texts("contact", false)) read_contact(*contact);
-    else for (const auto& node : group_.nodes) group_.contact.push_back(node.name);
+    else
+      for (const auto& node : group_.nodes)
+        if (!node.removed) group_.contact.push_back(node.name);
     const std::vector<std::string> policies(std::begin(kPolicies), std::end(kPolicies));
     if (const auto policy = section.word("policy", policies)) group_.policy = policies[*policy];
     // With "none" an application's own policy may go by them.
@@ -189,8 +193,13 @@ class GroupReader {
 
   void read_contact(const std::vector<Located<std::string>>& contact) {
     std::vector<std::string> names;
-    for (const auto& node : group_.nodes) names.push_back(node.name);
+    for (const auto& node : group_.nodes)
+      if (!node.removed) names.push_back(node.name);
     for (const auto& one : contact) {
+      if (const auto* node = group_.find(one.value); node != nullptr && node->removed) {
+        errors_.add(one.where, "contact " + shown(one.value) + " is removed; take it from 'contact'");
+        continue;
+      }
       if (group_.find(one.value) == nullptr)
         errors_.add(one.where, "contact " + shown(one.value) + " is no [[node]] of this file" + did_you_mean(one.value, names));
       else if (std::find(group_.contact.begin(), group_.contact.end(), one.value) != group_.contact.end())
@@ -314,6 +323,10 @@ int GroupConfig::index_of(std::string_view node) const {
   return -1;
 }
 
+size_t GroupConfig::present_nodes() const {
+  return static_cast<size_t>(std::count_if(nodes.begin(), nodes.end(), [](const Node& node) { return !node.removed; }));
+}
+
 Result<GroupConfig> parse_group(std::string_view text, const std::string& file) {
   // toml++ reports by exception; nothing thrown leaves this function.
   try {
@@ -329,21 +342,7 @@ Result<GroupConfig> parse_group(std::string_view text, const std::string& file) 
 }
 
 Result<GroupConfig> load_group(const std::string& file) {
-  const Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));  // NONBLOCK: a FIFO must not hang the daemon
-  if (!fd) return os_error("open " + file);
-  struct stat info{};
-  if (fstat(fd.get(), &info) != 0) return os_error(file);
-  if (!S_ISREG(info.st_mode)) return make_error(Errc::invalid, file + " is not a regular file");
-  std::string text;
-  char buffer[16384];
-  for (;;) {
-    const ssize_t got = read(fd.get(), buffer, sizeof buffer);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return os_error("read " + file);
-    if (got == 0) break;
-    text.append(buffer, static_cast<size_t>(got));
-    if (text.size() > kMaxConfigBytes) return make_error(Errc::limit, file + ": a group file has at most " + std::to_string(kMaxConfigBytes) + " bytes");
-  }
+  GECKO_TRY(const std::string text, read_group_file(file));
   return parse_group(text, file);
 }
 
@@ -373,6 +372,7 @@ std::string digest(const GroupConfig& group) {
   for (const auto& node : group.nodes) {
     text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);
     if (node.weight != 1) text += " " + std::to_string(node.weight);
+    if (node.removed) text += " removed";
   }
   unsigned char sum[EVP_MAX_MD_SIZE];
   unsigned size = 0;

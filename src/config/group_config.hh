@@ -33,6 +33,7 @@ struct Node {
   Address address;                 // IPv6: node links and encapsulation
   uint16_t link_port = 7470;       // TLS links of geckod
   uint32_t weight = 1;             // its part of new connections, 1..kMaxWeight: weighted, hash-client, hash-bytes
+  bool removed = false;            // no node of the group any more: only its number is still taken (docs/adr/0027)
   bool operator==(const Node&) const = default;
 };
 
@@ -69,6 +70,7 @@ struct GroupConfig {
 
   const Node* find(std::string_view node) const;
   int index_of(std::string_view node) const;  // position in `nodes`, -1: none
+  size_t present_nodes() const;               // all but removed ones
   bool operator==(const GroupConfig&) const = default;
 };
 

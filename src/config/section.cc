@@ -177,6 +177,17 @@ std::optional<Located<uint64_t>> Section::size(const char* key, uint64_t min, ui
   return Located<uint64_t>{*bytes, node->source().begin};
 }
 
+std::optional<Located<bool>> Section::boolean(const char* key) {
+  const auto* node = find(key, optional);
+  if (node == nullptr) return {};
+  const auto* value = node->as_boolean();
+  if (value == nullptr) {
+    wrong_type(key, "true or false", *node);
+    return {};
+  }
+  return Located<bool>{value->get(), node->source().begin};
+}
+
 std::optional<std::vector<Located<std::string>>> Section::texts(const char* key, bool empty_ok) {
   const auto* node = find(key, optional);
   if (node == nullptr) return {};

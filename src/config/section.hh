@@ -48,6 +48,7 @@ class Section {
   std::optional<Located<Address>> address(const char* key, Need need = optional);
   std::optional<Located<uint32_t>> duration_ms(const char* key, uint32_t min_ms, uint32_t max_ms);  // "20ms", "1s", "2m"
   std::optional<Located<uint64_t>> size(const char* key, uint64_t min, uint64_t max);               // bytes, or "64MiB"
+  std::optional<Located<bool>> boolean(const char* key);
   std::optional<std::vector<Located<std::string>>> texts(const char* key, bool empty_ok);
   std::optional<std::vector<Located<int64_t>>> integers(const char* key, int64_t min, int64_t max, Need need);  // never empty
   // One of `words`; its index.

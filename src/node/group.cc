@@ -52,6 +52,7 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       shield_(*this, mirror_senders()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) {
     peers_[i].index = i;
+    peers_[i].removed = config.nodes[i].removed;
     name_hash_.push_back(core::hash_of(config.nodes[i].name));
   }
   peers_[self_].state = PeerState::up;
@@ -65,7 +66,7 @@ void Group::start() {
   shield_.start();
   take_over_from_former_life();
   for (auto& peer : peers_)
-    if (peer.index > self_) dial(peer);
+    if (peer.index > self_ && !peer.removed) dial(peer);
   heartbeat();
   daemon_.loop().at(daemon_.loop().now() + kSettle, [this] {
     settled_ = true;
@@ -106,10 +107,12 @@ void Group::redial_later(Peer& peer) {
 // A link that came in. The listener has checked the certificate, so peer_node() is who it says.
 void Group::link_accepted(std::unique_ptr<net::TlsLink> link) {
   const int node = config_.index_of(link->peer_node());
-  if (node < 0 || node >= self_) {
+  const bool removed = node >= 0 && config_.nodes[static_cast<size_t>(node)].removed;
+  if (node < 0 || node >= self_ || removed) {
     ++counters_.refused_links;
     log_warn("group '" + config_.name + "': a link from '" + link->peer_node() + "' is refused: " +
-             (node < 0 ? "it is not in " + config_.file + "; is the file the same on all nodes?" : "the node that comes first in the group file dials"));
+             (removed     ? "it is removed in " + config_.file
+              : node < 0 ? "it is not in " + config_.file + "; is the file the same on all nodes?" : "the node that comes first in the group file dials"));
     return;
   }
   Peer& peer = peers_[static_cast<size_t>(node)];
@@ -318,9 +321,10 @@ void Group::keys_changed() {
 
 Result<uint16_t> Group::find_node(const std::string& name_or_address) const {
   for (uint16_t i = 0; i < config_.nodes.size(); ++i)
-    if (config_.nodes[i].name == name_or_address || config_.nodes[i].address.str() == name_or_address) return i;
+    if (!config_.nodes[i].removed && (config_.nodes[i].name == name_or_address || config_.nodes[i].address.str() == name_or_address)) return i;
   std::string names;
-  for (const auto& node : config_.nodes) names += (names.empty() ? "" : ", ") + node.name;
+  for (const auto& node : config_.nodes)
+    if (!node.removed) names += (names.empty() ? "" : ", ") + node.name;
   return make_error(Errc::not_found, "group '" + config_.name + "' has no node '" + name_or_address + "'; its nodes are " + names);
 }
 
@@ -364,6 +368,7 @@ void Group::session_gone(ApiSession& session) {
 void Group::send_members(ApiSession& session) {
   wire::Members m;
   for (const auto& peer : peers_) {
+    if (peer.removed) continue;
     const auto& node = config_.nodes[peer.index];
     const bool self = peer.index == self_;
     // A node that is being drained has no application for anything new.

@@ -362,7 +362,7 @@ void Group::answered_by_nobody(const Flow& flow) {
     // Who was put out of the view has no connections any more, where others recover them. The link to one that is stopped or cut off looks up for another
     // second.
     const bool has_none = config_.recovery != config::Recovery::none && is_outsider(peer.index);
-    if ((peer.up() && !has_none) || peer.index == self_) continue;
+    if ((peer.up() && !has_none) || peer.index == self_ || peer.removed) continue;
     if (!peer.only_geckod_ended || has_none) silent = true;
     else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;
   }

@@ -55,7 +55,8 @@ void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entr
     const auto& [flow, dead, heir] = (*entries)[at];
     const auto entry = daemon_.flows().get(flow);
     if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->node != dead) continue;   // somebody has said more meanwhile
-    if (heir == wire::kNoNode || heir == self_) (void)daemon_.flows().erase(flow);
+    // None, this node, or one of a newer group file than this node's: asked for when its next packet comes.
+    if (heir >= peers_.size() || heir == self_) (void)daemon_.flows().erase(flow);
     else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), (*entry)->epoch, (*entry)->flags);
   }
   if (at == entries->size()) return;

@@ -40,6 +40,8 @@ Result<std::vector<config::GroupConfig>> load_groups(const std::vector<std::stri
     GECKO_TRY(auto group, config::load_group(file));
     if (!node.empty() && group.find(node) == nullptr)
       return make_error(Errc::invalid, file + ": group '" + group.name + "' has no [[node]] named '" + node + "'; name this node with --node");
+    if (const auto* self = node.empty() ? nullptr : group.find(node); self != nullptr && self->removed)
+      return make_error(Errc::invalid, file + ": node '" + node + "' is removed from group '" + group.name + "': this machine has no part in it any more");
     for (const auto& other : groups)
       if (other.name == group.name) return make_error(Errc::invalid, file + ": group '" + group.name + "' is also in " + other.file);
     groups.push_back(std::move(group));

@@ -106,7 +106,7 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   wire::KeeperPeers peers{group_.index(), {}};
   NodeSet all = 0;
   for (uint16_t n = 0; n < config.nodes.size() && n <= wire::kMaxNodeIndex; ++n) {
-    if (n == group_.self()) continue;
+    if (n == group_.self() || config.nodes[n].removed) continue;
     all |= one(n);
     peers.peers.push_back({n, Endpoint{config.nodes[n].address, config.nodes[n].link_port}});
   }
@@ -402,7 +402,7 @@ bool Members::may_form() const {
   for (const auto& [node, epoch] : told_)
     if (epoch != 0) return false;
   const NodeSet all = newcomers() | one(group_.self());
-  if (static_cast<size_t>(std::popcount(all)) <= group_.config().nodes.size() / 2) return false;
+  if (static_cast<size_t>(std::popcount(all)) <= group_.config().present_nodes() / 2) return false;
   for (const auto& contact : group_.config().contact)
     if (const auto node = static_cast<uint16_t>(group_.config().index_of(contact)); all & one(node)) return node == group_.self();
   return (all & (one(group_.self()) - 1)) == 0;   // nobody of them may be contact: the first of the file
@@ -427,7 +427,7 @@ void Members::look_for_first_view() {
   size_t agreed = 1;
   for (const auto& [node, asked] : agreed_)
     if (group_.peers_[node].up() && t < asked + kAgreementGood) ++agreed;
-  if (agreed > group_.config().nodes.size() / 2) {
+  if (agreed > group_.config().present_nodes() / 2) {
     agreed_.clear();
     log_info("group '" + group_.config().name + "': this node forms the group's first view");
     if (auto ok = form(); !ok) log_error("group '" + group_.config().name + "': " + ok.error().message);

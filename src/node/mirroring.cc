@@ -127,7 +127,7 @@ void Mirroring::flush(Time now) {
 
 void Mirroring::note(Batch& batch, const Subject& subject) {
   const uint64_t bytes = position(subject) - subject.told;
-  const auto it = std::ranges::find(batch.progress, subject.tcp.flow.local.port, &Progress::port);
+  const auto it = std::ranges::find(batch.progress, subject.tcp.flow.local.port, &Advance::port);
   if (it != batch.progress.end()) it->bytes += bytes;
   else batch.progress.push_back({subject.tcp.flow.local.port, bytes});
 }

@@ -1,8 +1,13 @@
 #include "node/options.hh"
 
 #include <algorithm>
+#include <bit>
 
 namespace gecko::node {
+
+namespace {
+constexpr size_t kLeastSlices = 8;
+}  // namespace
 
 NodeNumbers::NodeNumbers(const std::vector<config::GroupConfig>& groups) {
   for (const auto& group : groups)
@@ -17,7 +22,10 @@ uint16_t NodeNumbers::of(const Address& underlay) const {
 }
 
 PortSlice outbound_slice(const config::GroupConfig& group, size_t index) {
-  const auto each = static_cast<uint16_t>((group.outbound_last - group.outbound_first + 1) / group.nodes.size());
+  const size_t ports = static_cast<size_t>(group.outbound_last) - group.outbound_first + 1;
+  // As many slices as the next power of two of nodes: one more node leaves the others' where they are.
+  const size_t roomy = std::bit_ceil(std::max(group.nodes.size(), kLeastSlices));
+  const auto each = static_cast<uint16_t>(ports / (roomy <= ports ? roomy : group.nodes.size()));
   return {static_cast<uint16_t>(group.outbound_first + each * index), each};
 }
 

@@ -1,5 +1,6 @@
 #include "node/protection_json.hh"
 
+#include <algorithm>
 #include <map>
 
 #include "node/daemon.hh"

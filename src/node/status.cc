@@ -60,6 +60,7 @@ std::vector<std::string> reasons(const Daemon& daemon) {
     const auto& config = group->config();
     const auto say = [&](const std::string& what) { wrong.push_back("group " + config.name + ": " + what); };
     for (const auto& peer : group->peers()) {
+      if (peer.removed) continue;
       if (!peer.up()) say("node " + config.nodes[peer.index].name + " is not connected" + (peer.last_error.empty() ? "" : ": " + peer.last_error));
       else if (peer.config_digest != group->digest()) say("node " + config.nodes[peer.index].name + " has another group file");
     }
@@ -106,7 +107,8 @@ Json status_json(Daemon& daemon) {
     const auto& config = group->config();
     const auto& c = group->counters();
     Json nodes = Json::array();
-    for (const auto& peer : group->peers()) nodes.push_back(node_row(*group, peer, now));
+    for (const auto& peer : group->peers())
+      if (!peer.removed) nodes.push_back(node_row(*group, peer, now));
     const bool contact = group->contact() < config.nodes.size();
     Json g;
     g["name"] = config.name;

@@ -183,8 +183,8 @@ TEST(Daemon, AnswersThatAreNoAnswer) {
 TEST(Daemon, ItsErrorsKeepTheirMeaning) {
   for (const auto& [name, code] :
        {std::pair{"not-found", 1}, {"invalid", 64}, {"permission", 77}, {"busy", 75}, {"timeout", 124}, {"unavailable", 69}, {"new-one", 1}}) {
-    const FakeGeckod geckod(Manner::answers, [&](const std::string&) {
-      return std::string(R"({"schema":"gecko.error/1","code":")") + name + R"(","message":"why\n\u001b[2J"})";
+    const FakeGeckod geckod(Manner::answers, [code_name = std::string(name)](const std::string&) {
+      return std::string(R"({"schema":"gecko.error/1","code":")") + code_name + R"(","message":"why\n\u001b[2J"})";
     });
     const auto output = gecko({"contact", "n2", "--socket", geckod.socket()});
     EXPECT_EQ(output.code, code) << name;
@@ -586,6 +586,38 @@ TEST_F(Files, CheckSaysWhereItIsWrong) {
   EXPECT_EQ(bad.code, 65);
   EXPECT_THAT(bad.err, HasSubstr("bad.toml:2:1"));
   EXPECT_EQ(gecko({"check", "-f", directory_ + "/none.toml"}).code, 66);
+}
+
+TEST_F(Files, NodesAreAddedAndRemovedInTheGroupFile) {
+  const std::string file = directory_ + "/web.toml";
+  std::ofstream(file) << "# ours\n[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::11\"\n";
+  const auto text = [&] { return (std::ostringstream() << std::ifstream(file).rdbuf()).str(); };
+  const auto added = gecko({"node", "add", "n2", "2001:db8:1::12", "-f", file});
+  EXPECT_EQ(added.code, 0) << added.err;
+  EXPECT_THAT(added.out, HasSubstr("web.toml is with n2 now. What is left to do:"));
+  EXPECT_THAT(added.out, HasSubstr("gecko key sign n2"));
+  EXPECT_THAT(added.out, HasSubstr("systemctl restart geckod (connections go on)"));
+  EXPECT_THAT(text(), testing::EndsWith("[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n"));
+  const std::string with_two = text();
+  EXPECT_EQ(gecko({"node", "add", "n2", "2001:db8:1::13", "-f", file}).code, 1);
+  EXPECT_EQ(gecko({"node", "add", "n3", "192.0.2.3", "-f", file}).code, 65);
+  EXPECT_EQ(gecko({"node", "add", "N3", "2001:db8:1::13", "-f", file}).code, 64);
+  EXPECT_EQ(gecko({"node", "add", "n3", "nowhere", "-f", file}).code, 64);
+  EXPECT_EQ(gecko({"node", "add", "n3", "2001:db8:1::13", "-f", directory_ + "/none.toml"}).code, 1);
+  // Whether it is a member is asked first.
+  EXPECT_EQ(gecko({"node", "remove", "n2", "-f", file, "--socket", "/nonexistent/geckod.sock"}).code, 3);
+  const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status_of(Json::array({protected_group(2)})); });
+  const auto member = gecko({"node", "remove", "n2", "-f", file, "--socket", geckod.socket()});
+  EXPECT_EQ(member.code, 107);
+  EXPECT_THAT(member.err, HasSubstr("is still a member of group web: 'gecko drain n2 --wait'"));
+  EXPECT_EQ(text(), with_two);
+  const FakeGeckod without(Manner::answers, [&](const std::string&) { return status_of(Json::array({protected_group(1)})); });
+  EXPECT_EQ(gecko({"node", "remove", "n7", "-f", file, "--socket", without.socket()}).code, 1);
+  const auto removed = gecko({"node", "remove", "n2", "-f", file, "--socket", without.socket(), "--json"});
+  EXPECT_EQ(removed.code, 0) << removed.err;
+  EXPECT_EQ(Json::parse(removed.out)["number"], 1);
+  EXPECT_THAT(text(), HasSubstr("name = \"n2\"\nremoved = true\n"));
+  EXPECT_EQ(gecko({"node", "remove", "n1", "-f", file, "--force"}).code, 65);   // nobody would be left
 }
 
 TEST_F(Files, KeysFromFirstToRevoked) {
