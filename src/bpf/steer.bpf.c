@@ -212,6 +212,9 @@ int gecko_set(struct gecko_flow_command *command)
 
 		command->flow = fresh;
 		command->error = bpf_map_update_elem(&gecko_flows, &key, &fresh, BPF_NOEXIST);
+		/* From here on its owner is known: where its SYN went must not come back when this entry goes. */
+		if (!command->error)
+			bpf_map_delete_elem(&gecko_news, &key);
 		if (command->error != -17 /* EEXIST: a SYN was faster */)
 			return 0;
 		flow = bpf_map_lookup_elem(&gecko_flows, &key);

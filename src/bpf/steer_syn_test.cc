@@ -74,6 +74,18 @@ TEST_P(SteerSyn, AnOldSynIsForgotten) {
   check_outer(ingress(tcp(flow, {kSyn})), kNode1);
 }
 
+// A connection that has moved since ends at another node, whose entry goes before the client's last packets have come.
+TEST_P(SteerSyn, WhereItsSynWentIsForgottenWhenItsOwnerIsKnown) {
+  const Flow flow = family().flow();
+  const auto now = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
+  for (const auto state : {GECKO_FLOW_MINE, GECKO_FLOW_FORWARD, GECKO_FLOW_HOLD}) {
+    remember_recent(flow, {now, 2, {}});
+    ASSERT_TRUE(flows().set(flow, state, state == GECKO_FLOW_FORWARD ? 1 : 0, 5));
+    EXPECT_FALSE(recent(flow)) << state;
+    ASSERT_TRUE(flows().erase(flow));
+  }
+}
+
 TEST_P(SteerSyn, SynAckIsNotANewConnection) {
   spread({2});
   EXPECT_EQ(ingress(tcp(family().flow(), {kSyn | kAck})).count(GECKO_C_UNKNOWN_HELD), 1u);
