@@ -90,7 +90,7 @@ class Framework(OnNodes):
         framework.set_contact("n2")
         framework.set_recovery(81, True)
         framework.set_replicated(81, False)
-        with self.assertRaises(OverflowError):
+        with self.assertRaises(ValueError):
             framework.set_replicated(65536, True)
         framework.leave()
 

@@ -108,19 +108,19 @@ static PyObject *framework_set_contact(Framework *self, PyObject *args) {
 }
 
 static PyObject *say_of_port(Framework *self, PyObject *args, const char *format, int (*call)(gecko_framework *, uint16_t, int)) {
-  unsigned short port;
-  int wanted, rc;
+  int port, wanted, rc;
   if (!PyArg_ParseTuple(args, format, &port, &wanted)) return NULL;
+  if (port < 1 || port > UINT16_MAX) return PyErr_Format(PyExc_ValueError, "%d is not a port", port);   /* nobody else would say so */
   gecko_framework *framework = enter(self);
   if (framework == NULL) return NULL;
   Py_BEGIN_ALLOW_THREADS
-  rc = call(framework, port, wanted);
+  rc = call(framework, (uint16_t)port, wanted);
   Py_END_ALLOW_THREADS
   return result(self, rc);
 }
-static PyObject *framework_set_recovery(Framework *self, PyObject *args) { return say_of_port(self, args, "Hp:set_recovery", gecko_framework_set_recovery); }
+static PyObject *framework_set_recovery(Framework *self, PyObject *args) { return say_of_port(self, args, "ip:set_recovery", gecko_framework_set_recovery); }
 static PyObject *framework_set_replicated(Framework *self, PyObject *args) {
-  return say_of_port(self, args, "Hp:set_replicated", gecko_framework_set_replicated);
+  return say_of_port(self, args, "ip:set_replicated", gecko_framework_set_replicated);
 }
 
 static PyObject *framework_move_client(Framework *self, PyObject *args) {
