@@ -329,7 +329,8 @@ class FakeGeckod {
         }
         if (m.group != "web") reply(r.client, ApiType::error, wire::ApiError{m.request, static_cast<uint16_t>(Errc::not_found), "no group " + m.group});
         else if (version < 3) reply(r.client, ApiType::joined, wire::JoinedBefore3{m.request, m.group, node_, *Address::parse("::1"), {80}, contact});
-        else if (version < 4) reply(r.client, ApiType::joined, wire::JoinedBefore4{m.request, m.group, node_, *Address::parse("::1"), ports(), contact, recovers});
+        else if (version < 4)
+          reply(r.client, ApiType::joined, wire::JoinedBefore4{m.request, m.group, node_, *Address::parse("::1"), ports(), contact, recovers});
         else reply(r.client, ApiType::joined, wire::Joined{m.request, m.group, node_, *Address::parse("::1"), ports(), contact, recovers, replicates});
         break;
       }

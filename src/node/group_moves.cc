@@ -601,7 +601,9 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   fds.push_back(std::move(fd));
   if (session->version() < 3) session->send(ApiType::arrive, wire::ArriveBefore3{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob)}, std::move(fds));
   else if (session->version() < 4)
-    session->send(ApiType::arrive, wire::ArriveBefore4{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob), a.base, a.recovered, a.saved, a.input, a.output}, std::move(fds));
+    session->send(ApiType::arrive,
+                  wire::ArriveBefore4{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob), a.base, a.recovered, a.saved, a.input, a.output},
+                  std::move(fds));
   else session->send(ApiType::arrive, a, std::move(fds));
 }
 

@@ -252,7 +252,8 @@ void Mirroring::say_input(uint16_t node, Backup& b, uint32_t handle, uint64_t of
   do {
     const auto part = bytes.first(std::min(bytes.size(), wire::kMaxInputPart));
     bytes = bytes.subspan(part.size());
-    if (!send_.inputs(node, {incarnation_, {{handle, offset, end && bytes.empty(), wire::Bytes(part.begin(), part.end())}}})) return;   // the link is going down
+    const bool last = end && bytes.empty();
+    if (!send_.inputs(node, {incarnation_, {{handle, offset, last, wire::Bytes(part.begin(), part.end())}}})) return;   // the link is going down
     offset += part.size();
   } while (!bytes.empty());
 }

@@ -399,7 +399,10 @@ std::optional<Mirroring::Progress> Shield::progress(const Flow& flow) const {
 
 void Shield::tell_where_it_stands(const Flow& flow, wire::Replica& replica) const {
   if (const auto so_far = progress(flow)) replica.stable = so_far->stable;
-  if (const auto entry = table().get(flow); entry && *entry) std::tie(replica.told_ack, replica.told_edge) = std::pair(first_of((*entry)->sent), second_of((*entry)->sent));
+  const auto entry = table().get(flow);
+  if (!entry || !*entry) return;
+  replica.told_ack = first_of((*entry)->sent);
+  replica.told_edge = second_of((*entry)->sent);
 }
 
 void Shield::input(const Flow& flow, const wire::AppInput& m) {

@@ -66,7 +66,8 @@ struct JoinedBefore3 { uint64_t request = 0; std::string group, node; Address ad
 struct JoinedBefore4 { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false;
   GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact, recovers) };
 // recovers: the group file says so; else nobody is interested in checkpoints. replicates: nor, without it, in what programs read.
-struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports; bool contact = false, recovers = false, replicates = false;
+struct Joined { uint64_t request = 0; std::string group, node; Address address; std::vector<uint16_t> ports;
+  bool contact = false, recovers = false, replicates = false;
   GECKO_FIELDS(request, wire::limited<kMaxName>(group), wire::limited<kMaxName>(node), address, wire::limited<64>(ports), contact, recovers, replicates) };
 struct Leave { uint64_t request = 0; GECKO_FIELDS(request) };
 struct ApiError { uint64_t request = 0; uint16_t code = 0; std::string message; GECKO_FIELDS(request, code, wire::limited<kMaxText>(message)) };

@@ -1,4 +1,5 @@
-// What an owner tells the backups of its connections, and what an heir asks about them (docs/protocol/mirrors.md, docs/adr/0020, 0026). Link version 4; input: 5.
+// What an owner tells the backups of its connections, and what an heir asks about them (docs/protocol/mirrors.md, docs/adr/0020, 0026). Link version 4;
+// input: 5.
 //
 // The owner numbers its connections (`handle`): unique in its life, never used again, so that what changes often is short. A backup's answer is
 // cumulative: it has every batch up to the number it says.
