@@ -89,12 +89,14 @@ Exit up(const Context& context, LabArguments& args) {
   }
   const std::string by_name = args.name == "lab" ? "" : " --name " + args.name;
   const std::string group = lab.group().str();
+  const std::string last = "n" + std::to_string(args.up.nodes);
+  const std::string nodes = (args.up.nodes == 1 ? "n1" : "n1 to " + last) + (args.up.witness ? ", witness w" : "");
   std::printf("Lab '%s' is up after %.1f s: client, router, %s; group address %s%s.\n\n", args.name.c_str(),
-              std::chrono::duration<double>(monotonic_now() - start).count(), args.up.nodes == 1 ? "n1" : ("n1 to n" + std::to_string(args.up.nodes)).c_str(),
-              group.c_str(), args.no_daemons ? " (no geckod: a plain network)" : "");
+              std::chrono::duration<double>(monotonic_now() - start).count(), nodes.c_str(), group.c_str(),
+              args.no_daemons ? " (no geckod: a plain network)" : "");
   std::printf("Try next:\n");
   if (!args.no_daemons) std::printf("  gecko lab exec%s n1 -- gecko status\n", by_name.c_str());
-  std::printf("  gecko lab exec%s client -- ping %s\n", by_name.c_str(), lab.hosts().back().address.str().c_str());
+  std::printf("  gecko lab exec%s client -- ping %s\n", by_name.c_str(), lab.find(last)->address.str().c_str());
   std::printf("  gecko lab exec%s n1 -- bash\n", by_name.c_str());
   std::printf("  gecko lab cut%s n1; gecko lab status%s; gecko lab heal%s n1\n", by_name.c_str(), by_name.c_str(), by_name.c_str());
   std::printf("  gecko lab down%s\n", by_name.c_str());
@@ -184,6 +186,7 @@ void add_lab(CLI::App& app, Context& context) {
   };
   CLI::App* u = lab->add_subcommand("up", "make a lab and start a geckod on each of its nodes");
   u->add_option("--nodes", args->up.nodes, "how many: n1 to nN")->type_name("N")->check(CLI::Range(1, lab::kMaxLabNodes));
+  u->add_flag("--witness", args->up.witness, "and w, a witness: it votes and serves nothing");
   u->add_flag("--ipv4", args->up.ipv4, "the group address is IPv4");
   u->add_option("--mbit", args->up.mbit, "rate of every link, in Mbit/s; 0 leaves them unshaped")->type_name("N")->check(CLI::Range(0, 1'000'000));
   u->add_option("--port", args->up.ports, "port of the group; may be repeated")->type_name("P")->allow_extra_args(false);

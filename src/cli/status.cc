@@ -87,29 +87,34 @@ void print_protection(const Json& p) {
   if (!backups.empty()) std::printf("mirrors of this node: %s\n", backups.c_str());
 }
 
-void print_group(const Json& group) {
-  const auto& contact = group.at("contact");
-  std::string ports;
-  for (const auto& port : group.at("ports")) ports += (ports.empty() ? "" : ",") + std::to_string(port.get<uint16_t>());
+void print_here(const Json& group) {
+  if (group.value("witness", false)) return void(std::printf("here: a witness, which votes and serves nothing\n"));
   const auto& moved = group.at("handoffs");
-  std::printf("\ngroup %s: %s ports %s, contact %s (term %lu), policy %s, return %s\n", printable(group.at("name").get<std::string>()).c_str(),
-              printable(group.at("address").get<std::string>()).c_str(), ports.c_str(),
-              contact.is_string() ? printable(contact.get<std::string>()).c_str() : "none", group.at("contact_term").get<unsigned long>(),
-              printable(group.at("policy").get<std::string>()).c_str(), printable(group.at("return").get<std::string>()).c_str());
   std::printf("here: %s, %s; handed off %lu (%lu failed), received %lu (%lu failed), %s held\n",
               plural(group.at("connections").get<uint64_t>(), "connection").c_str(),
               plural(group.at("applications").get<uint64_t>(), "application").c_str(), moved.at("out_ok").get<unsigned long>(),
               moved.at("out_failed").get<unsigned long>(), moved.at("in_ok").get<unsigned long>(), moved.at("in_failed").get<unsigned long>(),
               plural(group.at("held_packets").get<uint64_t>(), "packet").c_str());
+}
+
+void print_group(const Json& group) {
+  const auto& contact = group.at("contact");
+  std::string ports;
+  for (const auto& port : group.at("ports")) ports += (ports.empty() ? "" : ",") + std::to_string(port.get<uint16_t>());
+  std::printf("\ngroup %s: %s ports %s, contact %s (term %lu), policy %s, return %s\n", printable(group.at("name").get<std::string>()).c_str(),
+              printable(group.at("address").get<std::string>()).c_str(), ports.c_str(),
+              contact.is_string() ? printable(contact.get<std::string>()).c_str() : "none", group.at("contact_term").get<unsigned long>(),
+              printable(group.at("policy").get<std::string>()).c_str(), printable(group.at("return").get<std::string>()).c_str());
+  print_here(group);
   if (const auto m = group.find("membership"); m != group.end()) print_membership(*m, group.at("nodes").size());
   std::vector<Row> rows = {{"NODE", "ADDRESS", "STATE", "HEARD", "MEMBER", "BACKUPS", "CONNECTIONS", "APPLICATIONS", "VERSION", "CONFIG"}};
   for (const auto& node : group.at("nodes")) {
     const auto state = node.at("state").get<std::string>(), config = node.at("config").get<std::string>();
-    const bool self = state == "self", known = self || state == "ok";
+    const bool self = state == "self", witness = node.value("witness", false), known = (self || state == "ok") && !witness;
     const Cell count = known ? Cell(node.at("connections").get<uint64_t>()) : Cell("-", Tone::plain, true);
     const Cell applications = known ? Cell(node.at("applications").get<uint64_t>()) : Cell("-", Tone::plain, true);
-    const Cell shown =
-        node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn) : Cell(state, tone_of(state));
+    const Cell shown = node.value("draining", false) ? Cell(state == "ok" || self ? "draining" : state + ", draining", Tone::warn)
+                                                     : Cell(witness ? state + ", witness" : state, tone_of(state));
     const std::string backups = names(node.value("backups", Json::array()));
     rows.push_back({node.at("name").get<std::string>(), node.at("address").get<std::string>(), shown, self ? std::string("-") : age(node.at("age_ms")),
                     Cell(place(node), place(node) == "silent" ? Tone::warn : Tone::plain), backups.empty() ? "-" : backups, count, applications,

@@ -82,6 +82,10 @@ class GroupReader {
     for (const auto& element : *array) read_node(*element.as_table());
     if (!group_.nodes.empty() && group_.present_nodes() == 0)
       errors_.add(array->source().begin, "every [[node]] is removed: none would serve; take 'removed' from one of them");
+    else if (!group_.nodes.empty() && group_.serving_nodes() == 0)
+      errors_.add(witness_where_, group_.present_nodes() == group_.nodes.size()
+                                      ? "every [[node]] is a witness: none would serve; take 'witness' from one of them"
+                                      : "every [[node]] is removed or a witness: none would serve; take 'removed' or 'witness' from one of them");
   }
 
   void read_node(const toml::table& table) {
@@ -91,6 +95,7 @@ class GroupReader {
     const auto port = section.integer("port", 1, 65535);
     const auto weight = section.integer("weight", 1, kMaxWeight);
     const auto removed = section.boolean("removed");
+    const auto witness = section.boolean("witness");
     section.finish();
     Node node;
     if (name) {
@@ -114,8 +119,19 @@ class GroupReader {
     if (weight) node.weight = static_cast<uint32_t>(weight->value);
     if (weight && !weighed_) weighed_ = weight->where;
     node.removed = removed && removed->value;
+    if (witness && witness->value) read_witness(node, *witness, weight ? std::optional(weight->where) : std::nullopt);
     // Kept even when something is wrong with it: contacts that name it are not a second error.
     if (name) group_.nodes.push_back(node);
+  }
+
+  void read_witness(Node& node, const Located<bool>& witness, std::optional<Position> weight) {
+    node.witness = true;
+    if (node.removed) return;   // its place may be another one's
+    witness_where_ = witness.where;
+    if (weight) errors_.add(*weight, "'weight' has no effect on a witness: it gets no connections; leave it out");
+    for (const auto& other : group_.nodes)
+      if (other.witness && !other.removed)
+        errors_.add(witness.where, "node " + shown(other.name) + " is the witness already; a second one would make a majority harder to reach, not easier");
   }
 
   void read_group() {
@@ -140,7 +156,7 @@ class GroupReader {
     if (const auto contact = section.texts("contact", false)) read_contact(*contact);
     else
       for (const auto& node : group_.nodes)
-        if (!node.removed) group_.contact.push_back(node.name);
+        if (node.serves()) group_.contact.push_back(node.name);
     const std::vector<std::string> policies(std::begin(kPolicies), std::end(kPolicies));
     if (const auto policy = section.word("policy", policies)) group_.policy = policies[*policy];
     // With "none" an application's own policy may go by them.
@@ -194,13 +210,14 @@ class GroupReader {
   void read_contact(const std::vector<Located<std::string>>& contact) {
     std::vector<std::string> names;
     for (const auto& node : group_.nodes)
-      if (!node.removed) names.push_back(node.name);
+      if (node.serves()) names.push_back(node.name);
     for (const auto& one : contact) {
-      if (const auto* node = group_.find(one.value); node != nullptr && node->removed) {
+      const auto* node = group_.find(one.value);
+      if (node != nullptr && node->removed)
         errors_.add(one.where, "contact " + shown(one.value) + " is removed; take it from 'contact'");
-        continue;
-      }
-      if (group_.find(one.value) == nullptr)
+      else if (node != nullptr && node->witness)
+        errors_.add(one.where, "contact " + shown(one.value) + " is the witness, which serves nothing; list nodes that serve");
+      else if (node == nullptr)
         errors_.add(one.where, "contact " + shown(one.value) + " is no [[node]] of this file" + did_you_mean(one.value, names));
       else if (std::find(group_.contact.begin(), group_.contact.end(), one.value) != group_.contact.end())
         errors_.add(one.where, "contact " + shown(one.value) + " is listed twice");
@@ -251,6 +268,9 @@ class GroupReader {
   void read_membership() {
     Section section = this->section("membership", false);
     if (const auto mode = section.word("two_nodes", {"safe", "available"})) group_.two_nodes = static_cast<TwoNodes>(*mode);
+    if (group_.two_nodes == TwoNodes::available && group_.serving_nodes() != group_.present_nodes())
+      errors_.add(witness_where_,
+                  "a witness and two_nodes = \"available\" contradict each other: with the witness no node goes on alone; leave one of the two out");
     const auto lease = section.duration_ms("lease", 10, 10'000);
     const auto heartbeat = section.duration_ms("heartbeat", 1, 2'500);
     if (lease) group_.lease_ms = lease->value;
@@ -296,7 +316,7 @@ class GroupReader {
   const toml::table& root_;
   Diagnostics errors_;
   GroupConfig group_;
-  Position outbound_where_{1, 1};
+  Position outbound_where_{1, 1}, witness_where_{1, 1};
   std::optional<Position> weighed_;   // the first weight
 };
 
@@ -325,6 +345,10 @@ int GroupConfig::index_of(std::string_view node) const {
 
 size_t GroupConfig::present_nodes() const {
   return static_cast<size_t>(std::count_if(nodes.begin(), nodes.end(), [](const Node& node) { return !node.removed; }));
+}
+
+size_t GroupConfig::serving_nodes() const {
+  return static_cast<size_t>(std::ranges::count_if(nodes, &Node::serves));
 }
 
 Result<GroupConfig> parse_group(std::string_view text, const std::string& file) {
@@ -372,6 +396,7 @@ std::string digest(const GroupConfig& group) {
   for (const auto& node : group.nodes) {
     text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);
     if (node.weight != 1) text += " " + std::to_string(node.weight);
+    if (node.witness) text += " witness";
     if (node.removed) text += " removed";
   }
   unsigned char sum[EVP_MAX_MD_SIZE];

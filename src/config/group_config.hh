@@ -34,6 +34,8 @@ struct Node {
   uint16_t link_port = 7470;       // TLS links of geckod
   uint32_t weight = 1;             // its part of new connections, 1..kMaxWeight: weighted, hash-client, hash-bytes
   bool removed = false;            // no node of the group any more: only its number is still taken (docs/adr/0027)
+  bool witness = false;            // votes on who is a member, and serves nothing (docs/adr/0029)
+  bool serves() const { return !removed && !witness; }
   bool operator==(const Node&) const = default;
 };
 
@@ -42,7 +44,7 @@ struct GroupConfig {
   std::string name;                // [a-z0-9][a-z0-9-]{0,62}
   Address address;                 // the group address
   std::vector<uint16_t> ports;     // 1..kMaxPorts
-  std::vector<std::string> contact;  // node names in order; never empty after loading (default: all nodes in order)
+  std::vector<std::string> contact;  // node names in order; never empty after loading (default: all nodes in order, but no witness)
   std::string policy = "none";     // a name of core/policy.hh: how geckod spreads NEW connections at SYN time
   uint32_t first_bytes = 4096;               // policies that look at them: at most so many,
   uint32_t first_bytes_timeout_ms = 1000;    // and so long
@@ -70,7 +72,10 @@ struct GroupConfig {
 
   const Node* find(std::string_view node) const;
   int index_of(std::string_view node) const;  // position in `nodes`, -1: none
-  size_t present_nodes() const;               // all but removed ones
+  size_t present_nodes() const;               // all but removed ones: a majority is of them
+  bool is_witness(size_t node) const { return node < nodes.size() && nodes[node].witness; }   // of that index
+  size_t serving_nodes() const;               // all but removed ones and witnesses
+  bool serves(size_t node) const { return node < nodes.size() && nodes[node].serves(); }
   bool operator==(const GroupConfig&) const = default;
 };
 

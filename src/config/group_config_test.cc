@@ -63,12 +63,15 @@ TEST(GroupConfig, EveryKey) {
   EXPECT_EQ(group->max_held_packets, 1000u);
   EXPECT_EQ(group->handoff_timeout_ms, 2000u);
   EXPECT_EQ(group->drain_timeout_ms, 0u);
-  EXPECT_EQ(group->two_nodes, TwoNodes::available);
+  EXPECT_EQ(group->two_nodes, TwoNodes::safe);
   EXPECT_EQ(group->lease_ms, 120u);
   EXPECT_EQ(group->heartbeat_ms, 25u);
   EXPECT_EQ(group->serve, (std::vector<std::string>{"www-data", "#1000"}));
   EXPECT_EQ(group->admin, (std::vector<std::string>{"ops"}));
-  ASSERT_EQ(group->nodes.size(), 3u);
+  ASSERT_EQ(group->nodes.size(), 4u);
+  EXPECT_EQ(group->serving_nodes(), 3u);
+  EXPECT_TRUE(group->nodes[3].witness);
+  EXPECT_FALSE(group->nodes[0].witness);
   EXPECT_EQ(group->nodes[0].link_port, 7471);
   EXPECT_EQ(group->nodes[1].link_port, 7470);
   EXPECT_EQ(group->nodes[0].weight, 3u);
@@ -90,6 +93,39 @@ TEST(GroupConfig, Defaults) {
   wanted.keys = "/etc/gecko/keys/db";
   wanted.nodes = {{"a", *Address::parse("fd00::1"), 7470}, {"b", *Address::parse("fd00::2"), 7470}};
   EXPECT_EQ(*group, wanted);
+}
+
+TEST(GroupConfig, AWitnessIsNoContactUnlessToldOtherwise) {
+  const std::string text = R"([group]
+name = "web"
+address = "fd00::80"
+ports = [80]
+[[node]]
+name = "w"
+address = "fd00::3"
+witness = true
+[[node]]
+name = "a"
+address = "fd00::1"
+[[node]]
+name = "b"
+address = "fd00::2"
+witness = false
+)";
+  const auto group = parse_group(text, "x");
+  ASSERT_TRUE(group) << group.error().message;
+  EXPECT_EQ(group->contact, (std::vector<std::string>{"a", "b"}));
+  EXPECT_TRUE(group->is_witness(0));
+  EXPECT_FALSE(group->is_witness(1));
+  EXPECT_FALSE(group->is_witness(3)) << "there is none";
+  EXPECT_EQ(parse_group(text + "[membership]\ntwo_nodes = \"available\"\n", "x").error().code, Errc::invalid);
+}
+
+TEST(GroupConfig, TwoNodesMayGoOnAlone) {
+  std::string text = slurp(kTestdata + "/good/smallest.toml") + "\n[membership]\ntwo_nodes = \"available\"\n";
+  const auto group = parse_group(text, "x");
+  ASSERT_TRUE(group) << group.error().message;
+  EXPECT_EQ(group->two_nodes, TwoNodes::available);
 }
 
 TEST(GroupConfig, GoldenErrors) {
@@ -169,6 +205,7 @@ TEST(GroupConfig, DigestCoversWhatMustAgree) {
                                                                                  {"39999", "39998"},
                                                                                  {"7471", "7472"},
                                                                                  {"a::2", "a::4"},
+                                                                                 {"witness = true", "witness = false"},
                                                                                  {"name = \"n2\"", "name = \"n4\""}})
     EXPECT_NE(with(from, to), base) << from;
   // What may differ from node to node, or means the same.

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/planted.hh"
+#include "core/tie.hh"
 
 namespace gecko::core {
 
@@ -95,7 +96,7 @@ void Keeper::heard(const wire::Heartbeat& h, Time now) {
     answer.answer = true;
     answer.echo = h.counter;
     answer.echo_incarnation = h.incarnation;
-    answer.grant = same_view && is_member() && now < good_until_ && !(detector_.suspects() & one(h.from)) && promises_.grant({h.from, h.incarnation}, now);
+    answer.grant = same_view && is_member() && now < good_until_ && !(suspects() & one(h.from)) && promises_.grant({h.from, h.incarnation}, now);
     out_.push_back(Beat{answer});
   } else if (h.echo_incarnation == incarnation_) {
     const Time sent = lease_.sent_at(h.echo);
@@ -104,7 +105,14 @@ void Keeper::heard(const wire::Heartbeat& h, Time now) {
     if (misbehaves(1)) lease_.sent(h.echo, now, true);   // counts from the answer's arrival
     if (h.grant && same_view && is_owner) lease_.granted(h.from, h.echo);
   }
+  if (suspects() != told_suspicions_.mine) next_round_ = now;   // the others learn at once whom a witness sides against
   report(now);
+}
+
+NodeSet Keeper::suspects() const {
+  std::array<NodeSet, wire::kMaxNodeIndex + 1> said{};
+  for (const auto& [node, peer] : peers_) said[node] = peer.suspects;
+  return detector_.suspects() | seconded(view_, self_, detector_.suspects(), contact_.claim().node, said);
 }
 
 wire::Heartbeat Keeper::fill(NodeIndex to) const {
@@ -113,7 +121,7 @@ wire::Heartbeat Keeper::fill(NodeIndex to) const {
   h.to = to;
   h.incarnation = incarnation_;
   h.epoch = view_.epoch;
-  h.suspects = detector_.suspects();
+  h.suspects = suspects();
   h.claim = contact_.claim();
   return h;
 }
@@ -132,7 +140,7 @@ void Keeper::round(Time now) {
 }
 
 NodeSet Keeper::agreed() const {
-  const NodeSet mine = detector_.suspects();
+  const NodeSet mine = suspects();
   std::array<size_t, wire::kMaxNodeIndex + 1> votes{};
   const auto count = [&](NodeSet set) {
     for (; set != 0; set &= set - 1) ++votes[static_cast<size_t>(std::countr_zero(set))];
@@ -153,7 +161,7 @@ void Keeper::tick(Time now) {
     lease_.sent(++counter_, now, true);
     for (const auto& m : view_.members) lease_.granted(m.node, counter_);
   }
-  if (is_member() && contact_.consider(detector_.suspects(), agreed())) next_round_ = now;
+  if (is_member() && contact_.consider(suspects(), agreed())) next_round_ = now;
   if (now >= next_round_) round(now);
   if (holding_ && now >= promises_.free_at(holding_->removed)) {
     promises_.refuse_all(!misbehaves(2));   // 2: goes on granting while a next view is accepted
@@ -163,7 +171,7 @@ void Keeper::tick(Time now) {
 }
 
 void Keeper::report(Time now) {
-  if (const Suspicions s{detector_.suspects(), agreed()}; s.mine != told_suspicions_.mine || s.agreed != told_suspicions_.agreed) {
+  if (const Suspicions s{suspects(), agreed()}; s.mine != told_suspicions_.mine || s.agreed != told_suspicions_.agreed) {
     told_suspicions_ = s;
     out_.push_back(s);
   }

@@ -76,6 +76,7 @@ class Keeper {
   bool is_member() const { return owns(view_, self_, incarnation_); }
   enum class Order { replayed, late, latest };
   static Order order(Peer& peer, const wire::Heartbeat& h);  // and notes it
+  NodeSet suspects() const;                                  // whom this node does not hear; a witness says whom it sides against, too
   wire::Heartbeat fill(NodeIndex to) const;
   void round(Time now);
   NodeSet agreed() const;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <tuple>
 
+#include "core/planted.hh"
+
 namespace gecko::core {
 
 using wire::kNoNode;
@@ -52,7 +54,7 @@ NodeSet unfit_as_contact(const View& view, NodeSet suspects, NodeSet agreed) { r
 std::vector<NodeIndex> successors_of(const View& view, NodeIndex node, size_t count) {
   std::vector<NodeIndex> all;
   for (const auto& m : view.members)
-    if (!m.witness && m.node != node) all.push_back(m.node);
+    if ((!m.witness || misbehaves(16)) && m.node != node) all.push_back(m.node);   // 16: a witness inherits
   std::sort(all.begin(), all.end());
   std::rotate(all.begin(), std::upper_bound(all.begin(), all.end(), node), all.end());
   all.resize(std::min(all.size(), count));

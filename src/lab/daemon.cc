@@ -74,8 +74,9 @@ Status start_geckod(const Lab& lab, const Host& host, const std::string& program
   options.log_file = lab.log(host.name);
   options.daemon = true;
   const std::string keys = lab.directory() + "/keys/" + host.name;
-  const std::vector<std::string> argv{program, "--node", host.name, "--runtime-dir", directory, "--state-dir", directory + "/state", "--keys", keys,
-                                      lab.group_file()};
+  std::vector<std::string> argv{program, "--node", host.name, "--runtime-dir", directory, "--state-dir", directory + "/state", "--keys", keys,
+                                lab.group_file()};
+  if (host.is_witness) argv.emplace_back("--witness");
   const auto started = lab.run(host.name, argv, std::move(options));
   if (!started) return started.error();
   return {};

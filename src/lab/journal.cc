@@ -23,6 +23,7 @@ std::string Journal::text() const {
                      "daemons " + std::to_string(options.daemons) + "\n";
   for (const uint32_t weight : options.weights) text += "weight " + std::to_string(weight) + "\n";
   if (options.rebalance) text += "rebalance 1\n";
+  if (options.witness) text += "witness 1\n";
   if (options.lease_ms != 0) text += "lease_ms " + std::to_string(options.lease_ms) + "\n";
   if (options.recovery != "none") text += "recovery " + options.recovery + "\n";
   if (options.backups != 1) text += "backups " + std::to_string(options.backups) + "\n";
@@ -48,6 +49,7 @@ Journal Journal::parse(std::string_view text) {
     else if (key == "policy") o.policy = value;
     else if (key == "weight") read_number(value, o.weights.emplace_back());
     else if (key == "rebalance") o.rebalance = value == "1";
+    else if (key == "witness") o.witness = value == "1";
     else if (key == "recovery") o.recovery = value;
     else if (key == "backups") read_number(value, o.backups);
     else if (key == "lease_ms") read_number(value, o.lease_ms);

@@ -148,7 +148,7 @@ Status Lab::make_keys() {
   GECKO_CHECK(make_directory(keys, 0700));
   auto made = config::key_init(keys + "/ca", "lab");
   if (!made) return std::move(made.error());
-  for (const auto& node : nodes()) {
+  for (const auto& node : geckods()) {
     made = config::key_sign(keys + "/ca", node, keys + "/" + node);
     if (!made) return std::move(made.error());
   }
@@ -220,7 +220,13 @@ const Host* Lab::find(const std::string& host) const {
 std::vector<std::string> Lab::nodes() const {
   std::vector<std::string> names;
   for (const auto& host : hosts_)
-    if (host.is_node) names.push_back(host.name);
+    if (host.is_node && !host.is_witness) names.push_back(host.name);
+  return names;
+}
+
+std::vector<std::string> Lab::geckods() const {
+  auto names = nodes();
+  if (options_.witness) names.emplace_back("w");
   return names;
 }
 

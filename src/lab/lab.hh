@@ -45,7 +45,8 @@ class Lab {
   bool complete() const { return complete_; }            // false: left over from an interrupted `up`
   const std::vector<Host>& hosts() const { return hosts_; }
   const Host* find(const std::string& host) const;
-  std::vector<std::string> nodes() const;                // n1..nN
+  std::vector<std::string> nodes() const;                // n1..nN: those that serve
+  std::vector<std::string> geckods() const;              // and w, if there is a witness
   Address group_address() const { return lab::group_address(options_); }
   Endpoint group() const { return {group_address(), options_.ports.front()}; }
   std::string directory() const { return std::string(kLabRoot) + "/" + options_.name; }
@@ -78,7 +79,7 @@ class Lab {
   Status unlink_all() const;
   Result<std::vector<LinkReport>> links() const;         // each direction; unavailable: there were some, and their wire has ended
 
-  // Waits until the geckods of these nodes (empty: all) answer and each sees every one of them.
+  // Waits until the geckods of these nodes (empty: all, the witness too) answer and each sees every one of them.
   Status wait_ready(Duration at_most = kStartPatience, const std::vector<std::string>& among = {},
                     const std::function<bool()>& interrupted = {}) const;
 

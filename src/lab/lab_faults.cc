@@ -53,7 +53,8 @@ std::string_view to_string(NodeState state) {
 Result<const Host*> Lab::node(const std::string& name) const {
   const Host* host = find(name);
   if (host == nullptr || !host->is_node) {
-    return make_error(Errc::not_found, "'" + name + "' is no node of lab '" + options_.name + "'; its nodes are n1 to n" + std::to_string(options_.nodes));
+    return make_error(Errc::not_found, "'" + name + "' is no node of lab '" + options_.name + "'; its nodes are n1 to n" + std::to_string(options_.nodes) +
+                                           (options_.witness ? " and w" : ""));
   }
   return host;
 }
@@ -109,7 +110,7 @@ Result<NodeState> Lab::state(const std::string& name) const {
 
 Status Lab::wait_ready(Duration at_most, const std::vector<std::string>& among, const std::function<bool()>& interrupted) const {
   const Time deadline = monotonic_now() + at_most;
-  const auto wanted = among.empty() ? nodes() : among;
+  const auto wanted = among.empty() ? geckods() : among;
   for (const auto& name : wanted) {
     GECKO_TRY(const Host* host, node(name));
     for (Status look = look_ready(*this, name, wanted); !look; look = look_ready(*this, name, wanted)) {

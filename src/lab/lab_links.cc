@@ -76,7 +76,7 @@ Result<std::vector<Direction>> between(const Lab& lab, const std::string& from, 
   for (const auto& host : {from, to})
     if (lab.find(host) == nullptr || host == "router")
       return make_error(Errc::not_found, "'" + host + "' has no links in lab '" + lab.options().name + "': a link is between two of client, n1 to n" +
-                                             std::to_string(lab.options().nodes));
+                                             std::to_string(lab.options().nodes) + (lab.options().witness ? ", w" : ""));
   if (from == to) return make_error(Errc::invalid, "a link is between two hosts, not from " + from + " to itself");
   if (one_way) return std::vector<Direction>{{from, to}};
   return std::vector<Direction>{{from, to}, {to, from}};

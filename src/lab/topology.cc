@@ -9,7 +9,7 @@ constexpr const char* kNodeNet6 = "2001:db8:1::";
 constexpr const char* kClientNet6 = "2001:db8:2::";
 constexpr const char* kNodeNet4 = "198.51.100.";
 constexpr const char* kClientNet4 = "203.0.113.";
-constexpr uint8_t kRouterHost = 1, kClientHost = 2, kFirstNodeHost = 11, kGroupHost = 80;
+constexpr uint8_t kRouterHost = 1, kClientHost = 2, kWitnessHost = 10, kFirstNodeHost = 11, kGroupHost = 80;
 uint8_t host_of(int node) { return static_cast<uint8_t>(kFirstNodeHost + node - 1); }  // node: 1..kMaxLabNodes
 static_assert(kFirstNodeHost + kMaxLabNodes - 1 < kGroupHost);
 
@@ -21,6 +21,14 @@ std::string mac(uint8_t segment, uint8_t host) {
   char text[18];
   std::snprintf(text, sizeof text, "02:00:00:00:%02x:%02x", segment, host);
   return text;
+}
+
+// The names of the router's ports to them, and their hosts' numbers: n1 to nN, w.
+std::vector<std::pair<std::string, uint8_t>> node_hosts(const LabOptions& options) {
+  std::vector<std::pair<std::string, uint8_t>> all;
+  for (int i = 1; i <= options.nodes; ++i) all.emplace_back("n" + std::to_string(i), host_of(i));
+  if (options.witness) all.emplace_back("w", kWitnessHost);
+  return all;
 }
 
 std::string namespace_of(const LabOptions& options, const std::string& host) { return "gecko-" + options.name + "-" + host; }
@@ -52,20 +60,20 @@ Status check_options(const LabOptions& options) {
   for (const uint32_t weight : options.weights)
     if (weight < 1 || weight > config::kMaxWeight)
       return make_error(Errc::invalid, "weight " + std::to_string(weight) + ": a weight is 1 to " + std::to_string(config::kMaxWeight));
+  if (options.witness && options.nodes == kMaxLabNodes)
+    return make_error(Errc::invalid, std::to_string(options.nodes) + " nodes and a witness: a group has at most " + std::to_string(config::kMaxNodes));
+  if (options.witness && options.two_available) return make_error(Errc::invalid, "with a witness no node goes on alone: two_available has no meaning there");
   if (options.owner.find_first_of(" \n") != std::string::npos) return make_error(Errc::invalid, "an owner is one word");
   return {};
 }
 
 std::vector<Host> hosts_of(const LabOptions& options) {
   std::vector<Host> hosts = {
-      {"client", false, namespace_of(options, "client"), address_of(kClientNet6, kClientHost), address_of(kClientNet4, kClientHost)},
-      {"router", false, namespace_of(options, "router"), address_of(kNodeNet6, kRouterHost), address_of(kNodeNet4, kRouterHost)},
+      {"client", false, false, namespace_of(options, "client"), address_of(kClientNet6, kClientHost), address_of(kClientNet4, kClientHost)},
+      {"router", false, false, namespace_of(options, "router"), address_of(kNodeNet6, kRouterHost), address_of(kNodeNet4, kRouterHost)},
   };
-  for (int i = 1; i <= options.nodes; ++i) {
-    const std::string name = "n" + std::to_string(i);
-    const int host = host_of(i);
-    hosts.push_back({name, true, namespace_of(options, name), address_of(kNodeNet6, host), address_of(kNodeNet4, host)});
-  }
+  for (const auto& [name, host] : node_hosts(options))
+    hosts.push_back({name, true, host == kWitnessHost, namespace_of(options, name), address_of(kNodeNet6, host), address_of(kNodeNet4, host)});
   return hosts;
 }
 
@@ -79,9 +87,8 @@ std::string router_commands(const LabOptions& options) {
                       "addr add " + text_of(kNodeNet6, kRouterHost) + "/64 dev br0 nodad\n"
                       "addr add " + text_of(kNodeNet4, kRouterHost) + "/24 dev br0\n"
                       "link set br0 up\n";
-  for (int i = 1; i <= options.nodes; ++i) {
-    const std::string node = "n" + std::to_string(i);
-    batch += "link add " + node + " type veth peer name eth0 address " + mac(1, host_of(i)) + " netns " + namespace_of(options, node) + "\n";
+  for (const auto& [node, host] : node_hosts(options)) {
+    batch += "link add " + node + " type veth peer name eth0 address " + mac(1, host) + " netns " + namespace_of(options, node) + "\n";
     batch += "link set " + node + " master br0 up\n";
   }
   batch += "link add clients address " + mac(2, kRouterHost) + " type veth peer name eth0 address " + mac(2, kClientHost) + " netns " +
@@ -111,7 +118,7 @@ std::string shaping_commands(const LabOptions& options) {
   const uint64_t burst_bytes = std::max<uint64_t>(static_cast<uint64_t>(options.mbit) * 1'000'000 / 8 / 250, 68 * 1024);
   const std::string shape = " root tbf rate " + std::to_string(options.mbit) + "mbit burst " + std::to_string(burst_bytes) + " latency 50ms\n";
   std::string batch = "qdisc add dev clients" + shape;
-  for (int i = 1; i <= options.nodes; ++i) batch += "qdisc add dev n" + std::to_string(i) + shape;
+  for (const auto& [node, host] : node_hosts(options)) batch += "qdisc add dev " + node + shape;
   return batch;
 }
 
@@ -132,7 +139,8 @@ std::string group_file(const LabOptions& options) {
   for (const auto& host : hosts_of(options)) {
     if (!host.is_node) continue;
     text += "\n[[node]]\nname = \"" + host.name + "\"\naddress = \"" + host.address.str() + "\"\n";
-    if (node < options.weights.size()) text += "weight = " + std::to_string(options.weights[node]) + "\n";
+    if (host.is_witness) text += "witness = true\n";
+    else if (node < options.weights.size()) text += "weight = " + std::to_string(options.weights[node]) + "\n";
     ++node;
   }
   if (options.two_available || options.lease_ms != 0) text += "\n[membership]\n";

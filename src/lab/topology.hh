@@ -1,6 +1,6 @@
 // The lab's network as data: who has which address, and the iproute2 commands that build it. Pure, no privileges.
 //
-//   client --- router --- bridge --- n1, n2, ... nN        (each box a network namespace; the bridge is inside the router's)
+//   client --- router --- bridge --- n1, n2, ... nN, w     (each box a network namespace; the bridge is inside the router's)
 //
 // The router finds the group address on the nodes' segment by neighbour discovery (ARP for IPv4), as a real one would.
 // All labs use the same addresses: they never see each other. The prefixes are the documentation ones (RFC 3849, RFC 5737).
@@ -20,6 +20,7 @@ inline constexpr int kMaxLabNodes = 64;  // config::kMaxNodes; their host parts 
 struct LabOptions {
   std::string name = "lab";             // [a-z0-9][a-z0-9-]{0,19}
   int nodes = 3;                        // 1..kMaxLabNodes
+  bool witness = false;                 // and one more, w, that only votes (docs/adr/0029)
   bool ipv4 = false;                    // the group address is IPv4 (forward only); otherwise IPv6
   uint32_t mbit = 0;                    // rate of every router port, by TBF; 0: unshaped
   std::vector<uint16_t> ports = {8080}; // of the group
@@ -36,14 +37,15 @@ struct LabOptions {
 };
 
 struct Host {
-  std::string name;                     // client, router, n1..nN
-  bool is_node = false;                 // n1..nN
+  std::string name;                     // client, router, n1..nN, w
+  bool is_node = false;                 // n1..nN, w: has a geckod
+  bool is_witness = false;              // w
   std::string network_namespace;        // gecko-<lab>-<host>
   Address address, address4;
 };
 
 Status check_options(const LabOptions& options);
-std::vector<Host> hosts_of(const LabOptions& options);     // client, router (its node side), nodes
+std::vector<Host> hosts_of(const LabOptions& options);     // client, router (its node side), nodes, witness
 Address group_address(const LabOptions& options);
 
 // Batches for `ip -batch -` / `tc -batch -` inside one namespace. The router's first: it makes the cables.

@@ -54,6 +54,24 @@ TEST(Topology, GroupFileIsWhatGeckodReads) {
   }
 }
 
+TEST(Topology, AWitnessIsOneMoreThatServesNothing) {
+  LabOptions options;
+  options.nodes = 2;
+  options.witness = true;
+  options.weights = {3, 1};
+  const auto group = config::parse_group(group_file(options), "group.toml");
+  ASSERT_TRUE(group) << group.error().message;
+  ASSERT_EQ(group->nodes.size(), 3u);
+  EXPECT_EQ(group->nodes[2].name, "w");
+  EXPECT_TRUE(group->nodes[2].witness);
+  EXPECT_EQ(group->serving_nodes(), 2u);
+  const auto hosts = hosts_of(options);
+  ASSERT_EQ(hosts.size(), 5u);
+  EXPECT_TRUE(hosts[4].is_node && hosts[4].is_witness);
+  EXPECT_FALSE(hosts[3].is_witness);
+  EXPECT_EQ(hosts[4].address.str(), "2001:db8:1::10");
+}
+
 TEST(Topology, RefusesWhatItCannotBuild) {
   const auto refusal = [](auto change) {
     LabOptions options;
@@ -73,6 +91,8 @@ TEST(Topology, RefusesWhatItCannotBuild) {
   EXPECT_THAT(refusal([](LabOptions& o) { o.policy = "best"; }), HasSubstr("'best' is no policy"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 0}; }), HasSubstr("weight 0"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 1, 1, 1}; }), HasSubstr("4 weights for 3 nodes"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 64, o.witness = true; }), HasSubstr("at most 64"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.two_available = o.witness = true; }), HasSubstr("no node goes on alone"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.owner = "a\nnamespace b"; }), HasSubstr("one word"));
 }
 
@@ -86,6 +106,7 @@ TEST(Journal, ReadsBackWhatItWrote) {
   journal.options.policy = "random";
   journal.options.weights = {2, 3};
   journal.options.rebalance = true;
+  journal.options.witness = true;
   journal.options.return_path = config::ReturnPath::home;
   journal.options.daemons = false;
   journal.options.owner = "dev-1";

@@ -145,7 +145,7 @@ Json drain_json(const Group& group, uint16_t node, const wire::DrainReport& r) {
   const auto& nodes = group.config().nodes;
   Json confirmed = Json::array(), missing = Json::array(), stays = Json::array();
   for (const auto& peer : group.peers()) {
-    if (peer.index == node || peer.removed) continue;
+    if (peer.index == node || !group.config().serves(peer.index)) continue;
     const bool has = std::find(r.confirmed.begin(), r.confirmed.end(), peer.index) != r.confirmed.end();
     (has ? confirmed : missing).push_back(nodes[peer.index].name);
   }

@@ -8,6 +8,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <span>
 #include <vector>
 
 namespace gecko::node {
@@ -20,9 +21,9 @@ Status no_new_privileges() {
   return {};
 }
 
-// What an event loop over sockets, pipes and a TUN needs. Everything else returns EPERM: an error that the log shows, rather than a death
+// What an event loop over sockets and pipes needs. Everything else returns EPERM: an error that the log shows, rather than a death
 // that drops connections.
-constexpr int kUnprivilegedCalls[] = {
+constexpr int kLoopCalls[] = {
     SCMP_SYS(read),
     SCMP_SYS(write),
     SCMP_SYS(readv),
@@ -52,7 +53,6 @@ constexpr int kUnprivilegedCalls[] = {
     SCMP_SYS(ioctl),
     SCMP_SYS(fcntl),
     SCMP_SYS(dup),
-    SCMP_SYS(bpf),
     SCMP_SYS(clock_gettime),
     SCMP_SYS(clock_nanosleep),
     SCMP_SYS(nanosleep),
@@ -105,6 +105,8 @@ constexpr int kUnprivilegedCalls[] = {
     SCMP_SYS(set_robust_list),
 };
 
+constexpr int kTableCalls[] = {SCMP_SYS(bpf)};   // flow tables
+
 // Sockets are accepted, never made; memory is needed for the gate's leases (mapped) and the allocator.
 constexpr int kKeeperCalls[] = {
     SCMP_SYS(recvfrom),
@@ -136,36 +138,53 @@ constexpr int kKeeperCalls[] = {
     SCMP_SYS(exit_group),
 };
 
-Status allow_only(const int* calls, size_t count) {
+Status allow_only(std::initializer_list<std::span<const int>> lists) {
   scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ERRNO(EPERM));
   if (filter == nullptr) return make_error(Errc::internal, "seccomp_init failed");
   int error = 0;
-  for (size_t i = 0; i < count && error == 0; ++i) error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
+  for (const auto& calls : lists)
+    for (size_t i = 0; i < calls.size() && error == 0; ++i) error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
   if (error == 0) error = seccomp_load(filter);
   seccomp_release(filter);
   if (error != 0) return os_error("load the system call filter", -error);
   return {};
 }
 
-}  // namespace
-
-Status confine_unprivileged(const std::string& user) {
+Status become(const std::string& user) {
   const passwd* entry = ::getpwnam(user.c_str());
   if (entry == nullptr)
     return make_error(Errc::not_found, "user '" + user + "' does not exist; create it ('adduser --system --group " + user + "') or name another with --user");
-  if (entry->pw_uid == 0) return make_error(Errc::permission, "the unprivileged half must not run as root; name another user with --user");
+  if (entry->pw_uid == 0) return make_error(Errc::permission, "what reads the network must not run as root; name another user with --user");
   // The name service's libraries are loaded now: afterwards [rights] is looked up through them.
   if (::setgroups(0, nullptr) != 0 || ::setresgid(entry->pw_gid, entry->pw_gid, entry->pw_gid) != 0 ||
       ::setresuid(entry->pw_uid, entry->pw_uid, entry->pw_uid) != 0)
     return os_error("become user '" + user + "'");
+  return {};
+}
+
+// For good: no capability, and only these system calls.
+Status lock_up(std::initializer_list<std::span<const int>> calls) {
   capng_clear(CAPNG_SELECT_BOTH);
   if (capng_apply(CAPNG_SELECT_CAPS) != 0) return make_error(Errc::internal, "dropping all capabilities failed");
   GECKO_CHECK(no_new_privileges());
 #ifdef GECKO_ASAN
+  (void)calls;
   return {};   // the sanitizer's own system calls are many
 #else
-  return allow_only(kUnprivilegedCalls, std::size(kUnprivilegedCalls));
+  return allow_only(calls);
 #endif
+}
+
+}  // namespace
+
+Status confine_unprivileged(const std::string& user) {
+  GECKO_CHECK(become(user));
+  return lock_up({kLoopCalls, kTableCalls});
+}
+
+Status confine_witness(const std::string& user) {
+  if (::geteuid() == 0) GECKO_CHECK(become(user));
+  return lock_up({kLoopCalls});
 }
 
 Status confine_privileged() {
@@ -179,15 +198,6 @@ Status confine_privileged() {
   return no_new_privileges();
 }
 
-Status confine_keeper() {
-  capng_clear(CAPNG_SELECT_BOTH);
-  if (capng_apply(CAPNG_SELECT_CAPS) != 0) return make_error(Errc::internal, "dropping all capabilities failed");
-  GECKO_CHECK(no_new_privileges());
-#ifdef GECKO_ASAN
-  return {};
-#else
-  return allow_only(kKeeperCalls, std::size(kKeeperCalls));
-#endif
-}
+Status confine_keeper() { return lock_up({kKeeperCalls}); }
 
 }  // namespace gecko::node

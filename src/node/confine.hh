@@ -1,4 +1,4 @@
-// Gives up what a half of geckod does not need (docs/adr/0004): users, capabilities, system calls. Irreversible.
+// Gives up what a process of geckod does not need (docs/adr/0004): users, capabilities, system calls. Irreversible.
 #pragma once
 
 #include "base/result.hh"
@@ -16,5 +16,8 @@ Status confine_privileged();
 // The lease keeper: no capability, and the system calls of a loop over sockets that are open already. It stays a process of root in name, so that
 // the unprivileged half cannot end it.
 Status confine_keeper();
+
+// A witness, as whoever it was started: no capability, and what the unprivileged half may but for the kernel's tables. Started by root it becomes `user`.
+Status confine_witness(const std::string& user);
 
 }  // namespace gecko::node

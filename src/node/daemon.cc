@@ -83,7 +83,9 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
                      if (group->owns_address(flow)) return group->heir().heard(flow);
                  }}),
       states_(std::move(descriptors.states)),
-      keeper_(*this),
+      keeper_(loop, options,
+              {.wanted = [this](std::function<void(Result<Fd>)> answer) { privileged_.keeper(std::move(answer)); },
+               .members = [this](size_t group) -> Members& { return groups_[group]->members(); }}),
       gate_descriptors_(std::move(descriptors.gate)),
       events_(options.groups.size()),
       event_waits_(loop, events_) {}
@@ -115,7 +117,7 @@ Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts, Ser
     if (!listener) {
       GECKO_TRY(listener, net::TlsListener::listen(loop_, on, [this](const std::string& name, std::unique_ptr<net::TlsLink> link) {
                   for (auto& g : groups_)
-                    if (g->config().name == name) return g->link_accepted(std::move(link));
+                    if (g->config().name == name) return g->links().accepted(std::move(link));
                 }));
     }
     listener->add_group(contexts[i]);
@@ -214,7 +216,7 @@ void Daemon::reload() {
 void Daemon::reload_contexts() {
   for (auto& group : groups_) {
     if (auto ok = group->tls()->reload(); !ok) log_error("group '" + group->config().name + "': keys not reloaded: " + ok.error().message);
-    else group->keys_changed();
+    else group->links().keys_changed();
   }
   log_info("keys reloaded");
 }

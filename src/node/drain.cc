@@ -25,6 +25,7 @@ bool Drain::leaves_somebody(uint16_t without) const {
 }
 
 Status Drain::wish(uint16_t node, bool drain, bool force) {
+  GECKO_CHECK(group_.must_serve(node));
   if (drain && !draining(node) && !force && !leaves_somebody(node))
     return make_error(Errc::refused, "no other node of group '" + group_.config().name + "' is up, serves and is not being drained: connections of " +
                                          group_.config().nodes[node].name +
@@ -41,7 +42,7 @@ void Drain::on_wish(const Peer& from, const wire::DrainWish& m) {
 void Drain::adopted(const wire::DrainWish& wish, uint16_t but) {
   log_info("group '" + group_.config().name + "': node " + group_.config().nodes[wish.node].name + (wish.drain ? " is being drained" : " serves again"));
   for (auto& peer : group_.peers_)
-    if (peer.up() && peer.index != group_.self() && peer.index != but) peer.send(LinkType::drain_wish, wish);
+    if (group_.is_fellow(peer) && peer.index != but) peer.send(LinkType::drain_wish, wish);
   group_.happened(DrainIs{wish.node, wish.drain ? DrainStep::start : DrainStep::stop});
   group_.choice_.draining(wish.node, wish.drain);
   if (wish.node == group_.self()) {
@@ -167,7 +168,7 @@ void Drain::check_done() {
   if (!e.asking) return ask_others();
   if (!e.waiting.empty()) return;
   for (const auto& peer : group_.peers())
-    if (peer.up() && peer.index != group_.self() && !e.confirmed.contains(peer.index)) return ask_others();
+    if (group_.is_fellow(peer) && !e.confirmed.contains(peer.index)) return ask_others();
   e.done_at = group_.daemon_.loop().now();   // looked at once more after the last confirmation: nothing has come meanwhile
   group_.happened(DrainIs{group_.self(), DrainStep::done, e.moved, static_cast<uint32_t>((e.done_at - e.since) / std::chrono::milliseconds(1))});
   log_info("group '" + group_.config().name + "': this node is drained, " + std::to_string(e.moved) + " connections were moved away");
@@ -180,7 +181,7 @@ void Drain::ask_others() {
   e.waiting.clear();
   e.confirmed.clear();
   for (auto& peer : group_.peers_) {
-    if (!peer.up() || peer.index == group_.self()) continue;
+    if (!group_.is_fellow(peer)) continue;
     e.waiting.insert(peer.index);
     peer.send(LinkType::drained_ask, wire::DrainedAsk{e.round});
   }
@@ -250,6 +251,7 @@ wire::DrainReport Drain::report() const {
 }
 
 Status Drain::look(uint16_t node, ReportDone done) {
+  GECKO_CHECK(group_.must_serve(node));
   if (node == group_.self()) {
     done(report());
     return {};

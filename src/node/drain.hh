@@ -2,7 +2,7 @@
 //
 // The wish which nodes are to be empty is known to every node (core/drain_wishes.hh). A node that is to be empty gets no new connections
 // (its accept queue is emptied by its applications), asks its applications for one connection after another (core/mover.hh), and is done
-// when nothing is left and every other node that is up has confirmed that it knows of nothing there. It goes on until it is undrained:
+// when nothing is left and every other node that is up and serves has confirmed that it knows of nothing there. It goes on until it is undrained:
 // what an application adopts later moves, too. No thread; runs on geckod's loop.
 #pragma once
 
@@ -31,7 +31,7 @@ class Drain {
 
   bool draining(uint16_t node) const { return wishes_.draining(node); }
 
-  // The operator's commands, at any node. Errors: refused (it would leave no node to serve), unavailable (not connected).
+  // The operator's commands, at any node. Errors: refused (it would leave no node to serve), unavailable (not connected), invalid (a witness).
   Status wish(uint16_t node, bool drain, bool force);
   Status look(uint16_t node, ReportDone done);      // `done` exactly once, within kAnswerWithin
   Status evict(uint16_t node);                      // what cannot move: its applications shut it down

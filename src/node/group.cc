@@ -1,4 +1,4 @@
-// A group's life and its links to the other nodes. The node with the lower index dials; both greet first (hello).
+// A group's life, and what its links to the other nodes (links.hh) bring.
 #include "node/group.hh"
 
 #include <algorithm>
@@ -11,13 +11,7 @@ namespace gecko::node {
 using wire::LinkType;
 
 namespace {
-constexpr Duration kHeartbeat = std::chrono::milliseconds(200);
-// No word for so long: the link is given up. What waits for a word of that node goes on as soon as a new link stands, so a false alarm costs
-// a handshake; a late one costs the clients of every connection in the middle of a move.
-constexpr Duration kSilence = std::chrono::seconds(1);
-constexpr Duration kFirstBackoff = std::chrono::milliseconds(50), kLastBackoff = std::chrono::milliseconds(200);
 constexpr Duration kSettle = std::chrono::seconds(2);          // how long a starting node waits for the others before it takes the contact role
-uint16_t raw(LinkType type) { return static_cast<uint16_t>(type); }
 
 std::vector<core::NodeIndex> contact_order(const config::GroupConfig& group) {
   std::vector<core::NodeIndex> order;
@@ -31,9 +25,13 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       index_(index),
       config_(config),
       self_(static_cast<uint16_t>(config.index_of(daemon.options().node))),
-      digest_(config::digest(config)),
       tls_(std::move(tls)),
-      peers_(config.nodes.size()),
+      links_(daemon.loop(), config_, self_, daemon.incarnation(), tls_,
+             {.up = [this](Peer& peer) { link_up(peer); },
+              .frame = [this](Peer& peer, const wire::FrameView& f) { link_frame(peer, f); },
+              .down = [this](Peer& peer, const Error& e) { link_down(peer, e); },
+              .load = [this] { return load(); }}),
+      peers_(links_.peers()),
       handoff_(
           self_, core::HandoffLimits{.step_timeout = std::chrono::milliseconds(config.handoff_timeout_ms)},
           [this](const ConnId& id) {
@@ -48,16 +46,16 @@ Group::Group(Daemon& daemon, uint16_t index, const config::GroupConfig& config, 
       choice_(self_, contact_order(config)),
       drain_(*this, config.nodes.size()),
       heir_(*this),
-      members_(*this, std::move(state)),
+      members_({daemon.loop(), daemon.keeper(), config_, index, self_, peers_},
+               {.settled = [this] { return settled_; },
+                .happened = [this](Happening what) { happened(std::move(what)); },
+                .view = [this](const ViewChange& change) { on_view(change); },
+                .lease = [this] { on_lease(); },
+                .elect = [this] { elect(); },
+                .fence = [this](const core::Owner& former, std::function<void()> done) { fence(former, std::move(done)); }},
+               std::move(state)),
       shield_(*this, mirror_senders()) {
-  for (uint16_t i = 0; i < peers_.size(); ++i) {
-    peers_[i].index = i;
-    peers_[i].removed = config.nodes[i].removed;
-    name_hash_.push_back(core::hash_of(config.nodes[i].name));
-  }
-  peers_[self_].state = PeerState::up;
-  peers_[self_].software = GECKO_VERSION;
-  peers_[self_].config_digest = digest_;
+  for (const auto& node : config.nodes) name_hash_.push_back(core::hash_of(node.name));
 }
 
 Group::~Group() { *alive_ = false; }
@@ -65,9 +63,7 @@ Group::~Group() { *alive_ = false; }
 void Group::start() {
   shield_.start();
   take_over_from_former_life();
-  for (auto& peer : peers_)
-    if (peer.index > self_ && !peer.removed) dial(peer);
-  heartbeat();
+  links_.start();
   daemon_.loop().at(daemon_.loop().now() + kSettle, [this] {
     settled_ = true;
     elect();
@@ -83,64 +79,36 @@ uint64_t Group::lease_expiries() const { return daemon_.events().tally(index_).l
 
 uint16_t Group::number(uint16_t node) const { return daemon_.numbers().of(config_.nodes[node].address); }
 
-void Group::dial(Peer& peer) {
-  const auto& node = config_.nodes[peer.index];
-  net::TlsLink::Events events;
-  events.up = [this, &peer] {
-    peer.backoff = {};
-    peer.link->send(raw(LinkType::hello), wire::Hello{wire::kLinkVersion, wire::kLinkVersionMin, GECKO_VERSION, config_.name, daemon_.options().node,
-                                                      daemon_.incarnation(), digest_});
-  };
-  events.frame = [this, &peer](const wire::FrameView& f) { link_frame(peer, f); };
-  events.down = [this, &peer](const Error& e) { link_down(peer, e); };
-  peer.link = net::TlsLink::dial(daemon_.loop(), tls_, config_.nodes[self_].address, Endpoint{node.address, node.link_port}, node.name, std::move(events));
-}
+bool Group::is_fellow(const Peer& peer) const { return peer.up() && peer.index != self_ && config_.serves(peer.index); }
 
-void Group::redial_later(Peer& peer) {
-  peer.backoff = peer.backoff == Duration{} ? kFirstBackoff : std::min(peer.backoff * 2, kLastBackoff);
-  daemon_.loop().cancel(peer.redial_timer);
-  peer.redial_timer = daemon_.loop().at(daemon_.loop().now() + peer.backoff, [this, &peer] {
-    if (!peer.link) dial(peer);
-  });
-}
-
-// A link that came in. The listener has checked the certificate, so peer_node() is who it says.
-void Group::link_accepted(std::unique_ptr<net::TlsLink> link) {
-  const int node = config_.index_of(link->peer_node());
-  const bool removed = node >= 0 && config_.nodes[static_cast<size_t>(node)].removed;
-  if (node < 0 || node >= self_ || removed) {
-    ++counters_.refused_links;
-    log_warn("group '" + config_.name + "': a link from '" + link->peer_node() + "' is refused: " +
-             (removed     ? "it is removed in " + config_.file
-              : node < 0 ? "it is not in " + config_.file + "; is the file the same on all nodes?" : "the node that comes first in the group file dials"));
-    return;
-  }
-  Peer& peer = peers_[static_cast<size_t>(node)];
-  if (peer.link) link_down(peer, make_error(Errc::unavailable, "replaced by a newer link"));
-  peer.link = std::move(link);
-  net::TlsLink::Events events;
-  events.frame = [this, &peer](const wire::FrameView& f) { link_frame(peer, f); };
-  events.down = [this, &peer](const Error& e) { link_down(peer, e); };
-  peer.link->set_events(std::move(events));
-  peer.link->send(raw(LinkType::hello), wire::Hello{wire::kLinkVersion, wire::kLinkVersionMin, GECKO_VERSION, config_.name, daemon_.options().node,
-                                                    daemon_.incarnation(), digest_});
+void Group::link_up(Peer& peer) {
+  happened(LinkIs{peer.index, true});
+  if (config_.is_witness(peer.index)) return members_.link_up(peer);
+  peer.ports.reset();
+  tell_served(peer);   // first: the ping makes others send
+  send_paths(peer);
+  peer.send(LinkType::ping, load());
+  choice_.up(peer.index);
+  if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
+  drain_.link_up(peer);
+  members_.link_up(peer);
+  handoff_.link_up(peer.index, peer.incarnation, daemon_.loop().now());
+  heir_.link_up(peer);
+  run_actions();
+  elect();
+  if (contact_ == peer.index) send_owned_flows(peer);
+  // While we were away it may have been contact, and the segment may believe that it still is.
+  if (is_contact()) take_contact_role();
+  ask_newcomer(peer);
+  choose_backups();
+  membership_changed();
 }
 
 void Group::link_down(Peer& peer, const Error& error) {
-  const bool was_up = peer.up();
-  const std::string& name = config_.nodes[peer.index].name;
-  if (was_up || peer.last_error != error.message)
-    (was_up ? log_warn : log_info)("group '" + config_.name + "': link to " + name + " is down: " + error.message);
-  peer.last_error = error.message;
-  if (was_up) peer.down_since = daemon_.loop().now();
-  if (was_up) peer.only_geckod_ended = error.code == Errc::closed;
-  peer.link.reset();
-  if (peer.state != PeerState::unknown) peer.state = PeerState::down;
-  if (peer.index > self_) redial_later(peer);
-  if (!was_up) return;
   happened(LinkIs{peer.index, false, error.message});
-  choice_.down(peer.index);
   members_.link_down(peer.index);
+  if (config_.is_witness(peer.index)) return;
+  choice_.down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
   drain_.link_down(peer.index);
   for (auto it = batches_.begin(); it != batches_.end();) {
@@ -161,55 +129,24 @@ void Group::link_down(Peer& peer, const Error& error) {
 }
 
 void Group::link_frame(Peer& peer, const wire::FrameView& f) {
-  peer.last_heard = daemon_.loop().now();
   const auto type = static_cast<LinkType>(f.type);
   const auto bad = [&](const Error& e) {
     log_error("group '" + config_.name + "': node " + config_.nodes[peer.index].name + " sent message " + std::to_string(f.type) + ": " + e.message);
-    link_down(peer, e);
+    links_.down(peer, e);
   };
   const auto with = [&]<class M>(M, auto&& use) {
     auto m = wire::decode<M>(f.body);
     if (!m) return bad(m.error());
     use(*m);
   };
-  if (!peer.up()) {
-    if (type != LinkType::hello) return bad(make_error(Errc::invalid, "the first message on a link must be hello"));
-    return with(wire::Hello{}, [&](wire::Hello& m) {
-      const auto version = wire::negotiate(wire::kLinkVersion, wire::kLinkVersionMin, m.version, m.version_min);
-      if (!version) return bad(version.error());
-      if (m.group != config_.name || m.node != config_.nodes[peer.index].name)
-        return bad(make_error(Errc::invalid, "it greets as node '" + m.node + "' of group '" + m.group + "'"));
-      peer.version = *version;
-      peer.software = m.software;
-      peer.config_digest = m.config_digest;
-      peer.incarnation = m.incarnation;
-      peer.state = PeerState::up;
-      peer.last_error.clear();
-      peer.only_geckod_ended = false;
-      log_info("group '" + config_.name + "': link to " + m.node + " is up" +
-               (m.config_digest == digest_ ? "" : "; its group file differs from this node's: compare " + config_.file + " on both"));
-      happened(LinkIs{peer.index, true});
-      peer.ports.reset();
-      tell_served(peer);   // first: the ping makes others send
-      send_paths(peer);
-      peer.send(LinkType::ping, load());
-      choice_.up(peer.index);
-      if (const auto appointment = choice_.appointment()) peer.send(LinkType::contact, *appointment);
-      drain_.link_up(peer);
-      members_.link_up(peer);
-      handoff_.link_up(peer.index, m.incarnation, daemon_.loop().now());
-      heir_.link_up(peer);
-      run_actions();
-      elect();
-      if (contact_ == peer.index) send_owned_flows(peer);
-      // While we were away it may have been contact, and the segment may believe that it still is.
-      if (is_contact()) take_contact_role();
-      ask_newcomer(peer);
-      choose_backups();
-      membership_changed();
-    });
+  const auto about_members = members_.on(peer, f);
+  if (!about_members) return bad(about_members.error());
+  if (*about_members) return;
+  if (config_.is_witness(peer.index)) {
+    // It owns nothing and serves nobody: whatever it said of connections would be a lie.
+    if (type != LinkType::ping && type != LinkType::pong) bad(make_error(Errc::permission, "a witness has no say in this"));
+    return;
   }
-  const auto about_views = [&](auto& m) { members_.on(peer, core::ViewMessage(std::move(m))); };
   switch (type) {
     case LinkType::ping:
     case LinkType::pong:
@@ -257,18 +194,6 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ahead: return with(wire::Ahead{}, [&](wire::Ahead& m) { on_ahead(peer, m); });
     case LinkType::ahead_taken: return with(wire::AheadTaken{}, [&](wire::AheadTaken& m) { on_ahead_taken(peer, m); });
     case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
-    case LinkType::heartbeat_key: return with(wire::HeartbeatKeyed{}, [&](wire::HeartbeatKeyed& m) { members_.on(peer, m); });
-    case LinkType::first_view: return with(wire::FirstView{}, [&](wire::FirstView& m) { members_.on(peer, m); });
-    case LinkType::view_prepare: return with(wire::ViewPrepare{}, about_views);
-    case LinkType::view_promise: return with(wire::ViewPromise{}, about_views);
-    case LinkType::view_propose: return with(wire::ViewPropose{}, about_views);
-    case LinkType::view_accepted: return with(wire::ViewAccepted{}, about_views);
-    case LinkType::view_refused: return with(wire::ViewRefused{}, about_views);
-    case LinkType::view_is: return with(wire::ViewIs{}, about_views);
-    case LinkType::view_ask: return with(wire::ViewAsk{}, about_views);
-    case LinkType::join_ask: return with(wire::JoinAsk{}, about_views);
-    case LinkType::leave_ask: return with(wire::LeaveAsk{}, about_views);
-    case LinkType::recovered: return with(wire::Recovered{}, about_views);
     case LinkType::mirrors: return with(wire::Mirrors{}, [&](wire::Mirrors& m) { on_mirrors(peer, m); });
     case LinkType::mirrors_kept:
       return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
@@ -280,6 +205,19 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::recover_ask: return with(wire::RecoverAsk{}, [&](wire::RecoverAsk& m) { heir_.on(peer, std::move(m)); });
     case LinkType::recover_answer: return with(wire::RecoverAnswer{}, [&](wire::RecoverAnswer& m) { heir_.on(peer, m); });
     case LinkType::hello: break;
+    // members_ has taken these.
+    case LinkType::heartbeat_key:
+    case LinkType::first_view:
+    case LinkType::view_prepare:
+    case LinkType::view_promise:
+    case LinkType::view_propose:
+    case LinkType::view_accepted:
+    case LinkType::view_refused:
+    case LinkType::view_is:
+    case LinkType::view_ask:
+    case LinkType::join_ask:
+    case LinkType::leave_ask:
+    case LinkType::recovered: break;
   }
   bad(make_error(Errc::invalid, "a message it should not send"));
 }
@@ -295,28 +233,14 @@ wire::Ping Group::load() const {
   return wire::Ping{0, static_cast<uint32_t>(connections_.size()), static_cast<uint16_t>(std::min<size_t>(applications(), UINT16_MAX)), drain_.draining(self_)};
 }
 
-void Group::heartbeat() {
-  const Time now = daemon_.loop().now();
-  const auto ping = load();
-  // A process that was stopped or starved has not listened either: its own lateness is nobody's silence.
-  const Duration late = heartbeat_due_ == Time{} ? Duration{} : now - heartbeat_due_;
-  for (auto& peer : peers_) {
-    if (!peer.link || !peer.up() || peer.index == self_) continue;
-    if (late > kHeartbeat) peer.last_heard += late;
-    if (now - peer.last_heard > kSilence) {
-      link_down(peer, make_error(Errc::timeout, "nothing heard for 1 s"));
-      continue;
-    }
-    peer.send(LinkType::ping, ping);
-  }
-  heartbeat_due_ = now + kHeartbeat;
-  daemon_.loop().at(heartbeat_due_, [this] { heartbeat(); });
+bool Group::all_fellows_up() const {
+  return std::ranges::all_of(peers_, [this](const Peer& p) { return p.up() || !config_.serves(p.index); });
 }
 
-void Group::keys_changed() {
-  for (auto& peer : peers_)
-    if (peer.link && tls_->is_revoked(peer.link->peer_serial()))
-      link_down(peer, make_error(Errc::permission, "its certificate has been revoked"));
+Status Group::must_serve(uint16_t node) const {
+  if (!config_.is_witness(node)) return {};
+  return make_error(Errc::invalid, "node '" + config_.nodes[node].name + "' is the witness of group '" + config_.name +
+                                       "': it has no connections and takes none; name a node that serves");
 }
 
 Result<uint16_t> Group::find_node(const std::string& name_or_address) const {
@@ -368,7 +292,7 @@ void Group::session_gone(ApiSession& session) {
 void Group::send_members(ApiSession& session) {
   wire::Members m;
   for (const auto& peer : peers_) {
-    if (peer.removed) continue;
+    if (!config_.serves(peer.index)) continue;
     const auto& node = config_.nodes[peer.index];
     const bool self = peer.index == self_;
     // A node that is being drained has no application for anything new.
@@ -387,7 +311,7 @@ void Group::membership_changed() {
   told_ports_ = std::move(ports);
   const auto ping = load();
   for (auto& peer : peers_) {
-    if (!peer.up() || peer.index == self_) continue;
+    if (!is_fellow(peer)) continue;
     if (serves_others) tell_served(peer);
     peer.send(LinkType::ping, ping);
   }

@@ -25,6 +25,7 @@
 #include "node/heir.hh"
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
+#include "node/links.hh"
 #include "node/members.hh"
 #include "node/shield.hh"
 #include "node/options.hh"
@@ -58,8 +59,7 @@ struct Connection {
 };
 
 struct GroupCounters {
-  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0,
-           refused_links = 0;
+  uint64_t out_ok = 0, out_failed = 0, in_ok = 0, in_failed = 0, holes_waited = 0, holes_accepted = 0, late_segments = 0, lost = 0, unknown_flows = 0;
 };
 
 // Donor: unread bytes that travel before the freeze (group_ahead.cc).
@@ -98,7 +98,7 @@ class Group {
   size_t applications() const;
   std::vector<uint16_t> served_ports() const;
   const core::Nearness& nearness() const { return nearness_; }
-  const std::string& digest() const { return digest_; }
+  const std::string& digest() const { return links_.digest(); }
   // Flow entries of this group here, by gecko_flow_state, when they were last swept.
   const std::array<size_t, GECKO_FLOW_KERNEL + 1>& entries() const { return entries_; }
   std::shared_ptr<net::TlsContext> tls() const { return tls_; }
@@ -148,29 +148,29 @@ class Group {
   Status handoff_client(const Endpoint& client, const std::string& target, Cause cause, OutcomesDone done);
   void set_contact(const std::string& node, std::function<void(const Status&)> done);   // `done` once, within a second or so
   Result<uint16_t> find_node(const std::string& name_or_address) const;
+  Status must_serve(uint16_t node) const;       // invalid: that node is the witness
   Heir& heir() { return heir_; }
   const Heir& heir() const { return heir_; }
   Drain& drain() { return drain_; }
   const Drain& drain() const { return drain_; }
-  void keys_changed();              // after a reload: links of revoked nodes go down
 
   // Steering.
   bool owns_address(const Flow& flow) const { return belongs(config_, flow); }
   void unknown_flow(const Flow& flow);
   void sweep();                     // every few seconds: old hints out
-  void link_accepted(std::unique_ptr<net::TlsLink> link);
+  Links& links() { return links_; }
+  const Links& links() const { return links_; }
 
  private:
   friend class Daemon;
   friend class Heir;
   friend class Drain;     // it acts on the group's connections and links
-  friend class Members;   // it acts on the links, and tells what follows from a view
   // group.cc
-  void dial(Peer& peer);
-  void redial_later(Peer& peer);
+  bool is_fellow(const Peer& peer) const;        // another node that is linked and serves: a witness knows nothing of connections
+  bool all_fellows_up() const;
+  void link_up(Peer& peer);
   void link_frame(Peer& peer, const wire::FrameView& frame);
   void link_down(Peer& peer, const Error& error);
-  void heartbeat();
   wire::Ping load() const;
   bool is_service(uint16_t port) const;          // of the group file; others are of connections made from the group's address
   uint16_t number(uint16_t node) const;          // steering number of a node of this group
@@ -317,9 +317,9 @@ class Group {
   const uint16_t index_;
   const config::GroupConfig config_;
   const uint16_t self_;
-  const std::string digest_;
   std::shared_ptr<net::TlsContext> tls_;
-  std::vector<Peer> peers_;                       // by node index; the own entry has no link
+  Links links_;
+  std::vector<Peer>& peers_;                      // of links_, by node index; the own entry has no link
 
   std::unordered_map<ConnId, Connection> connections_;
   std::unordered_map<Flow, ConnId> by_flow_;

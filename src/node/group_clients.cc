@@ -73,13 +73,14 @@ void Group::start_some(const std::shared_ptr<ClientMoves>& all) {
 
 Status Group::handoff_client(const Endpoint& client, const std::string& target_name, Cause cause, OutcomesDone done) {
   GECKO_TRY(const auto target, find_node(target_name));
+  GECKO_CHECK(must_serve(target));
   const uint64_t number = next_batch_++;
   auto& batch = batches_[number];
   batch.client = client;
   batch.done = std::move(done);
   batch.waiting.insert(self_);
   for (auto& peer : peers_) {
-    if (peer.index == self_ || !peer.up() || peer.index == target) continue;
+    if (!is_fellow(peer) || peer.index == target) continue;
     batch.waiting.insert(peer.index);
     peer.send(LinkType::move_request, wire::MoveRequest{number, client, target});
   }

@@ -62,13 +62,13 @@ void Group::on_contact(const Peer& from, const wire::Contact& m) {
 
 void Group::tell_all(const wire::Contact& appointment, uint16_t but) {
   for (auto& peer : peers_)
-    if (peer.up() && peer.index != self_ && peer.index != but) peer.send(LinkType::contact, appointment);
+    if (is_fellow(peer) && peer.index != but) peer.send(LinkType::contact, appointment);
 }
 
 // By the view while this node has one and a lease (or lost it just now), else each node for itself.
 void Group::elect() {
   // A starting node does not take the role from one it has only not reached yet.
-  if (!settled_) settled_ = std::all_of(peers_.begin(), peers_.end(), [](const Peer& p) { return p.up() || p.removed; });
+  if (!settled_) settled_ = all_fellows_up();
   if (const auto chosen = members_.contact()) return elect_by_view(*chosen);
   contact_by_view_ = false;
   const auto chosen = choice_.contact();

@@ -174,7 +174,7 @@ void Group::forget(const ConnId& id, bool tell, bool announced) {
   if (!tell || (connection.epoch == 1 && is_contact())) return;
   // The contact forwards, former owners forward: both keep doing so while the connection dies, and a new SYN is a new connection.
   for (auto& peer : peers_)
-    if (peer.up() && peer.index != self_ && (connection.epoch > 1 || peer.index == contact_))
+    if (is_fellow(peer) && (connection.epoch > 1 || peer.index == contact_))
       peer.send(LinkType::closed, wire::Closed{connection.flow, connection.epoch});
 }
 
@@ -279,7 +279,7 @@ void Group::unknown_flow(const Flow& flow) {
   Question question;
   question.since = daemon_.loop().now();
   for (auto& peer : peers_) {
-    if (!peer.up() || peer.index == self_) continue;
+    if (!is_fellow(peer)) continue;
     question.waiting.insert(peer.index);
     peer.send(LinkType::ask_owner, wire::AskOwner{flow});
   }
@@ -300,7 +300,7 @@ void Group::ask_everybody(const Flow& flow) {
   const auto question = questions_.find(flow);
   if (question == questions_.end()) return;
   for (auto& peer : peers_) {
-    if (!peer.up() || peer.index == self_ || is_outsider(peer.index)) continue;
+    if (!is_fellow(peer) || is_outsider(peer.index)) continue;
     question->second.waiting.insert(peer.index);
     peer.send(LinkType::ask_owner, wire::AskOwner{flow});
   }
@@ -362,7 +362,7 @@ void Group::answered_by_nobody(const Flow& flow) {
     // Who was put out of the view has no connections any more, where others recover them. The link to one that is stopped or cut off looks up for another
     // second.
     const bool has_none = config_.recovery != config::Recovery::none && is_outsider(peer.index);
-    if ((peer.up() && !has_none) || peer.index == self_ || peer.removed) continue;
+    if ((peer.up() && !has_none) || peer.index == self_ || !config_.serves(peer.index)) continue;
     if (!peer.only_geckod_ended || has_none) silent = true;
     else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;
   }
@@ -400,7 +400,7 @@ void Group::sweep() {
     refreshed_ = round;
   }
   // While all see each other there is one contact, and no doubt about which. A router or switch that has missed it learns it now.
-  if (is_contact() && round - announced_ > kAnnounceEvery && std::ranges::all_of(peers_, [](const Peer& p) { return p.up(); })) take_contact_role();
+  if (is_contact() && round - announced_ > kAnnounceEvery && all_fellows_up()) take_contact_role();
 
   const auto now = static_cast<uint64_t>(monotonic_now().time_since_epoch().count());
   std::vector<Flow> old;

@@ -44,6 +44,7 @@ Result<uint64_t> Group::start_move(const ConnId& id, uint16_t target, const Orig
   if (!connection.movable)
     return make_error(Errc::refused, "the application has declared " + connection.flow.str() + " as not movable" +
                                          (connection.reason.empty() ? "" : ": " + connection.reason));
+  GECKO_CHECK(must_serve(target));
   if (target == self_) GECKO_CHECK(can_deliver(connection.flow.local.port, 1));
   if (target != self_ && !peers_[target].up())
     return make_error(Errc::unavailable,

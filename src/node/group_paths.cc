@@ -49,7 +49,7 @@ void Group::measure() {
   }
   if (!paths.paths.empty())
     for (auto& peer : peers_)
-      if (peer.up() && peer.index != self_) peer.send(LinkType::paths, paths);
+      if (is_fellow(peer)) peer.send(LinkType::paths, paths);
   measuring_ = !to_measure_.empty();
   if (measuring_) measure_at(std::max(now + kTurn, to_measure_.front().first));
 }

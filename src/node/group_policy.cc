@@ -44,7 +44,7 @@ bool Group::serves(const Peer& peer, uint16_t port) const {
 }
 
 void Group::tell_served(Peer& peer) {
-  if (peer.up() && peer.index != self_) peer.send(LinkType::serves, wire::Serves{served_ports()});
+  if (is_fellow(peer)) peer.send(LinkType::serves, wire::Serves{served_ports()});
 }
 
 void Group::on_serves(Peer& peer, wire::Serves& m) {
@@ -56,6 +56,7 @@ void Group::on_serves(Peer& peer, wire::Serves& m) {
 std::vector<core::Load> Group::loads() const {
   std::vector<core::Load> loads;
   for (const auto& peer : peers_) {
+    if (!config_.serves(peer.index)) continue;
     const bool self = peer.index == self_;
     loads.push_back({.node = peer.index,
                      .up = peer.up(),
@@ -89,7 +90,8 @@ std::optional<uint16_t> Group::choose_for(const Flow& flow, std::span<const core
 
 wire::Placement Group::placement() const {
   wire::Placement placement{config_.policy, policy_ != core::PolicyKind::none, config_.first_bytes, config_.first_bytes_timeout_ms, {}};
-  for (const auto& peer : peers_) {
+  for (const auto& peer : peers_) {   // the same nodes in the same order as in send_members
+    if (!config_.serves(peer.index)) continue;
     const bool self = peer.index == self_;
     placement.members.push_back({config_.nodes[peer.index].weight, self || peer.ports.has_value(),
                                  self ? served_ports() : peer.ports.value_or(std::vector<uint16_t>{})});

@@ -35,7 +35,7 @@ void Group::on_view(const ViewChange& change) {
 void Group::follow_heirs(const ViewChange& change) {
   std::map<uint16_t, uint16_t> heirs;   // by steering number of the dead
   for (const auto& owner : change.gone) {
-    if (owner.node >= peers_.size() || owner.node == self_) continue;
+    if (owner.node >= peers_.size() || owner.node == self_ || !config_.serves(owner.node)) continue;
     const auto& orphans = change.view.orphans;
     const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
     heirs[number(owner.node)] = orphan == orphans.end() ? wire::kNoNode : orphan->heir;

@@ -1,7 +1,7 @@
 #include "node/keeper_client.hh"
 
-#include "node/daemon.hh"
 #include "node/lease_keeper.hh"
+#include "node/members.hh"
 
 namespace gecko::node {
 
@@ -20,7 +20,7 @@ void KeeperClient::start() {
 
 void KeeperClient::ask_for_one() {
   if (std::exchange(asked_, true)) return;
-  daemon_.privileged().keeper([this, alive = std::weak_ptr<bool>(alive_)](Result<Fd> socket) {
+  events_.wanted([this, alive = std::weak_ptr<bool>(alive_)](Result<Fd> socket) {
     if (alive.expired()) return;
     asked_ = false;
     if (socket) return connected(std::move(*socket));
@@ -31,7 +31,7 @@ void KeeperClient::ask_for_one() {
 }
 
 void KeeperClient::later() {
-  daemon_.loop().at(daemon_.loop().now() + kAgain, [this, alive = std::weak_ptr<bool>(alive_)] {
+  loop_.at(loop_.now() + kAgain, [this, alive = std::weak_ptr<bool>(alive_)] {
     if (!alive.expired() && !channel_) ask_for_one();
   });
 }
@@ -39,9 +39,9 @@ void KeeperClient::later() {
 void KeeperClient::connected(Fd socket) {
   last_error_.clear();
   channel_ = std::make_unique<net::Channel>(
-      daemon_.loop(), std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>&) { frame(f); }, [this](const Error& e) { gone(e); }, 1u << 20);
+      loop_, std::move(socket), [this](const wire::FrameView& f, std::vector<Fd>&) { frame(f); }, [this](const Error& e) { gone(e); }, 1u << 20);
   channel_->limit_input(wire::kMaxKeeperFrame + wire::kFrameHeader);
-  channel_->send(static_cast<uint16_t>(KeeperType::hello), wire::KeeperHello{keeper_settings(daemon_.options())});
+  channel_->send(static_cast<uint16_t>(KeeperType::hello), wire::KeeperHello{keeper_settings(options_)});
 }
 
 void KeeperClient::gone(const Error& error) {
@@ -49,29 +49,29 @@ void KeeperClient::gone(const Error& error) {
   channel_.reset();
   if (was_here) {
     log_warn("the lease keeper has ended (" + error.message + "): this node begins a new life");
-    for (const auto& group : daemon_.groups()) group->members().keeper_gone();
+    for (size_t i = 0; i < options_.groups.size(); ++i) events_.members(i).keeper_gone();
   }
-  if (was_here && daemon_.loop().now() - since_ < kAgain) return later();
+  if (was_here && loop_.now() - since_ < kAgain) return later();
   ask_for_one();
 }
 
 void KeeperClient::lives() {
   tell(KeeperType::lives, wire::KeeperLives{++sequence_});
-  daemon_.loop().at(daemon_.loop().now() + kLives, [this, alive = std::weak_ptr<bool>(alive_)] {
+  loop_.at(loop_.now() + kLives, [this, alive = std::weak_ptr<bool>(alive_)] {
     if (!alive.expired()) lives();
   });
 }
 
 void KeeperClient::on_here(const wire::KeeperHere& m) {
-  if (!m.same_settings || m.groups.size() != daemon_.groups().size()) {
+  if (!m.same_settings || m.groups.size() != options_.groups.size()) {
     log_info("the lease keeper of a former geckod has other groups, addresses or heartbeats: it ends, this node begins a new life");
     channel_->send(static_cast<uint16_t>(KeeperType::quit), wire::KeeperLives{});   // then gone() asks for another one
     return;
   }
   here_ = true;
-  since_ = daemon_.loop().now();
+  since_ = loop_.now();
   tell(KeeperType::lives, wire::KeeperLives{++sequence_});
-  for (size_t i = 0; i < m.groups.size(); ++i) daemon_.groups()[i]->members().keeper_here(m.groups[i]);
+  for (size_t i = 0; i < m.groups.size(); ++i) events_.members(i).keeper_here(m.groups[i]);
 }
 
 void KeeperClient::frame(const wire::FrameView& f) {
@@ -81,7 +81,7 @@ void KeeperClient::frame(const wire::FrameView& f) {
     use(*m);
   };
   const auto for_group = [&](const auto& m) {
-    if (here_ && m.group < daemon_.groups().size()) daemon_.groups()[m.group]->members().on(m);
+    if (here_ && m.group < options_.groups.size()) events_.members(m.group).on(m);
   };
   switch (static_cast<KeeperType>(f.type)) {
     case KeeperType::here: return with(wire::KeeperHere{}, [&](const wire::KeeperHere& m) { on_here(m); });

@@ -1,17 +1,25 @@
 // The unprivileged half's side of wire/keeper.hh: one lease keeper for all groups. Greets it, tells it that geckod lives, hands its words to
-// each group's Members, and asks the privileged half for another one when it has ended.
+// each group's Members, and asks for another one when it has ended.
 #pragma once
 
+#include <functional>
+
 #include "net/channel.hh"
+#include "node/options.hh"
 #include "wire/keeper.hh"
 
 namespace gecko::node {
 
-class Daemon;
+class Members;
 
 class KeeperClient {
  public:
-  explicit KeeperClient(Daemon& daemon) : daemon_(daemon) {}
+  struct Events {
+    // A connection to the keeper that lives, or to a new one: answered at once, or later.
+    std::function<void(std::function<void(Result<Fd>)> answer)> wanted;
+    std::function<Members&(size_t)> members;       // of that group
+  };
+  KeeperClient(net::Loop& loop, const Options& options, Events events) : loop_(loop), options_(options), events_(std::move(events)) {}
   ~KeeperClient() { *alive_ = false; }
   void start();
   bool here() const { return here_; }              // greeted and answered
@@ -29,7 +37,9 @@ class KeeperClient {
   void lives();
   void later();
 
-  Daemon& daemon_;
+  net::Loop& loop_;
+  const Options& options_;
+  const Events events_;
   std::unique_ptr<net::Channel> channel_;
   bool here_ = false, asked_ = false;
   uint64_t sequence_ = 0;

@@ -82,7 +82,10 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
 
   GECKO_TRY(const auto loopback, rtnetlink.by_name("lo"));
   Privileged::Kernel kernel{std::move(steering), std::move(hold), {}, {}, {}, {}};
-  for (uint16_t i = 0; i < numbers.addresses().size(); ++i) GECKO_CHECK(kernel.steering.set_node(i, numbers.addresses()[i]));
+  // A witness is left out: nothing is forwarded to it, and nothing that it encapsulates is taken.
+  for (const auto& group : options.groups)
+    for (const auto& node : group.nodes)
+      if (!node.witness) GECKO_CHECK(kernel.steering.set_node(numbers.of(node.address), node.address));
 
   std::set<int> attached;
   for (uint16_t i = 0; i < options.groups.size(); ++i) {
@@ -110,10 +113,11 @@ Result<Privileged::Kernel> set_up_kernel(const Options& options) {
     steer.return_home = group.return_path == config::ReturnPath::home;
     steer.encap_mtu = static_cast<uint16_t>(interface->mtu - kEncapsulation);
     steer.mss_max = static_cast<uint16_t>(steer.encap_mtu - (group.address.is_v4() ? kHeaders4 : kHeaders6));
-    const auto slice = outbound_slice(group, 0);
+    const auto slice = outbound_slice(group, 0);   // the first one begins there, whoever has it
     steer.outbound_first = slice.first;
     steer.outbound_each = slice.count;
-    for (const auto& node : group.nodes) steer.outbound_nodes.push_back(numbers.of(node.address));
+    for (const auto& node : group.nodes)
+      if (!node.witness) steer.outbound_nodes.push_back(numbers.of(node.address));
     GECKO_CHECK(kernel.steering.set_group(steer));
     if (attached.insert(interface->index).second) {
       GECKO_CHECK(journal.note("filter", interface->name));

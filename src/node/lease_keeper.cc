@@ -72,7 +72,7 @@ void LeaseKeeper::accept() {
     Fd socket(::accept4(sockets_.listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
     if (!socket) return;
     const auto who = net::peer_credentials(socket.get());
-    if (!who || who->uid != 0 || channels_.size() >= kMaxChannels) continue;
+    if (!who || who->uid != sockets_.owner || channels_.size() >= kMaxChannels) continue;
     const auto self = std::make_shared<net::Channel*>(nullptr);
     auto channel = std::make_unique<net::Channel>(
         loop_, std::move(socket), [this, self](const wire::FrameView& f, std::vector<Fd>& fds) { frame(*self, f, fds); },

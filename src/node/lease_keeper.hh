@@ -28,6 +28,7 @@ class LeaseKeeper {
   struct Sockets {                                 // made before it gave up what is needed to make them
     Fd listener;                                   // RUNTIME/lease.sock
     std::map<Endpoint, Fd> heartbeats;             // by own node address and link port
+    uid_t owner = 0;                               // root's; a witness's keeper may be another user's
   };
   LeaseKeeper(const Options& options, Sockets sockets);
   int run();                                       // until geckod has been gone for too long, or says quit; exit code

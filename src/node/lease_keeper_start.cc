@@ -34,6 +34,7 @@ Result<Fd> heartbeat_socket(const Endpoint& at) {
 
 Result<LeaseKeeper::Sockets> make_sockets(const Options& options) {
   LeaseKeeper::Sockets sockets;
+  sockets.owner = ::geteuid();
   GECKO_TRY(sockets.listener, net::unix_listen(keeper_socket(options), 0600));
   for (const auto& group : options.groups) {
     const auto* self = group.find(options.node);

@@ -3,13 +3,9 @@
 #include <malloc.h>
 #include <pwd.h>
 #include <sched.h>
-#include <signal.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include <CLI/CLI.hpp>
@@ -18,23 +14,27 @@
 #include "node/daemon.hh"
 #include "node/kernel_setup.hh"
 #include "node/key_copies.hh"
+#include "node/start.hh"
+#include "node/witness_start.hh"
 
 namespace gecko::node {
 namespace {
 
 constexpr std::chrono::seconds kShortestWatchdog{3};
-constexpr int kUsage = 64, kDataError = 65, kNoInput = 66, kNoPermission = 77;   // sysexits
+constexpr int kUsage = 64, kDataError = 65, kNoInput = 66;   // sysexits
 
-int fail(const Error& e) {
-  log_error(e.message);
-  switch (e.code) {
-    case Errc::permission: return kNoPermission;
-    case Errc::invalid: return kDataError;
-    default: return 1;
-  }
+// A witness that serves, or a node that does not, would be two ways to read one file.
+Status check_part(const config::GroupConfig& group, const std::string& node, bool witness) {
+  const auto* self = group.find(node);
+  if (self == nullptr || self->witness == witness) return {};
+  if (self->witness)
+    return make_error(Errc::invalid, group.file + ": node '" + node + "' is the witness of group '" + group.name +
+                                         "' and serves nothing: start it with 'geckod --witness' (geckod-witness.service)");
+  return make_error(Errc::invalid, group.file + ": node '" + node + "' of group '" + group.name +
+                                       "' is not marked as witness: start geckod without --witness, or write 'witness = true' at its [[node]] on all nodes");
 }
 
-Result<std::vector<config::GroupConfig>> load_groups(const std::vector<std::string>& files, const std::string& node) {
+Result<std::vector<config::GroupConfig>> load_groups(const std::vector<std::string>& files, const std::string& node, bool witness) {
   std::vector<config::GroupConfig> groups;
   for (const auto& file : files) {
     GECKO_TRY(auto group, config::load_group(file));
@@ -42,33 +42,12 @@ Result<std::vector<config::GroupConfig>> load_groups(const std::vector<std::stri
       return make_error(Errc::invalid, file + ": group '" + group.name + "' has no [[node]] named '" + node + "'; name this node with --node");
     if (const auto* self = node.empty() ? nullptr : group.find(node); self != nullptr && self->removed)
       return make_error(Errc::invalid, file + ": node '" + node + "' is removed from group '" + group.name + "': this machine has no part in it any more");
+    GECKO_CHECK(check_part(group, node, witness));
     for (const auto& other : groups)
       if (other.name == group.name) return make_error(Errc::invalid, file + ": group '" + group.name + "' is also in " + other.file);
     groups.push_back(std::move(group));
   }
   return groups;
-}
-
-Status prepare_runtime_dir(const std::string& dir) {
-  if (::mkdir(dir.c_str(), 0755) != 0 && errno != EEXIST) return os_error("create " + dir);
-  struct stat st{};
-  if (::lstat(dir.c_str(), &st) != 0) return os_error("look at " + dir);
-  if (!S_ISDIR(st.st_mode) || st.st_uid != 0 || (st.st_mode & 022) != 0)
-    return make_error(Errc::permission, dir + " must be a directory that belongs to root and only root can write: fix it or name another with --runtime-dir");
-  return {};
-}
-
-// As root, before the halves part. A node that cannot write what it promises takes no part in the membership, and serves all the same.
-Result<std::vector<MemberState>> open_states(const Options& options) {
-  if (::mkdir(options.state_dir.c_str(), 0755) != 0 && errno != EEXIST) log_error(os_error("create " + options.state_dir).message);
-  std::vector<MemberState> states;
-  for (const auto& group : options.groups) {
-    auto state = MemberState::open(options.state_dir, group.name, options.node, static_cast<uint16_t>(group.index_of(options.node)));
-    if (!state && state.error().code == Errc::busy) return state.error();
-    if (!state) log_error(state.error().message + ": this node does not vote on who is a member of group '" + group.name + "'; mend it and start geckod again");
-    states.push_back(state ? std::move(*state) : MemberState());
-  }
-  return states;
 }
 
 Result<GateFeed::Descriptors> descriptors_of(const bpf::Gate& gate) {
@@ -105,13 +84,9 @@ int run(const Options& options) {
   if (!kernel) return fail(kernel.error());
 
   // Reached while there is a right to: the halves have none to make a connection to others.
-  auto manager = ServiceManager::find();
-  if (!manager) {
-    log_warn(manager.error().message + ": nobody is told that geckod is ready");
-    manager = ServiceManager();
-  }
+  auto manager = find_service_manager();
   // The privileged half's loop turns once a second.
-  std::chrono::seconds watchdog = std::chrono::ceil<std::chrono::seconds>(manager->watchdog());
+  std::chrono::seconds watchdog = std::chrono::ceil<std::chrono::seconds>(manager.watchdog());
   if (watchdog.count() != 0) watchdog = std::max(watchdog, kShortestWatchdog);
 
   Daemon::Descriptors descriptors;
@@ -150,11 +125,7 @@ int run(const Options& options) {
   // Such a state is copied a few times; memory fresh from the kernel costs a page fault per 4 KB each time, so freed memory is kept (both halves).
   ::mallopt(M_MMAP_THRESHOLD, 64 << 20);
   ::mallopt(M_TRIM_THRESHOLD, 64 << 20);
-  // Both block the signals: the unprivileged half reads them as events, the privileged half ends when its socket closes.
-  sigset_t signals;
-  sigemptyset(&signals);
-  for (const int s : {SIGTERM, SIGINT, SIGHUP, SIGPIPE}) sigaddset(&signals, s);
-  sigprocmask(SIG_BLOCK, &signals, nullptr);
+  block_signals();   // both: the unprivileged half reads them as events, the privileged half ends when its socket closes
   const pid_t child = ::fork();
   if (child < 0) return fail(os_error("fork"));
   if (child == 0) {
@@ -181,16 +152,8 @@ int run(const Options& options) {
 
   net::Loop loop;
   Daemon daemon(options, loop, std::move(descriptors), *journal);
-  sigdelset(&signals, SIGPIPE);
-  Fd signal_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
-  (void)loop.watch(signal_fd.get(), EPOLLIN, [&](uint32_t) {
-    signalfd_siginfo info{};
-    while (::read(signal_fd.get(), &info, sizeof info) == sizeof info) {
-      if (info.ssi_signo == SIGHUP) daemon.reload();
-      else daemon.end();
-    }
-  });
-  if (auto ok = daemon.start(std::move(contexts), std::move(*manager)); !ok) return fail(ok.error());
+  const Fd signals = watch_signals(loop, [&] { daemon.end(); }, [&] { daemon.reload(); });
+  if (auto ok = daemon.start(std::move(contexts), std::move(manager)); !ok) return fail(ok.error());
   log_info("node " + options.node + " is running, API socket " + options.runtime_dir + "/geckod.sock");
   const int code = daemon.run();
   log_info("ending; connections of applications go on");
@@ -217,6 +180,7 @@ int main(int argc, char** argv) {
   app.add_option("--cpu", options.cpu, "run both halves on this CPU");
   app.add_option("--spin-us", options.spin_us, "poll for so long after each step of a handoff in flight; 0: never")->capture_default_str();
   app.add_option("--log-level", level, "debug, info, warning, error")->check(CLI::IsMember({"debug", "info", "warning", "error"}))->capture_default_str();
+  app.add_flag("--witness", options.witness, "vote on who is a member and serve nothing; the group files mark this node with 'witness = true'");
   app.add_flag("--check-config", check, "read the group files, say what is wrong, and end");
   app.set_version_flag("--version", "geckod " GECKO_VERSION);
   try {
@@ -232,7 +196,7 @@ int main(int argc, char** argv) {
     options.node = host;
   }
   set_log_name(options.node.empty() ? "geckod" : "geckod[" + options.node + "]");
-  auto groups = load_groups(files, options.node);
+  auto groups = load_groups(files, options.node, options.witness);
   if (!groups) {
     log_error(groups.error().message);
     return groups.error().code == Errc::not_found ? kNoInput : kDataError;
@@ -246,5 +210,5 @@ int main(int argc, char** argv) {
     std::printf("%zu group file%s: no errors\n", files.size(), files.size() == 1 ? "" : "s");
     return 0;
   }
-  return run(options);
+  return options.witness ? run_witness(options) : run(options);
 }

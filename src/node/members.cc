@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <bit>
 
+#include "base/log.hh"
 #include "core/placement_hash.hh"
-#include "node/daemon.hh"
+#include "node/keeper_client.hh"
+#include "node/peer.hh"
 #include "node/random64.hh"
 #include "wire/heartbeat_seal.hh"
 
@@ -41,14 +43,15 @@ std::string text_of_epoch(uint64_t epoch) {
 }
 }  // namespace
 
-Members::Members(Group& group, MemberState file) : group_(group), file_(std::move(file)), stored_(file_.found()) {}
+Members::Members(const Place& place, Events events, MemberState file)
+    : place_(place), events_(std::move(events)), file_(std::move(file)), stored_(file_.found()) {}
 
 Members::~Members() { *alive_ = false; }
 
-Time Members::now() const { return group_.daemon_.loop().now(); }
+Time Members::now() const { return place_.loop.now(); }
 
 std::string Members::name(uint16_t node) const {
-  return node < group_.config().nodes.size() ? group_.config().nodes[node].name : "number " + std::to_string(node);
+  return node < place_.config.nodes.size() ? place_.config.nodes[node].name : "number " + std::to_string(node);
 }
 
 std::string Members::names(NodeSet nodes) const {
@@ -63,19 +66,19 @@ const wire::View& Members::view() const {
   return membership_ ? membership_->view() : stored_ ? stored_->view : kNone;
 }
 
-core::Owner Members::life() const { return {group_.self(), membership_ ? membership_->incarnation() : 0}; }
+core::Owner Members::life() const { return {place_.self, membership_ ? membership_->incarnation() : 0}; }
 
 std::vector<uint16_t> Members::backups(size_t count) const {
-  auto nodes = core::successors_of(view(), group_.self(), count);
+  auto nodes = core::successors_of(view(), place_.self, count);
   // The others' group file may be newer than this one, with more nodes.
-  std::erase_if(nodes, [this](uint16_t node) { return node >= group_.config().nodes.size(); });
+  std::erase_if(nodes, [this](uint16_t node) { return node >= place_.config.nodes.size(); });
   return nodes;
 }
 
 std::optional<Members::Contact> Members::contact() const {
   if (view().epoch == 0) return std::nullopt;
   const bool stands_alone = !lease_.holds && now() >= lapsed_ + kStandIn && !others_decide();
-  if (stands_alone && group_.config().recovery == config::Recovery::none) return std::nullopt;
+  if (stands_alone && place_.config.recovery == config::Recovery::none) return std::nullopt;
   if (contact_.node == kNoNode) return Contact{view().contact, 0, false};   // the keeper has not said yet
   return contact_;
 }
@@ -84,38 +87,39 @@ std::optional<Members::Contact> Members::contact() const {
 bool Members::others_decide() const {
   size_t here = 0;
   for (const auto& m : view().members) {
-    if (m.node == group_.self()) here += is_member() ? 1 : 0;
-    else if (m.node < group_.peers_.size() && group_.peers_[m.node].up()) here += is_member() && (suspects_ & one(m.node)) ? 0 : 1;
+    if (m.node == place_.self) here += is_member() ? 1 : 0;
+    else if (m.node < place_.peers.size() && place_.peers[m.node].up()) here += is_member() && (suspects_ & one(m.node)) ? 0 : 1;
   }
   return here > view().members.size() / 2;
 }
 
 void Members::stand_in_later() {
   lapsed_ = now();
-  group_.daemon_.loop().cancel(stand_in_timer_);
-  stand_in_timer_ = group_.daemon_.loop().at(lapsed_ + kStandIn, [this] {
+  place_.loop.cancel(stand_in_timer_);
+  stand_in_timer_ = place_.loop.at(lapsed_ + kStandIn, [this] {
     stand_in_timer_ = 0;
-    group_.elect();
+    events_.elect();
   });
 }
 
 // ---------------------------------------------------------------- life
 
 void Members::keeper_here(const wire::KeeperLife& life) {
-  const auto& config = group_.config();
-  wire::KeeperPeers peers{group_.index(), {}};
+  const auto& config = place_.config;
+  wire::KeeperPeers peers{place_.group, {}};
   NodeSet all = 0;
   for (uint16_t n = 0; n < config.nodes.size() && n <= wire::kMaxNodeIndex; ++n) {
-    if (n == group_.self() || config.nodes[n].removed) continue;
+    if (n == place_.self || config.nodes[n].removed) continue;
     all |= one(n);
     peers.peers.push_back({n, Endpoint{config.nodes[n].address, config.nodes[n].link_port}});
   }
   core::MembershipSettings settings;
-  settings.self = group_.self();
-  const auto order = std::ranges::find(config.contact, config.nodes[group_.self()].name);
+  settings.self = place_.self;
+  const auto order = std::ranges::find(config.contact, config.nodes[place_.self].name);
+  settings.witness = config.is_witness(place_.self);
   settings.order = order == config.contact.end() ? kNoNode : static_cast<uint16_t>(order - config.contact.begin());
   lease_is_over();
-  if (lease_ = {}; contact_.node == group_.self()) contact_.acting = false;
+  if (lease_ = {}; contact_.node == place_.self) contact_.acting = false;
   stand_in_later();
   // The keeper hears of a life when it is on the disk: it is never ahead.
   const bool same_life = stored_ && life.incarnation != 0 && wire::disk_of(life.incarnation) == wire::disk_of(stored_->incarnation) &&
@@ -125,21 +129,21 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   if (same_life) membership_.emplace(settings, *stored_, core::Membership::GoesOn{}, now());
   else membership_.emplace(settings, stored_, random64() >> wire::kLifeBits, now());
   membership_->peers(all);
-  auto& keeper = group_.daemon_.keeper();
+  auto& keeper = place_.keeper;
   keeper.tell(KeeperType::peers, peers);
-  for (auto& peer : group_.peers_) {
-    if (peer.index == group_.self() || !peer.up() || peer.version < kVersionWithViews) continue;
+  for (auto& peer : place_.peers) {
+    if (peer.index == place_.self || !peer.up() || peer.version < kVersionWithViews) continue;
     give_key(peer);
   }
   suspects_ = life.suspects;
   membership_->suspicions(life.suspects, life.agreed, now());
-  const core::Owner former{group_.self(), stored_ ? stored_->incarnation : 0};
+  const core::Owner former{place_.self, stored_ ? stored_->incarnation : 0};
   settle();
   log_info("group '" + config.name + "': " + (same_life ? "goes on with the life of the geckod before" : "a new life") +
            (view().epoch == 0 ? "; no view yet" : "; the last view it knows is " + text_of_epoch(view().epoch)));
   if (!is_member()) fence(former);
-  for (auto& peer : group_.peers_)
-    if (peer.index != group_.self() && peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
+  for (auto& peer : place_.peers)
+    if (peer.index != place_.self && peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
   look_for_first_view();
 }
 
@@ -149,15 +153,15 @@ void Members::keeper_gone() {
   stand_in_later();
   membership_.reset();
   outputs_.clear();
-  auto& loop = group_.daemon_.loop();
+  auto& loop = place_.loop;
   for (auto* timer : {&timer_, &retry_timer_, &first_timer_}) loop.cancel(std::exchange(*timer, 0));
   suspects_ = 0;
-  group_.on_lease();
+  events_.lease();
 }
 
 // What a former life of this node owned ends silently, before this one may be a member.
 void Members::fence(const core::Owner& former) {
-  group_.fence(former, [this, alive = std::weak_ptr<bool>(alive_)] {
+  events_.fence(former, [this, alive = std::weak_ptr<bool>(alive_)] {
     if (!alive.expired()) fenced();
   });
 }
@@ -192,7 +196,7 @@ void Members::settle() {
   }
   settling_ = false;
   if (waits) wait_for_disk();
-  auto& loop = group_.daemon_.loop();
+  auto& loop = place_.loop;
   loop.cancel(timer_);
   timer_ = 0;
   const Time next = membership_->next();
@@ -220,7 +224,7 @@ void Members::wait_for_disk() {
   outputs_ = std::move(rest);
   if (last) outputs_.push_front(std::move(*last));
   if (retry_timer_ != 0) return;
-  auto& loop = group_.daemon_.loop();
+  auto& loop = place_.loop;
   retry_timer_ = loop.at(loop.now() + kStoreAgain, [this] {
     retry_timer_ = 0;
     settle();
@@ -231,48 +235,48 @@ bool Members::store(const wire::MembershipState& state) {
   const Time before = monotonic_now();
   if (auto ok = file_.write(state); !ok) {
     if (trouble_.empty())
-      log_error("group '" + group_.config().name + "': " + ok.error().message + ": this node does not vote on who is a member until that is mended");
+      log_error("group '" + place_.config.name + "': " + ok.error().message + ": this node does not vote on who is a member until that is mended");
     trouble_ = ok.error().message;
     return false;
   }
-  if (!trouble_.empty()) log_info("group '" + group_.config().name + "': " + file_.path() + " can be written again");
+  if (!trouble_.empty()) log_info("group '" + place_.config.name + "': " + file_.path() + " can be written again");
   trouble_.clear();
   if (const auto took = monotonic_now() - before; took > kSlowDisk)
-    log_warn("group '" + group_.config().name + "': writing " + file_.path() + " took " +
+    log_warn("group '" + place_.config.name + "': writing " + file_.path() + " took " +
              std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(took).count()) + " ms; a faster disk for --state-dir makes takeovers faster");
   stored_ = state;
   // Of a view it hears by Adopted; without one it must know which life this is.
-  if (state.view.epoch == 0) group_.daemon_.keeper().tell(KeeperType::adopt, wire::KeeperAdopt{group_.index(), {}, state.incarnation});
+  if (state.view.epoch == 0) place_.keeper.tell(KeeperType::adopt, wire::KeeperAdopt{place_.group, {}, state.incarnation});
   return true;
 }
 
 bool Members::carry_out(core::MembershipOutput& output) {
-  auto& keeper = group_.daemon_.keeper();
+  auto& keeper = place_.keeper;
   if (const auto* s = std::get_if<core::Store>(&output)) return store(s->state);
   if (auto* tell = std::get_if<core::Tell>(&output)) {
-    if (tell->to >= group_.peers_.size()) return true;
-    Peer& peer = group_.peers_[tell->to];
+    if (tell->to >= place_.peers.size()) return true;
+    Peer& peer = place_.peers[tell->to];
     // Not by way of one that does not answer this node's heartbeats (yet): in a view of two it would take that one for dead at once.
     if (std::get_if<wire::JoinAsk>(&tell->message) != nullptr && (suspects_ & one(tell->to))) return true;
     if (peer.up() && peer.version >= kVersionWithViews)
       std::visit([&](const auto& m) { peer.send(type_of(tell->message), m); }, tell->message);
   } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
-    keeper.tell(KeeperType::hold, wire::KeeperHold{group_.index(), hold->token, hold->epoch, hold->removed});
+    keeper.tell(KeeperType::hold, wire::KeeperHold{place_.group, hold->token, hold->epoch, hold->removed});
   } else if (std::get_if<core::ReleaseGrants>(&output)) {
-    keeper.tell(KeeperType::release, wire::KeeperRelease{group_.index()});
+    keeper.tell(KeeperType::release, wire::KeeperRelease{place_.group});
   } else if (const auto* adopted = std::get_if<core::Adopted>(&output)) {
-    keeper.tell(KeeperType::adopt, wire::KeeperAdopt{group_.index(), adopted->view, adopted->incarnation});
+    keeper.tell(KeeperType::adopt, wire::KeeperAdopt{place_.group, adopted->view, adopted->incarnation});
     const auto& view = adopted->view;
-    log_info("group '" + group_.config().name + "': view " + text_of_epoch(view.epoch) + ": " + names(core::members(view)) +
-             (core::owns(view, group_.self(), adopted->incarnation) ? "" : "; this node is not a member"));
+    log_info("group '" + place_.config.name + "': view " + text_of_epoch(view.epoch) + ": " + names(core::members(view)) +
+             (core::owns(view, place_.self, adopted->incarnation) ? "" : "; this node is not a member"));
     told_.clear();   // there is a view now
     tell_view(*adopted);
-    group_.on_view({view, adopted->gone, adopted->inherited});
-    group_.elect();
+    events_.view({view, adopted->gone, adopted->inherited});
+    events_.elect();
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
-    log_warn("group '" + group_.config().name + "': the others have gone on without this node; what it owned is theirs to recover" +
+    log_warn("group '" + place_.config.name + "': the others have gone on without this node; what it owned is theirs to recover" +
              (leaving_ ? "" : ". It joins again"));
-    group_.happened(Expelled{});
+    events_.happened(Expelled{});
     is_fenced_ = false;
     fence(expelled->life);
   }
@@ -283,14 +287,14 @@ void Members::tell_view(const core::Adopted& adopted) {
   const NodeSet members = core::members(adopted.view);
   NodeSet over = 0;
   for (const auto& life : adopted.gone) over |= one(life.node);
-  group_.happened(ViewIs{adopted.view.epoch, members, members & (~in_view_ | over), in_view_ & (~members | over), is_member()});
+  events_.happened(ViewIs{adopted.view.epoch, members, members & (~in_view_ | over), in_view_ & (~members | over), is_member()});
   in_view_ = members;
 }
 
 // ---------------------------------------------------------------- the lease keeper
 
 void Members::lease_is_over() {
-  if (lease_.holds) group_.happened(LeaseIs{false, lease_.term});
+  if (lease_.holds) events_.happened(LeaseIs{false, lease_.term});
 }
 
 void Members::on(const wire::KeeperHeld& m) {
@@ -302,14 +306,14 @@ void Members::on(const wire::KeeperHeld& m) {
 void Members::on(const wire::KeeperSuspicions& m) {
   if (!membership_) return;
   if (const NodeSet more = m.mine & ~suspects_; more != 0)
-    log_info("group '" + group_.config().name + "': no answer to heartbeats from " + names(more));
+    log_info("group '" + place_.config.name + "': no answer to heartbeats from " + names(more));
   for (uint16_t n = 0; n <= wire::kMaxNodeIndex; ++n)
-    if ((m.mine ^ suspects_) & one(n)) group_.happened(SuspicionIs{n, (m.mine & one(n)) != 0});
-  if (const NodeSet less = suspects_ & ~m.mine; less != 0) log_info("group '" + group_.config().name + "': " + names(less) + " answers again");
+    if ((m.mine ^ suspects_) & one(n)) events_.happened(SuspicionIs{n, (m.mine & one(n)) != 0});
+  if (const NodeSet less = suspects_ & ~m.mine; less != 0) log_info("group '" + place_.config.name + "': " + names(less) + " answers again");
   suspects_ = m.mine;
   membership_->suspicions(m.mine, m.agreed, now());
   settle();
-  group_.elect();
+  events_.elect();
 }
 
 void Members::on(const wire::KeeperNewer& m) {
@@ -321,15 +325,15 @@ void Members::on(const wire::KeeperNewer& m) {
 void Members::on(const wire::KeeperLease& m) {
   const bool changed = m.holds != lease_.holds || m.term != lease_.term;
   if (lease_.holds && !m.holds) {
-    log_info("group '" + group_.config().name + "': the lease of this node has ended: not enough members answer");
+    log_info("group '" + place_.config.name + "': the lease of this node has ended: not enough members answer");
     lease_is_over();
     stand_in_later();
   }
-  if (m.holds && !lease_.holds) group_.happened(LeaseIs{true, m.term});
+  if (m.holds && !lease_.holds) events_.happened(LeaseIs{true, m.term});
   lease_ = {m.term, m.holds, Time(Duration(static_cast<int64_t>(m.until_ns)))};
   if (!changed) return;
-  group_.on_lease();
-  group_.elect();
+  events_.lease();
+  events_.elect();
 }
 
 void Members::on(const wire::KeeperContact& m) {
@@ -338,18 +342,42 @@ void Members::on(const wire::KeeperContact& m) {
     membership_->contact_is(m.node);
     settle();
   }
-  group_.elect();
+  events_.elect();
 }
 
 // ---------------------------------------------------------------- links
 
+Result<bool> Members::on(Peer& from, const wire::FrameView& f) {
+  const auto with = [&]<class M>(M, auto&& use) -> Result<bool> {
+    GECKO_TRY(auto m, wire::decode<M>(f.body));
+    use(m);
+    return true;
+  };
+  const auto about_views = [&](auto& m) { on(from, core::ViewMessage(std::move(m))); };
+  switch (static_cast<LinkType>(f.type)) {
+    case LinkType::heartbeat_key: return with(wire::HeartbeatKeyed{}, [&](wire::HeartbeatKeyed& m) { on(from, m); });
+    case LinkType::first_view: return with(wire::FirstView{}, [&](wire::FirstView& m) { on(from, m); });
+    case LinkType::view_prepare: return with(wire::ViewPrepare{}, about_views);
+    case LinkType::view_promise: return with(wire::ViewPromise{}, about_views);
+    case LinkType::view_propose: return with(wire::ViewPropose{}, about_views);
+    case LinkType::view_accepted: return with(wire::ViewAccepted{}, about_views);
+    case LinkType::view_refused: return with(wire::ViewRefused{}, about_views);
+    case LinkType::view_is: return with(wire::ViewIs{}, about_views);
+    case LinkType::view_ask: return with(wire::ViewAsk{}, about_views);
+    case LinkType::join_ask: return with(wire::JoinAsk{}, about_views);
+    case LinkType::leave_ask: return with(wire::LeaveAsk{}, about_views);
+    case LinkType::recovered: return with(wire::Recovered{}, about_views);
+    default: return false;
+  }
+}
+
 void Members::give_key(Peer& peer) {
   const auto exported = peer.link->export_key(kKeyLabel);
   if (!exported) return log_error(exported.error().message);
-  const uint64_t group = core::hash_of(group_.config().name);
-  const uint16_t self = group_.self();
+  const uint64_t group = core::hash_of(place_.config.name);
+  const uint16_t self = place_.self;
   const uint32_t id = wire::derive_heartbeat_key_id(*exported, group);
-  group_.daemon_.keeper().tell(KeeperType::key, wire::KeeperKey{group_.index(), peer.index, id, wire::derive_heartbeat_key(*exported, group, self, peer.index),
+  place_.keeper.tell(KeeperType::key, wire::KeeperKey{place_.group, peer.index, id, wire::derive_heartbeat_key(*exported, group, self, peer.index),
                                                                 wire::derive_heartbeat_key(*exported, group, peer.index, self)});
   peer.send(LinkType::heartbeat_key, wire::HeartbeatKeyed{id});
 }
@@ -366,7 +394,7 @@ void Members::link_down(uint16_t node) {
 }
 
 void Members::on(Peer& from, const wire::HeartbeatKeyed& m) {
-  group_.daemon_.keeper().tell(KeeperType::use_key, wire::KeeperUseKey{group_.index(), from.index, m.key_id});
+  place_.keeper.tell(KeeperType::use_key, wire::KeeperUseKey{place_.group, from.index, m.key_id});
 }
 
 void Members::on(Peer& from, core::ViewMessage message) {
@@ -374,14 +402,14 @@ void Members::on(Peer& from, core::ViewMessage message) {
   if (!membership_) return;
   if (const auto* leave = std::get_if<wire::LeaveAsk>(&message); leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
     if (!std::exchange(leaving_, true))
-      log_warn("group '" + group_.config().name + "': this node is removed from the group by an operator at " + name(from.index) +
+      log_warn("group '" + place_.config.name + "': this node is removed from the group by an operator at " + name(from.index) +
                "; 'gecko member join' here lets it in again");
     membership_->leave(now());
   }
   membership_->on(from.index, message, now());
   settle();
   look_for_first_view();
-  group_.elect();
+  events_.elect();
 }
 
 // ---------------------------------------------------------------- the first view
@@ -389,28 +417,30 @@ void Members::on(Peer& from, core::ViewMessage message) {
 NodeSet Members::newcomers() const {
   NodeSet set = 0;
   for (const auto& [node, epoch] : told_)
-    if (epoch == 0 && group_.peers_[node].up()) set |= one(node);
+    if (epoch == 0 && place_.peers[node].up()) set |= one(node);
   return set;
 }
 
 // A majority of the group file's nodes is linked (this one included), none has a view, all of them know what a view is, and this one is the first
 // choice for contact of them. Who has not come within the time that a starting node waits for the others is not waited for.
 bool Members::may_form() const {
-  if (!membership_ || view().epoch != 0 || !is_fenced_ || !trouble_.empty() || !group_.settled_) return false;
-  for (const auto& peer : group_.peers_)
-    if (peer.up() && peer.index != group_.self() && peer.version < kVersionWithViews) return false;
+  if (!membership_ || place_.config.is_witness(place_.self) || view().epoch != 0 || !is_fenced_ || !trouble_.empty() || !events_.settled()) return false;
+  for (const auto& peer : place_.peers)
+    if (peer.up() && peer.index != place_.self && peer.version < kVersionWithViews) return false;
   for (const auto& [node, epoch] : told_)
     if (epoch != 0) return false;
-  const NodeSet all = newcomers() | one(group_.self());
-  if (static_cast<size_t>(std::popcount(all)) <= group_.config().present_nodes() / 2) return false;
-  for (const auto& contact : group_.config().contact)
-    if (const auto node = static_cast<uint16_t>(group_.config().index_of(contact)); all & one(node)) return node == group_.self();
-  return (all & (one(group_.self()) - 1)) == 0;   // nobody of them may be contact: the first of the file
+  const NodeSet all = newcomers() | one(place_.self);
+  if (static_cast<size_t>(std::popcount(all)) <= place_.config.present_nodes() / 2) return false;
+  for (const auto& contact : place_.config.contact)
+    if (const auto node = static_cast<uint16_t>(place_.config.index_of(contact)); all & one(node)) return node == place_.self;
+  for (uint16_t node = 0; node < place_.self; ++node)
+    if ((all & one(node)) && !place_.config.is_witness(node)) return false;
+  return true;   // nobody of them may be contact: the first of the file that serves
 }
 
 // A linked node that starts just now says in a moment that it has no view either: if it comes first as contact, the group begins with it.
 bool Members::waits_for_word() const {
-  return std::ranges::any_of(group_.peers_, [this](const Peer& p) { return p.index != group_.self() && p.up() && !told_.contains(p.index); });
+  return std::ranges::any_of(place_.peers, [this](const Peer& p) { return p.index != place_.self && p.up() && !told_.contains(p.index); });
 }
 
 void Members::look_for_first_view() {
@@ -421,29 +451,29 @@ void Members::look_for_first_view() {
   const Time t = now();
   could_form_ = std::min(could_form_, t);
   if (waits_for_word() && t < could_form_ + kWordComes) return ask_for_first_view_at(could_form_ + kWordComes);
-  if (promised_to_ != group_.self() && promised_to_ != kNoNode && t < promised_until_) return ask_for_first_view_at(promised_until_);
-  promised_to_ = group_.self();
+  if (promised_to_ != place_.self && promised_to_ != kNoNode && t < promised_until_) return ask_for_first_view_at(promised_until_);
+  promised_to_ = place_.self;
   promised_until_ = t + kAgreementKept;
   size_t agreed = 1;
   for (const auto& [node, asked] : agreed_)
-    if (group_.peers_[node].up() && t < asked + kAgreementGood) ++agreed;
-  if (agreed > group_.config().present_nodes() / 2) {
+    if (place_.peers[node].up() && t < asked + kAgreementGood) ++agreed;
+  if (agreed > place_.config.present_nodes() / 2) {
     agreed_.clear();
-    log_info("group '" + group_.config().name + "': this node forms the group's first view");
-    if (auto ok = form(); !ok) log_error("group '" + group_.config().name + "': " + ok.error().message);
+    log_info("group '" + place_.config.name + "': this node forms the group's first view");
+    if (auto ok = form(); !ok) log_error("group '" + place_.config.name + "': " + ok.error().message);
     return;
   }
   if (t >= asked_ + kAskAgain) {
     asked_ = t;
-    for (uint16_t n = 0; n < group_.peers_.size(); ++n)
-      if (newcomers() & one(n)) group_.peers_[n].send(LinkType::first_view, wire::FirstView{});
+    for (uint16_t n = 0; n < place_.peers.size(); ++n)
+      if (newcomers() & one(n)) place_.peers[n].send(LinkType::first_view, wire::FirstView{});
   }
   ask_for_first_view_at(asked_ + kAskAgain);
 }
 
 void Members::ask_for_first_view_at(Time when) {
-  group_.daemon_.loop().cancel(first_timer_);
-  first_timer_ = group_.daemon_.loop().at(when, [this] {
+  place_.loop.cancel(first_timer_);
+  first_timer_ = place_.loop.at(when, [this] {
     first_timer_ = 0;
     look_for_first_view();
   });
@@ -475,17 +505,18 @@ Error no_keeper(const std::string& trouble) {
 
 Status Members::form() {
   if (!membership_) return no_keeper(trouble_);
-  const auto& config = group_.config();
+  const auto& config = place_.config;
   GECKO_CHECK(membership_->form(random64(), std::chrono::milliseconds(config.lease_ms),
                                 config.two_nodes == config::TwoNodes::available ? wire::TwoNodes::available : wire::TwoNodes::safe, now()));
   settle();
-  group_.elect();
+  events_.elect();
   return {};
 }
 
 Status Members::join(uint16_t node) {
   if (!membership_) return no_keeper(trouble_);
-  if (node != group_.self())
+  if (place_.config.is_witness(node)) return make_error(Errc::invalid, "a witness that was removed joins when it is started again");
+  if (node != place_.self)
     return make_error(Errc::invalid, "a node joins by itself; to bring back one that was removed, run 'gecko member join " + name(node) + "' there");
   leaving_ = false;
   membership_->join(now());
@@ -498,7 +529,7 @@ Status Members::remove(uint16_t node) {
   if (core::find(view(), node) == nullptr)
     return make_error(Errc::not_found, "node " + name(node) + " is not a member; the members are " + names(core::members(view())));
   if (view().members.size() == 1) return make_error(Errc::invalid, "node " + name(node) + " is the last member; a group cannot be empty");
-  if (node == group_.self()) membership_->leave(now());
+  if (node == place_.self) membership_->leave(now());
   else membership_->remove(node, now());
   settle();
   return {};
@@ -508,7 +539,7 @@ Status Members::declare_dead(const std::vector<uint16_t>& nodes) {
   if (!membership_) return no_keeper(trouble_);
   NodeSet set = 0;
   for (const uint16_t node : nodes) {
-    if (node == group_.self()) return make_error(Errc::invalid, "this node is not dead");
+    if (node == place_.self) return make_error(Errc::invalid, "this node is not dead");
     if (core::find(view(), node) == nullptr)
       return make_error(Errc::not_found, "node " + name(node) + " is not a member; the members are " + names(core::members(view())));
     if (!(suspects_ & one(node)))
@@ -516,7 +547,7 @@ Status Members::declare_dead(const std::vector<uint16_t>& nodes) {
                                            name(node) + "'");
     set |= one(node);
   }
-  log_warn("group '" + group_.config().name + "': an operator says that these are dead: " + names(set));
+  log_warn("group '" + place_.config.name + "': an operator says that these are dead: " + names(set));
   membership_->declare_dead(set, now());
   membership_->tick(now());
   settle();
@@ -528,8 +559,8 @@ Status Members::appoint(uint16_t node) {
   const auto* m = core::find(view(), node);
   if (m == nullptr) return make_error(Errc::unavailable, "node '" + name(node) + "' is not a member of the group now; see 'gecko status'");
   if (m->witness || m->order == kNoNode)
-    return make_error(Errc::invalid, "node '" + name(node) + "' may not be contact: it is not in 'contact' in " + group_.config().file);
-  group_.daemon_.keeper().tell(KeeperType::appoint, wire::KeeperAppoint{group_.index(), node});
+    return make_error(Errc::invalid, "node '" + name(node) + "' may not be contact: it is not in 'contact' in " + place_.config.file);
+  place_.keeper.tell(KeeperType::appoint, wire::KeeperAppoint{place_.group, node});
   return {};
 }
 

@@ -1,22 +1,26 @@
 // One group's membership on this node: carries out what core/membership decides (which view is next, docs/adr/0017), between the state file,
 // the links and the lease keeper. Runs on geckod's loop; a store to disk is waited for.
 //
-// What follows from a view is done elsewhere, in functions of Group that this class calls (group.hh, "what follows from a view").
+// What follows from a view is its owner's to do (Events): of Group, and of a witness, for which nothing follows.
 #pragma once
 
 #include <deque>
+#include <functional>
 #include <map>
 #include <span>
 
+#include "config/group_config.hh"
 #include "core/membership.hh"
 #include "net/loop.hh"
+#include "node/events.hh"
 #include "node/member_state.hh"
+#include "wire/frame.hh"
 #include "wire/keeper.hh"
 #include "wire/link.hh"
 
 namespace gecko::node {
 
-class Group;
+class KeeperClient;
 struct Peer;
 
 inline constexpr uint16_t kVersionWithViews = 4;   // of links: whoever speaks less is no member
@@ -36,7 +40,23 @@ struct Lease {
 
 class Members {
  public:
-  Members(Group& group, MemberState file);
+  struct Place {
+    net::Loop& loop;
+    KeeperClient& keeper;
+    const config::GroupConfig& config;
+    uint16_t group, self;                    // their numbers
+    std::vector<Peer>& peers;
+  };
+  struct Events {
+    std::function<bool()> settled;           // a starting node has waited for the others
+    std::function<void(Happening)> happened;
+    std::function<void(const ViewChange&)> view;
+    std::function<void()> lease;             // it begins, ends, or has another term
+    std::function<void()> elect;             // somebody else may be contact now
+    // This life of this node is over: end what it owned, then call `done`, at once or later.
+    std::function<void(const core::Owner& former, std::function<void()> done)> fence;
+  };
+  Members(const Place& place, Events events, MemberState file);
   ~Members();
 
   // Epoch 0: none yet.
@@ -76,11 +96,12 @@ class Members {
   void settled() { look_for_first_view(); }      // a starting node has waited for the others
   void link_up(Peer& peer);
   void link_down(uint16_t node);
+  Result<bool> on(Peer& from, const wire::FrameView& frame);   // false: it is about something else. An error: it makes no sense
+
+ private:
   void on(Peer& from, core::ViewMessage message);
   void on(Peer& from, const wire::FirstView& m);
   void on(Peer& from, const wire::HeartbeatKeyed& m);
-
- private:
   Time now() const;
   void settle();
   bool carry_out(core::MembershipOutput& output);   // false: it is to be tried again
@@ -100,7 +121,8 @@ class Members {
   std::string name(uint16_t node) const;
   std::string names(core::NodeSet nodes) const;
 
-  Group& group_;
+  const Place place_;
+  const Events events_;
   MemberState file_;
   std::optional<wire::MembershipState> stored_;  // what is on the disk
   std::optional<core::Membership> membership_;   // none: no keeper, or no state file

@@ -17,6 +17,7 @@ struct Options {
   std::string keys;                        // key directory; empty: the group's own, or /etc/gecko/keys/GROUP
   std::string user;                        // the unprivileged half runs as this user
   int cpu = -1;                            // both halves on this CPU; -1: the scheduler's choice
+  bool witness = false;                    // votes only (docs/adr/0029)
   int spin_us = 50;                        // poll without sleeping for so long after each step of a handoff in flight; 0: never
 };
 
@@ -25,13 +26,12 @@ class NodeNumbers {
  public:
   explicit NodeNumbers(const std::vector<config::GroupConfig>& groups);
   uint16_t of(const Address& underlay) const;                 // must exist
-  const std::vector<Address>& addresses() const { return addresses_; }
 
  private:
   std::vector<Address> addresses_;
 };
 
-// The slice of the outbound range that belongs to the node at `index`.
+// The slice of the outbound range that belongs to the node at `index`, which serves.
 struct PortSlice { uint16_t first = 0, count = 0; };
 PortSlice outbound_slice(const config::GroupConfig& group, size_t index);
 

@@ -14,7 +14,6 @@ struct Peer {
   uint16_t index = 0;
   std::unique_ptr<net::TlsLink> link;    // the one in use
   PeerState state = PeerState::unknown;
-  bool removed = false;                  // by the group file: there is never a link; only its number is taken
   uint16_t version = 0;
   std::string software, config_digest;
   uint64_t incarnation = 0;

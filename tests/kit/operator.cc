@@ -92,7 +92,7 @@ Status Operator::wait_applications(size_t per_node, Duration at_most) {
   const auto missing = [&](const std::string& node, const nlohmann::json& status) {
     for (const auto& group : status.value("groups", nlohmann::json::array()))
       for (const auto& row : group.value("nodes", nlohmann::json::array()))
-        if (const auto sees = row.value("applications", size_t{0}); sees < per_node)
+        if (const auto sees = row.value("applications", size_t{0}); sees < per_node && !row.value("witness", false))
           return node + " sees " + std::to_string(sees) + " applications on " + row.value("name", "?") + ", not " + std::to_string(per_node);
     return std::string();
   };
@@ -103,7 +103,7 @@ Status Operator::wait_leases(Duration at_most) {
   using Pointer = nlohmann::json::json_pointer;
   const auto missing = [&](const std::string& node, const nlohmann::json& status) {
     const auto membership = status.value(Pointer("/groups/0/membership"), nlohmann::json::object());
-    const bool all = membership.value(Pointer("/view/members"), nlohmann::json::array()).size() == lab_.nodes().size();
+    const bool all = membership.value(Pointer("/view/members"), nlohmann::json::array()).size() == lab_.geckods().size();
     return all && membership.value(Pointer("/lease/holds"), false) ? std::string() : "not all members hold a lease: " + node + ": " + membership.dump();
   };
   return wait_nodes(missing, at_most);

@@ -46,6 +46,7 @@ Result<std::unique_ptr<Scene>> Scene::up(const SceneOptions& options, const std:
   lab::LabOptions lab;
   lab.name = options.name + "-" + std::to_string(getpid());
   lab.nodes = options.nodes;
+  lab.witness = options.witness;
   lab.ipv4 = options.ipv4;
   lab.mbit = options.mbit;
   lab.policy = options.policy;

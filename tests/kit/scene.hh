@@ -19,6 +19,7 @@ struct SceneOptions {
   std::string name;  // of the lab; a process id is appended
   bool ipv4 = false;
   int nodes = 3;
+  bool witness = false;         // and w, which only votes
   uint32_t mbit = 0;  // rate of every router port; 0: unshaped
   int client_addresses = 1;
   std::string policy = "none";

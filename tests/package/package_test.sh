@@ -109,7 +109,7 @@ if command -v systemd-analyze > /dev/null && [ -f /lib/systemd/system/sysinit.ta
   mkdir "$work/machine/bin"
   install -m 755 /dev/null "$work/machine/bin/sh"
   install -m 755 /dev/null "$work/machine/bin/kill"
-  for unit in geckod.service geckoproxy@web.service; do
+  for unit in geckod.service geckod-witness.service geckoproxy@web.service; do
     systemd-analyze verify --man=no --root="$work/machine" "$unit" > "$work/verify" 2>&1 || { cat "$work/verify"; fail "$unit"; }
     ! grep gecko "$work/verify" || fail "$unit (above)"
   done

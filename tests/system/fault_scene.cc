@@ -54,7 +54,7 @@ void FaultTest::TearDown() {
     EXPECT_LE(totals.lost(), may_be_lost) << totals.first_failure;
   }
   if (HasFailure() && scene_) {
-    for (const auto& node : scene_->nodes())
+    for (const auto& node : lab().geckods())
       for (const char* log : {"geckod", "gecko-echo"}) {
         const std::string text = read_text(lab().directory() + "/" + node + "/" + log + ".log");
         std::fprintf(stderr, "--- %s on %s\n%s", log, node.c_str(), text.substr(text.size() > 3000 ? text.size() - 3000 : 0).c_str());
@@ -145,6 +145,40 @@ nlohmann::json FaultTest::status(const std::string& via) {
   auto answer = ask().ask(via, {{"op", "status"}});
   EXPECT_TRUE(answer) << answer.error().message;
   return answer ? *answer : nlohmann::json::object();
+}
+
+nlohmann::json FaultTest::group(const std::string& via) {
+  const auto answer = ask().ask(via, {{"op", "status"}}, 1s);
+  return answer && answer->contains("groups") ? (*answer)["groups"][0] : nlohmann::json::object();
+}
+
+nlohmann::json FaultTest::membership(const std::string& via) { return group(via).value("membership", nlohmann::json::object()); }
+
+Names FaultTest::members(const std::string& via) {
+  const auto m = membership(via);
+  Names out;
+  if (m.contains("view") && !m["view"].is_null())
+    for (const auto& name : m["view"]["members"]) out.insert(name.get<std::string>());
+  return out;
+}
+
+bool FaultTest::is_member(const std::string& via) { return membership(via).value("member", false); }
+
+bool FaultTest::leases(const std::string& via) {
+  const auto m = membership(via);
+  return m.contains("lease") && m["lease"]["holds"].get<bool>();
+}
+
+std::string FaultTest::contact(const std::string& via) {
+  const auto g = group(via);
+  return g.contains("contact") && g["contact"].is_string() ? g["contact"].get<std::string>() : "";
+}
+
+size_t FaultTest::logged(const std::string& node, const std::string& words) {
+  const std::string text = read_text(lab().log(node));
+  size_t count = 0;
+  for (size_t at = text.find(words); at != text.npos; at = text.find(words, at + 1)) ++count;
+  return count;
 }
 
 uint64_t FaultTest::counter(const std::string& via, const char* name) {

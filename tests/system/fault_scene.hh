@@ -6,6 +6,7 @@
 
 #include <functional>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@
 namespace gecko::system_test {
 
 using namespace std::chrono_literals;
+using Names = std::set<std::string>;
 
 // Polls until `done`; false when `at_most` has passed before.
 bool eventually(const std::function<bool()>& done, Duration at_most = 5s);
@@ -37,6 +39,7 @@ class FaultTest : public ::testing::Test {
   kit::Scene& scene() { return *scene_; }
   const lab::Lab& lab() { return scene_->lab(); }
   kit::Operator& ask() { return scene_->ask(); }
+  lab::Lab& faults() { return const_cast<lab::Lab&>(lab()); }
 
   kit::PingClient& ping(Duration pause = 2ms, bool keep_timeline = false);
   kit::EchoClient& echo(Duration pause = 1ms);
@@ -52,6 +55,14 @@ class FaultTest : public ::testing::Test {
   // The operator's words when a handoff is refused: of the command, or of the connection. "": it was not refused.
   std::string refusal(const std::string& via, const std::string& client, const std::string& to);
   nlohmann::json status(const std::string& via);
+  // Of its group in status; empty while geckod there does not answer.
+  nlohmann::json group(const std::string& via);
+  nlohmann::json membership(const std::string& via);
+  Names members(const std::string& via);
+  bool is_member(const std::string& via);
+  bool leases(const std::string& via);
+  std::string contact(const std::string& via);
+  size_t logged(const std::string& node, const std::string& words);   // lines of geckod's log, or words in them
   uint64_t counter(const std::string& via, const char* name);      // of its group, in status
   std::string client_address() { return scene_->clients().front().str(); }
 

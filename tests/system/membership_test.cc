@@ -17,8 +17,6 @@
 namespace gecko::system_test {
 namespace {
 
-using Names = std::set<std::string>;
-
 class MembershipScene : public FaultTest {
  protected:
   void SetUp() override { begin({.name = "mbr"}); }
@@ -29,39 +27,11 @@ class MembershipScene : public FaultTest {
     for (const auto& node : all)
       ASSERT_TRUE(eventually([&] { return members(node) == all && is_member(node) && leases(node); }, 20s)) << membership(node);
   }
-  nlohmann::json group(const std::string& via) {
-    const auto answer = ask().ask(via, {{"op", "status"}}, 1s);
-    return answer && answer->contains("groups") ? (*answer)["groups"][0] : nlohmann::json::object();
-  }
-  nlohmann::json membership(const std::string& via) { return group(via).value("membership", nlohmann::json::object()); }
-  Names members(const std::string& via) {
-    const auto m = membership(via);
-    Names out;
-    if (m.contains("view") && !m["view"].is_null())
-      for (const auto& name : m["view"]["members"]) out.insert(name.get<std::string>());
-    return out;
-  }
   uint64_t epoch(const std::string& via) {
     const auto m = membership(via);
     return m.contains("view") && !m["view"].is_null() ? m["view"]["epoch"].get<uint64_t>() : 0;
   }
-  bool is_member(const std::string& via) { return membership(via).value("member", false); }
-  bool leases(const std::string& via) {
-    const auto m = membership(via);
-    return m.contains("lease") && m["lease"]["holds"].get<bool>();
-  }
   std::string life(const std::string& via) { return membership(via).value("life", ""); }
-  std::string contact(const std::string& via) {
-    const auto g = group(via);
-    return g.contains("contact") && g["contact"].is_string() ? g["contact"].get<std::string>() : "";
-  }
-  size_t logged(const std::string& node, const std::string& words) {
-    const std::string text = read_text(lab().log(node));
-    size_t count = 0;
-    for (size_t at = text.find(words); at != text.npos; at = text.find(words, at + 1)) ++count;
-    return count;
-  }
-  lab::Lab& faults() { return const_cast<lab::Lab&>(lab()); }
   // All processes of geckod: the node is dead, its applications and its kernel live.
   void kill_all(const std::string& node) {
     auto pids = geckods(node);

@@ -26,6 +26,7 @@ void Checker::look(Time now, const std::vector<Face>& faces) {
       if (faces[a].from & core::one(b)) path.from = now;
       granted += a != b && (faces[a].voters & core::one(b)) && path.to >= now - lease && path.from >= now - lease;
     }
+    if (a >= settings_.nodes && (faces[a].acts || !faces[a].serves->empty())) violation(now, "a witness owns something or acts as contact");
     if (epochs_[a].first != faces[a].epoch) epochs_[a] = {faces[a].epoch, now};
     const bool settled = now - epochs_[a].second > lease;   // until then by what was granted in the view before
     // Two nodes decide on their own what the rules for two allow.

@@ -175,6 +175,108 @@ void two_nodes(Scenarios& result, wire::TwoNodes mode) {
   s.whole_again();
 }
 
+MemberSettings two_and_a_witness() {
+  MemberSettings s = group(2);
+  s.witness = true;
+  s.disk_slow = 0;
+  return s;
+}
+constexpr uint16_t kWitness = 2;
+
+// Nothing is decided, nobody loses its lease, the contact stays.
+void a_witness_comes_and_goes(Scenarios& result) {
+  for (uint64_t seed = 1; seed <= 5; ++seed) {
+    Script s(result, "a witness comes and goes", seed, two_and_a_witness());
+    MemberWorld& w = s.world;
+    const auto lives = std::pair(w.life(0), w.life(1));
+    Time acted = w.now();   // with a new view a contact waits for one round of heartbeats
+    const auto nothing_happens_for = [&](Duration time) {
+      for (const Time until = w.now() + time; w.now() < until; w.run_for(100us)) {
+        if (w.acts(0)) acted = w.now();
+        s.expect(w.transmits(0) && w.transmits(1) && w.now() - acted < 5ms, "the witness's death was noticed");
+      }
+    };
+    for (int round = 0; round < 3; ++round) {
+      w.kill_machine(kWitness, round == 1);
+      nothing_happens_for(2s);
+      s.expect(w.view(0)->members.size() == 2, "a dead witness stays a member");
+      w.start_machine(kWitness);
+      nothing_happens_for(2s);
+      s.expect(w.view(0)->members.size() == 3, "the witness does not come back");
+    }
+    s.expect(w.life(0) == lives.first && w.life(1) == lives.second, "a node has begun a new life");
+    s.whole_again();
+  }
+}
+
+void a_node_dies_beside_a_witness(Scenarios& result) {
+  for (const uint16_t victim : std::initializer_list<uint16_t>{0, 1}) {
+    const auto other = static_cast<uint16_t>(1 - victim);
+    for (uint64_t seed = 1; seed <= 20; ++seed) {
+      Script s(result, "a node dies beside a witness", seed, two_and_a_witness());
+      MemberWorld& w = s.world;
+      w.run_for(Duration(seed * 1'234'567));
+      const auto life = w.life(victim);
+      w.kill_machine(victim);
+      result.takeovers.push_back(s.await([&] { return w.has_right(other, life); }, 1s, "no heir"));
+      s.await([&] { return w.acts(other); }, 1s, "no contact");
+      // One fault more: the last node goes on with what it has.
+      w.kill_machine(kWitness);
+      w.run_for(1s);
+      s.expect(w.transmits(other) && w.acts(other), "the last node is silent");
+      s.whole_again();
+    }
+  }
+}
+
+// The two do not hear each other, and the witness hears both: the contact goes on with everything, the other one is silent, until they meet again.
+void a_cut_that_the_witness_does_not_share(Scenarios& result) {
+  for (const uint16_t contact : std::initializer_list<uint16_t>{0, 1}) {
+    const auto other = static_cast<uint16_t>(1 - contact);
+    for (uint64_t seed = 1; seed <= 10; ++seed) {
+      Script s(result, "a cut that the witness does not share", seed, two_and_a_witness());
+      MemberWorld& w = s.world;
+      w.appoint(0, contact);
+      s.await([&] { return w.acts(contact); }, 1s, "the contact was not appointed");
+      w.run_for(Duration(seed * 1'234'567));
+      const auto life = w.life(other);
+      const auto goes_on = [&] { s.expect(w.transmits(contact) && w.acts(contact), "the contact was interrupted"); };
+      w.cut(contact, other, true);
+      if (seed % 3 != 0) w.cut(other, contact, true);   // one way is enough
+      result.takeovers.push_back(s.await([&] {
+        goes_on();
+        return w.has_right(contact, life);
+      }, 1s, "the contact does not inherit"));
+      s.expect(!w.transmits(other), "the other one may still transmit");
+      w.run_for(300ms);
+      const uint64_t views = w.checker.views();
+      for (const Time until = w.now() + 5s; w.now() < until; w.run_for(100us)) {
+        goes_on();
+        s.expect(!w.acts(other) && !w.transmits(other), "the other one comes back while the cut lasts");
+      }
+      s.expect(w.checker.views() <= views + 1, "views change while the cut lasts");   // what was recovered leaves the list with the next one
+      s.whole_again();
+      s.expect(w.acts(contact), "the contact has changed");
+    }
+  }
+}
+
+// It speaks, and hears neither the other one nor the witness. Its complaint must not win.
+void a_contact_hears_nobody(Scenarios& result) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    Script s(result, "a contact hears nobody", seed, two_and_a_witness());
+    MemberWorld& w = s.world;
+    w.run_for(Duration(seed * 1'234'567));
+    const auto life = w.life(0);
+    w.cut(1, 0, true);
+    w.cut(kWitness, 0, true);
+    result.takeovers.push_back(s.await([&] { return w.has_right(1, life); }, 1s, "no heir"));
+    s.await([&] { return w.acts(1); }, 1s, "no contact");
+    s.expect(!w.transmits(0), "who hears nobody may still transmit");
+    s.whole_again();
+  }
+}
+
 void a_death(Scenarios& result, uint16_t nodes, bool contact) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     Script s(result, "a death", seed, group(nodes));
@@ -216,6 +318,10 @@ Scenarios run_scenarios() {
   a_majority_is_lost_for_good(result);
   two_nodes(result, wire::TwoNodes::safe);
   two_nodes(result, wire::TwoNodes::available);
+  a_witness_comes_and_goes(result);
+  a_node_dies_beside_a_witness(result);
+  a_cut_that_the_witness_does_not_share(result);
+  a_contact_hears_nobody(result);
   for (const uint16_t nodes : std::initializer_list<uint16_t>{3, 5, 9}) {
     a_death(result, nodes, false);
     a_death(result, nodes, true);

@@ -1,0 +1,54 @@
+// The links between this node and the others of one group: dialled, greeted, kept alive, given up when nothing is heard. The node with the lower
+// index dials; both greet first (hello). What else is said on them is their owner's: Group's, or the witness's.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/group_config.hh"
+#include "node/peer.hh"
+
+namespace gecko::node {
+
+class Links {
+ public:
+  struct Events {
+    std::function<void(Peer&)> up;                                // greeted
+    std::function<void(Peer&, const wire::FrameView&)> frame;     // after that
+    std::function<void(Peer&, const Error&)> down;                // of one that was up
+    std::function<wire::Ping()> load;                             // of this node: told with every ping
+  };
+  // `incarnation`: of this geckod. `self`: its place in the group file.
+  Links(net::Loop& loop, const config::GroupConfig& config, uint16_t self, uint64_t incarnation, std::shared_ptr<net::TlsContext> tls, Events events);
+
+  void start();
+  void accepted(std::unique_ptr<net::TlsLink> link);
+  void down(Peer& peer, const Error& error);
+  void keys_changed();                                            // after a reload: links of revoked nodes go down
+
+  std::vector<Peer>& peers() { return peers_; }                   // by node index; the own entry has no link
+  const std::vector<Peer>& peers() const { return peers_; }
+  const std::string& digest() const { return digest_; }           // of the group file
+
+ private:
+  void dial(Peer& peer);
+  void redial_later(Peer& peer);
+  void greet(Peer& peer);
+  void frame(Peer& peer, const wire::FrameView& frame);
+  void greeted(Peer& peer, const wire::FrameView& frame);
+  void heartbeat();
+
+  net::Loop& loop_;
+  const config::GroupConfig& config_;
+  const uint16_t self_;
+  const uint64_t incarnation_;
+  const std::string digest_;
+  const std::shared_ptr<net::TlsContext> tls_;
+  const Events events_;
+  std::vector<Peer> peers_;
+  Time heartbeat_due_{};
+};
+
+}  // namespace gecko::node

@@ -1,0 +1,126 @@
+#include "node/witness.hh"
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/log.hh"
+#include "node/random64.hh"
+#include "node/status_session.hh"
+
+namespace gecko::node {
+namespace {
+constexpr const char* kVotes = "votes on who is a member, serves nothing";
+constexpr int kSigns = 3;   // in the time that the service manager waits for one: two may be late, or lost
+}  // namespace
+
+Witness::Group::Group(Witness& witness, uint16_t index, const config::GroupConfig& file, std::shared_ptr<net::TlsContext> context, MemberState state)
+    : config(file),
+      self(static_cast<uint16_t>(file.index_of(witness.options_.node))),
+      tls(std::move(context)),
+      links(witness.loop_, config, self, witness.incarnation_, tls,
+            {.up = [this](Peer& peer) { members.link_up(peer); },
+             .frame = [this](Peer& peer, const wire::FrameView& f) { link_frame(*this, peer, f); },
+             .down = [this](Peer& peer, const Error&) { members.link_down(peer.index); },
+             .load = [] { return wire::Ping{}; }}),
+      // It owns nothing and is never contact: nothing follows from a view, and nothing is left of a former life.
+      members({witness.loop_, witness.keeper_, config, index, self, links.peers()},
+              {.settled = [] { return true; },
+               .happened = [](const Happening&) {},
+               .view = [](const ViewChange&) {},
+               .lease = [] {},
+               .elect = [] {},
+               .fence = [](const core::Owner&, const std::function<void()>& done) { done(); }},
+              std::move(state)) {}
+
+Witness::Witness(const Options& options, net::Loop& loop, Descriptors descriptors)
+    : options_(options),
+      loop_(loop),
+      incarnation_(random64()),
+      descriptors_(std::move(descriptors)),
+      keeper_(loop, options,
+              {.wanted = [this](std::function<void(Result<Fd>)> answer) { keeper_wanted(answer); },
+               .members = [this](size_t group) -> Members& { return groups_[group]->members; }}) {}
+
+Witness::~Witness() = default;
+
+Status Witness::start(const std::vector<std::shared_ptr<net::TlsContext>>& contexts) {
+  for (uint16_t i = 0; i < options_.groups.size(); ++i) {
+    const auto& group = options_.groups[i];
+    const auto* self = group.find(options_.node);
+    const Endpoint on{self->address, self->link_port};
+    auto& listener = listeners_[on];
+    if (!listener) {
+      GECKO_TRY(listener, net::TlsListener::listen(loop_, on, [this](const std::string& name, std::unique_ptr<net::TlsLink> link) {
+                  for (auto& g : groups_)
+                    if (g->config.name == name) return g->links.accepted(std::move(link));
+                }));
+    }
+    listener->add_group(contexts[i]);
+    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i], std::move(descriptors_.states.at(i))));
+  }
+  GECKO_CHECK(loop_.watch(descriptors_.status_listener.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
+  for (auto& group : groups_) group->links.start();
+  keeper_.start();
+  descriptors_.manager.ready(kVotes);
+  if (descriptors_.manager.watchdog() != Duration{}) sign_of_life();
+  return {};
+}
+
+// From the loop that does all the work. Its lease keeper's life is the other nodes' business.
+void Witness::sign_of_life() {
+  descriptors_.manager.alive();
+  loop_.at(loop_.now() + descriptors_.manager.watchdog() / kSigns, [this] { sign_of_life(); });
+}
+
+int Witness::run() {
+  loop_.run();
+  return exit_code_;
+}
+
+// It has one, made while it could still make processes.
+void Witness::keeper_wanted(const std::function<void(Result<Fd>)>& answer) {
+  if (descriptors_.keeper) return answer(std::move(descriptors_.keeper));
+  log_error("the witness's lease keeper has ended, and the witness with it: it votes again when it is started again");
+  exit_code_ = 1;
+  loop_.stop();
+}
+
+void Witness::link_frame(Group& group, Peer& peer, const wire::FrameView& f) {
+  const auto understood = group.members.on(peer, f);   // what is about connections is nothing to a witness, and is not read
+  if (understood) return;
+  log_error("group '" + group.config.name + "': node " + group.config.nodes[peer.index].name + " sent message " + std::to_string(f.type) + ": " +
+            understood.error().message);
+  group.links.down(peer, understood.error());
+}
+
+void Witness::accept_program() {
+  for (;;) {
+    Fd socket(::accept4(descriptors_.status_listener.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (!socket) return;
+    const auto who = net::peer_credentials(socket.get());
+    if (!who || !slots_.take(who->uid, who->uid == 0)) continue;
+    sessions_.push_back(std::make_unique<StatusSession>(*this, loop_, std::move(socket), *who));
+  }
+}
+
+void Witness::forget(StatusSession* session) {
+  const uint32_t uid = session->who().uid;
+  if (sessions_.remove_if([&](const auto& s) { return s.get() == session; }) != 0) slots_.give_back(uid);
+}
+
+void Witness::end() {
+  descriptors_.manager.stopping();
+  loop_.stop();
+}
+
+void Witness::reload() {
+  descriptors_.manager.reloading();
+  for (auto& group : groups_) {
+    if (auto ok = group->tls->reload(); !ok) log_error("group '" + group->config.name + "': keys not reloaded: " + ok.error().message);
+    else group->links.keys_changed();
+  }
+  log_info("keys reloaded");
+  descriptors_.manager.ready(kVotes);
+}
+
+}  // namespace gecko::node
