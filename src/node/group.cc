@@ -182,6 +182,10 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::ready: return with(wire::Ready{}, [&](wire::Ready& m) { handoff_message(peer, m); });
     case LinkType::refuse: return with(wire::Refuse{}, [&](wire::Refuse& m) { handoff_message(peer, m); });
     case LinkType::state:
+      if (peer.version < 4)
+        return with(wire::StateBefore4{}, [&](wire::StateBefore4& m) {
+          handoff_message(peer, wire::State{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob), {}});
+        });
       return with(wire::State{}, [&](wire::State& m) { handoff_message(peer, std::move(m)); });
     case LinkType::restored: return with(wire::Restored{}, [&](wire::Restored& m) {
         check_for_late_segments(m.xid);

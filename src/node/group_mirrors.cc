@@ -8,13 +8,13 @@ namespace gecko::node {
 using wire::LinkType;
 
 namespace {
-constexpr uint16_t kKeepsInput = 5;      // link version
+constexpr uint16_t kSpeaksMirrors = 4, kKeepsInput = 5;   // link versions
 }  // namespace
 
 Mirroring::Send Group::mirror_senders() {
   const auto to = [this](uint16_t node, LinkType type, const auto& m) {
     Peer& peer = peers_[node];
-    if (!peer.up()) return false;
+    if (!peer.up() || peer.version < kSpeaksMirrors) return false;
     peer.send(type, m);
     return true;
   };
@@ -38,11 +38,12 @@ void Group::choose_backups() {
   const auto nodes = backups(config_.backups);
   shield_.mirroring().set_backups(nodes);
   for (const uint16_t node : nodes)
-    if (peers_[node].up()) shield_.mirroring().link_up(node, peers_[node].version >= kKeepsInput);
+    if (peers_[node].up() && peers_[node].version >= kSpeaksMirrors) shield_.mirroring().link_up(node, peers_[node].version >= kKeepsInput);
   daemon_.gate()->look_soon();
 }
 
 void Group::on_mirrors(Peer& peer, const wire::Mirrors& m) {
+  if (peer.version < kSpeaksMirrors) return;
   const auto kept = mirrors_.hear(peer.index, m);
   peer.send(LinkType::mirrors_kept, kept);
 }

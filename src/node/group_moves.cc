@@ -169,6 +169,8 @@ void Group::carry_out(core::Send& a) {
   if (!peer.up() || !peer.link) return;   // link_down has told or will tell the state machine
   std::visit(
       [&]<class M>(M& m) {
+        if constexpr (std::is_same_v<M, wire::State>)
+          if (peer.version < 4) return peer.send(LinkType::state, wire::StateBefore4{m.xid, m.id, m.epoch, std::move(m.tcp), std::move(m.blob)});
         constexpr auto type = std::is_same_v<M, wire::Prepare>    ? LinkType::prepare
                               : std::is_same_v<M, wire::Ready>    ? LinkType::ready
                               : std::is_same_v<M, wire::Refuse>   ? LinkType::refuse

@@ -6,9 +6,9 @@
 
 namespace gecko::wire {
 
-// A node speaks its own version and the one before.
+// A node speaks its own version and the two before.
 inline constexpr uint16_t kLinkVersion = 5;          // 4: views (57 to 69), mirrors (70 to 74); 5: input (75 to 77)
-inline constexpr uint16_t kLinkVersionMin = 4;
+inline constexpr uint16_t kLinkVersionMin = 3;
 inline constexpr size_t kMaxBlob = 1u << 20;     // application state that travels with a connection
 inline constexpr size_t kMaxText = 1024;         // error texts
 inline constexpr size_t kMaxName = 63;
@@ -118,6 +118,13 @@ struct State {
   Bytes blob;                       // the application's
   StreamBase base{};                // of the socket that is made of it (version 4)
   GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob), base)
+};
+struct StateBefore4 {
+  uint64_t xid = 0;
+  ConnId id;
+  uint64_t epoch = 0;
+  Bytes tcp, blob;
+  GECKO_FIELDS(xid, id, epoch, wire::limited<kMaxStateBytes>(tcp), wire::limited<kMaxBlob>(blob))
 };
 struct Restored { uint64_t xid = 0; GECKO_FIELDS(xid) };
 struct Commit {
