@@ -480,10 +480,13 @@ Status Shield::arriving(const wire::TcpOutline& o, Arrival arrival) {
   p.first_in = s.recv_seq - unread - static_cast<uint32_t>(arrival.base.received);
   const bool replicated = replicates(s.flow.local.port) && !own_end;
   if (replicated) {
+    if (!arrival.replica) {   // of a node that keeps none: it begins here
+      arrival.replica.emplace(arrival.base.received);
+      arrival.stable = arrival.base.received;
+    }
     // Its kernel had acknowledged more than the gate had let out.
-    const uint64_t stable = arrival.replica ? arrival.stable : arrival.base.received;
     p.clamp = true;
-    p.watermark = p.first_in + static_cast<uint32_t>(stable);
+    p.watermark = p.first_in + static_cast<uint32_t>(arrival.stable);
     if (arrival.told) std::tie(p.sent_ack, p.sent_edge) = *arrival.told;
   }
   p.first_out = p.snd_una - static_cast<uint32_t>(arrival.base.sent);
@@ -495,8 +498,8 @@ Status Shield::arriving(const wire::TcpOutline& o, Arrival arrival) {
   g.first_out = p.first_out;
   g.first_in = p.first_in;
   if (replicated) {
-    g.replica = arrival.replica ? std::move(arrival.replica) : core::Replica(arrival.base.received);
-    g.stable = arrival.replica ? arrival.stable : arrival.base.received;
+    g.replica = std::move(arrival.replica);
+    g.stable = arrival.stable;
   }
   newborn_.erase(s.flow);
   if (own_end) {
