@@ -62,6 +62,7 @@ class FaultTest : public ::testing::Test {
   bool is_member(const std::string& via);
   bool leases(const std::string& via);
   std::string contact(const std::string& via);
+  bool begins_with_contact(const std::string& node);               // and makes it so where another one is
   size_t logged(const std::string& node, const std::string& words);   // lines of geckod's log, or words in them
   uint64_t counter(const std::string& via, const char* name);      // of its group, in status
   std::string client_address() { return scene_->clients().front().str(); }
