@@ -108,7 +108,7 @@ int main(int argc, char** argv) {
   app.add_option("--random", args.random, "so many runs more, with random seeds")->check(CLI::Range(0, 10'000));
   app.add_option("--minutes", args.minutes, "of each run")->check(CLI::Range(0.1, 10'000.0))->capture_default_str();
   app.add_option("--nodes", args.nodes, "of the group; of two, none may be struck")->check(CLI::Range(3, 16))->capture_default_str();
-  app.add_option("--recovery", args.recovery, "as in the group file: none, fast, ...")->capture_default_str();
+  app.add_option("--recovery", args.recovery, "as in the group file")->check(CLI::IsMember({"none", "fast", "replicated"}))->capture_default_str();
   app.add_flag("--ipv4", args.ipv4, "the group's address is IPv4");
   app.add_flag("--beyond", args.beyond, "nodes are struck while others are: only 'no wrong byte, never two owners' is judged");
   app.add_flag("--plan", args.plan_only, "only say what would be done");

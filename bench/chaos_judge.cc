@@ -61,12 +61,13 @@ Verdict judge(const Struck& struck, const Seen& seen, const Rules& rules) {
   const bool died = any_in(seen.owners, struck.died) || (all_killed && here);
   if (seen.owners.size() > 1 && ((died && !visit) || (geckod_killed && here))) return fine(Cause::in_a_move);
   if (!died) return bad(seen, "ended (" + name_of(seen.end) + ") although its node lived");
-  if (!rules.recovers) {
+  if (rules.kept == Kept::nothing) {
     if (all_killed && here) return fine(Cause::owner_killed);
     return bad(seen, "ended although its processes lived, in a group that takes nothing from anybody");
   }
   if (struck.died.size() > 1) return fine(Cause::more_died);
   if (seen.kind == Kind::idle) return bad(seen, "was at rest, its mirror complete, and ended with its node");
+  if (rules.kept == Kept::everything) return visit ? fine(Cause::newborn) : bad(seen, "all that it said was kept, and it ended with its node");
   return fine(Cause::beyond_mirror);
 }
 
@@ -77,7 +78,7 @@ void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
   for (const auto& seen : all) {
     const bool steady = seen.owners.size() == 1;
     if (steady && seen.owners.contains(struck.strike.victim)) ++touched;
-    if (rules_.recovers && seen.kind == Kind::download && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
+    if (rules_.kept != Kept::nothing && seen.kind == Kind::download && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
       ++orphaned_downloads_;
       lost_downloads_ += seen.end != End::none;
     }
@@ -140,6 +141,13 @@ nlohmann::json Tally::json() const {
           {"downloads_that_lost_their_node", orphaned_downloads_}, {"of_them_ended", lost_downloads_}};
 }
 
+std::optional<Kept> kept_by(const std::string& recovery) {
+  if (recovery == "none") return Kept::nothing;
+  if (recovery == "fast") return Kept::mirror;
+  if (recovery == "replicated") return Kept::everything;
+  return {};
+}
+
 std::string name_of(Kind kind) {
   switch (kind) {
     case Kind::echo: return "echo";
@@ -168,6 +176,7 @@ std::string name_of(Cause cause) {
   switch (cause) {
     case Cause::application_killed: return "application killed";
     case Cause::beyond_mirror: return "beyond the mirror";
+    case Cause::newborn: return "newborn";
     case Cause::owner_killed: return "owner killed";
     case Cause::in_a_move: return "in a move";
     case Cause::no_server: return "no server";

@@ -3,7 +3,8 @@
 //   never      a wrong byte, a byte twice or lost (every byte is compared at its position); two owners of one connection; a hang: every client speaks
 //              again within kSpeaks of the end of a fault, or has been told that its connection is over
 //   only if    its application was killed alone: then it must be told, within kTold
-//   it ends    `recovery` other than none: its node died while something of it was under way that no mirror had; what rested goes on
+//   it ends    `recovery = "fast"`: its node died while something of it was under way that no mirror had; what rested goes on
+//              `recovery = "replicated"`: its node died while it was new, nothing else
 //              `recovery = "none"`: its node was killed
 //              a handoff of it met the death of one of both nodes
 //              two nodes died that the plan had not struck (a machine full of work can do that): counted by itself
@@ -35,8 +36,8 @@ inline constexpr Duration kSurelyProtected = std::chrono::seconds(30);
 // echo, ping: always in the middle of an exchange; idle: silent until a fault is over; visit: a new connection for each small download.
 enum class Kind : uint8_t { echo, ping, idle, download, upload, visit };
 enum class End : uint8_t { none, reset, closed, wrong, failed, stuck };
-enum class Cause : uint8_t { application_killed, beyond_mirror, owner_killed, in_a_move, no_server, more_died, beyond_promise };
-inline constexpr size_t kCauses = 7;
+enum class Cause : uint8_t { application_killed, beyond_mirror, newborn, owner_killed, in_a_move, no_server, more_died, beyond_promise };
+inline constexpr size_t kCauses = 8;
 
 // What became of a strike. Times are since the run's start.
 struct Struck {
@@ -54,8 +55,11 @@ struct Seen {
   std::string text;    // for people: which connection, and its first failure
 };
 
+// Of a connection, beside its node: none, fast, replicated.
+enum class Kept : uint8_t { nothing, mirror, everything };
+
 struct Rules {
-  bool recovers = true;
+  Kept kept = Kept::mirror;
   bool beyond = false;
 };
 
@@ -64,6 +68,9 @@ struct Verdict {
   std::optional<Cause> cause;  // of an end that is allowed
 };
 Verdict judge(const Struck& struck, const Seen& seen, const Rules& rules);
+
+// As in the group file. Nothing: no such word.
+std::optional<Kept> kept_by(const std::string& recovery);
 
 std::string name_of(Kind kind);
 std::string name_of(End end);

@@ -7,7 +7,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr Rules kFast{.recovers = true, .beyond = false}, kNone{.recovers = false, .beyond = false}, kBeyond{.recovers = true, .beyond = true};
+constexpr Rules kFast{.kept = Kept::mirror, .beyond = false}, kReplicated{.kept = Kept::everything, .beyond = false};
+constexpr Rules kNone{.kept = Kept::nothing, .beyond = false}, kBeyond{.kept = Kept::mirror, .beyond = true};
 constexpr Kind kKinds[] = {Kind::echo, Kind::ping, Kind::idle, Kind::download, Kind::upload, Kind::visit};
 constexpr End kEnds[] = {End::reset, End::closed, End::wrong, End::failed, End::stuck};
 
@@ -32,13 +33,13 @@ bool wrong(const Struck& s, const Seen& c, const Rules& rules = kFast) { return 
 TEST(ChaosJudge, AWrongByteIsNeverRight) {
   for (const auto& s : all_strikes())
     for (const auto kind : kKinds)
-      for (const auto& rules : {kFast, kNone, kBeyond}) EXPECT_TRUE(wrong(s, seen(kind, {2}, End::wrong), rules)) << name_of(s.strike);
+      for (const auto& rules : {kFast, kReplicated, kNone, kBeyond}) EXPECT_TRUE(wrong(s, seen(kind, {2}, End::wrong), rules)) << name_of(s.strike);
 }
 
 TEST(ChaosJudge, AHangIsNeverRightWithinThePromise) {
   for (const auto& s : all_strikes())
     for (const auto kind : kKinds)
-      for (const auto& rules : {kFast, kNone}) {
+      for (const auto& rules : {kFast, kReplicated, kNone}) {
         EXPECT_TRUE(wrong(s, seen(kind, {2}, End::stuck), rules)) << name_of(s.strike);
         auto silent = seen(kind, {2}, End::none);
         silent.spoke = false;
@@ -60,7 +61,7 @@ TEST(ChaosJudge, WhoseNodeLivesGoesOn) {
 TEST(ChaosJudge, AFaultThatIsNoDeathEndsNothing) {
   for (const auto fault : {Fault::stop, Fault::cut, Fault::one_way, Fault::bad_cable, Fault::flap})
     for (const auto kind : kKinds)
-      for (const auto& rules : {kFast, kNone})
+      for (const auto& rules : {kFast, kReplicated, kNone})
         for (const auto end : kEnds) {
           EXPECT_TRUE(wrong(struck(fault, Part::node), seen(kind, {2}, end), rules)) << name_of(fault) << " " << name_of(kind);
           EXPECT_TRUE(wrong(struck(fault, Part::node), seen(kind, {1, 2, 3}, end), rules)) << "moved; " << name_of(fault) << " " << name_of(kind);
@@ -85,6 +86,19 @@ TEST(ChaosJudge, WhatWasUnderWayMayEndWithItsNodeAndWhatRestedMayNot) {
   }
   EXPECT_TRUE(wrong(death, seen(Kind::echo, {2}, End::failed))) << "a timeout of the client's kernel is no answer";
   EXPECT_FALSE(wrong(death, seen(Kind::visit, {1, 2, 3}, End::failed))) << "a new connection, refused";
+}
+
+TEST(ChaosJudge, ReplicatedOnlyWhatIsNewMayEndWithItsNode) {
+  const auto death = struck(Fault::kill, Part::node, {2});
+  for (const auto end : {End::reset, End::closed}) {
+    for (const auto kind : {Kind::echo, Kind::ping, Kind::idle, Kind::download, Kind::upload}) {
+      EXPECT_TRUE(wrong(death, seen(kind, {2}, end), kReplicated)) << name_of(kind);
+      EXPECT_EQ(judge(death, seen(kind, {2, 3}, end), kReplicated).cause, Cause::in_a_move);
+      EXPECT_EQ(judge(struck(Fault::kill, Part::node, {1, 2}), seen(kind, {2}, end), kReplicated).cause, Cause::more_died);
+    }
+    EXPECT_EQ(judge(death, seen(Kind::visit, {2}, end), kReplicated).cause, Cause::newborn);
+  }
+  EXPECT_FALSE(wrong(death, seen(Kind::upload, {2}, End::none), kReplicated));
 }
 
 TEST(ChaosJudge, WhatEndsBeforeTheStrikeWasNotStruck) {

@@ -107,7 +107,7 @@ class Mover {
 class Run {
  public:
   explicit Run(const ChaosOptions& options) : options_(options), plan_(make_plan(options.plan)) {
-    result_.tally = Tally({.recovers = options.recovery != "none", .beyond = options.plan.beyond});
+    result_.tally = Tally({.kept = kept_by(options.recovery).value(), .beyond = options.plan.beyond});
     result_.planned = plan_.strikes.size();
   }
 

@@ -1,4 +1,5 @@
-// What `replicated` mode costs (docs/adr/0026), with 0, 0.2, 1 and 5 ms between a node and its backup: the whole path (replicated_path.hh). And the gate
+// What `replicated` mode costs (docs/adr/0026), with 0, 0.2, 1 and 5 ms between a node and its backup: the whole path (replicated_path.hh), beside `fast`, no
+// Gecko, and packets that are held in user space by NFQUEUE. And the gate
 // alone (docs/adr/0018): uploads and ping-pong through it, with bytes that a pretended backup calls stable after so long, against the same path without a gate;
 // same namespaces and interface, interleaved round by round; also the price of a packet in the program itself.
 //
@@ -46,7 +47,7 @@ double cpu_seconds() {
   return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) / 1e9;
 }
 
-using bench::Way;   // of the gate alone: plain: none at all; fast: lease, no clamp; replicated: clamp too
+using bench::Way;   // of the gate alone: plain: none at all; fast: lease, no clamp; replicated: clamp too; no nfqueue
 
 struct Bulk {
   double gbit_s = 0, cpu_ns_per_byte = 0;
@@ -202,8 +203,9 @@ constexpr std::array<std::pair<const char*, int>, 4> kDelays = {{{"0", 0}, {"0.2
 Status measure_path(int rounds, double seconds, nlohmann::json& report) {
   using bench::Upload;
   GECKO_TRY(const auto path, bench::ReplicatedPath::build());
-  std::printf("replicated, whole path (ratios to no Gecko; fast beside it)\n%-8s %14s %8s %14s %8s %12s %8s %8s %12s %8s\n", "delay ms",
-              "ratio 1 Gbit/s", "(fast)", "ratio unshaped", "(fast)", "CPU ns/B", "(fast)", "(plain)", "added us p50", "(fast)");
+  std::printf("replicated, whole path (ratios to no Gecko; beside it fast, and NFQUEUE without Gecko)\n%-8s %14s %8s %14s %8s %9s %12s %8s %8s %12s %8s %9s\n",
+              "delay ms", "ratio 1 Gbit/s", "(fast)", "ratio unshaped", "(fast)", "(nfqueue)", "CPU ns/B", "(fast)", "(plain)", "added us p50", "(fast)",
+              "(nfqueue)");
   for (const auto& [name, us] : kDelays) {
     GECKO_CHECK(path->delay(static_cast<uint32_t>(us)));
     std::map<std::pair<Way, bool>, std::vector<double>> ratio, gbit;   // way, 1 Gbit/s
@@ -243,14 +245,14 @@ Status measure_path(int rounds, double seconds, nlohmann::json& report) {
     };
     auto& out = report["delay_ms"][name];
     out = of(Way::replicated);
-    out["nfqueue_ratio_unshaped"] = nullptr;   // not measured: what the prototype saw is in docs/adr/0018
+    out["nfqueue_ratio_unshaped"] = median(ratio[{Way::nfqueue, false}]);
+    out["nfqueue"] = of(Way::nfqueue);
     out["fast"] = of(Way::fast);
     out["plain"] = of(Way::plain);
-    const auto& fast = out["fast"];
-    std::printf("%-8s %14.3f %8.3f %14.3f %8.3f %12.2f %8.2f %8.2f %12.0f %8.0f\n", name, out["bulk_ratio_1gbit"].get<double>(),
-                fast["bulk_ratio_1gbit"].get<double>(), out["bulk_ratio_unshaped"].get<double>(), fast["bulk_ratio_unshaped"].get<double>(),
-                out["cpu_ns_per_byte"].get<double>(), fast["cpu_ns_per_byte"].get<double>(), out["plain"]["cpu_ns_per_byte"].get<double>(),
-                out["added_latency_us_p50"].get<double>(), fast["added_latency_us_p50"].get<double>());
+    std::printf("%-8s %14.3f %8.3f %14.3f %8.3f %9.3f %12.2f %8.2f %8.2f %12.0f %8.0f %9.0f\n", name, median(ratio[{Way::replicated, true}]),
+                median(ratio[{Way::fast, true}]), median(ratio[{Way::replicated, false}]), median(ratio[{Way::fast, false}]),
+                median(ratio[{Way::nfqueue, false}]), median(cpu[Way::replicated]), median(cpu[Way::fast]), median(cpu[Way::plain]),
+                median(added[Way::replicated]), median(added[Way::fast]), median(added[Way::nfqueue]));
     std::fflush(stdout);
   }
   return {};

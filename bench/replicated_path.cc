@@ -21,7 +21,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr uint16_t kReplicated = 9001, kFast = 9002, kPlain = 9003;
+constexpr uint16_t kReplicated = 9001, kFast = 9002, kPlain = 9003, kQueued = 9004;
 constexpr auto kOwner = "n1", kBackup = "n2";
 constexpr size_t kPings = 500, kPing = 64;
 constexpr Duration kWarmUp = 500ms;   // slow start, and BBR's first probe
@@ -69,6 +69,8 @@ Result<std::unique_ptr<ReplicatedPath>> ReplicatedPath::build() {
     GECKO_CHECK(path->start(node, "fast", {program, "group", group, std::to_string(kFast), "fast"}));
   }
   GECKO_CHECK(path->start(kOwner, "plain", {program, "plain", path->lab_->find(kOwner)->address.str(), std::to_string(kPlain)}));
+  GECKO_CHECK(path->start(kOwner, "queued", {program, "plain", path->lab_->find(kOwner)->address.str(), std::to_string(kQueued)}));
+  GECKO_CHECK(path->queue_what_is_sent(kQueued));
   kit::Operator ask(*path->lab_);
   GECKO_CHECK(ask.wait_applications(2, 15s));
   GECKO_CHECK(ask.wait_leases(15s));
@@ -77,6 +79,18 @@ Result<std::unique_ptr<ReplicatedPath>> ReplicatedPath::build() {
 }
 
 ReplicatedPath::~ReplicatedPath() = default;
+
+// xtables' NFQUEUE: nftables' has a kernel option of its own, which fewer kernels have.
+Status ReplicatedPath::queue_what_is_sent(uint16_t port) {
+  constexpr uint16_t kQueue = 1;
+  GECKO_CHECK(lab_->inside(kOwner, [&]() -> Status {
+    GECKO_TRY(nfqueue_, NfqueueGate::start(kQueue));
+    return {};
+  }));
+  GECKO_TRY(const auto out, lab_->output(kOwner, {"ip6tables-legacy", "-A", "OUTPUT", "-p", "tcp", "--sport", std::to_string(port), "-j", "NFQUEUE",
+                                                  "--queue-num", std::to_string(kQueue)}));
+  return out.code == 0 ? Status() : Status(make_error(Errc::unsupported, "queue what port " + std::to_string(port) + " sends: " + out.err));
+}
 
 Status ReplicatedPath::start(const std::string& node, const std::string& name, const std::vector<std::string>& argv) {
   lab::SpawnOptions options;
@@ -88,6 +102,7 @@ Status ReplicatedPath::start(const std::string& node, const std::string& name, c
 }
 
 Status ReplicatedPath::delay(uint32_t round_trip_us) {
+  nfqueue_->hold(std::chrono::microseconds(round_trip_us));
   if (round_trip_us == 0) return lab_->unlink_all();
   return lab_->link(kOwner, kBackup, {.delay_us = round_trip_us / 2});
 }
@@ -101,7 +116,7 @@ Status ReplicatedPath::shape(bool gigabit) {
 }
 
 Result<Endpoint> ReplicatedPath::server(Way way) const {
-  if (way == Way::plain) return Endpoint{lab_->find(kOwner)->address, kPlain};
+  if (way == Way::plain || way == Way::nfqueue) return Endpoint{lab_->find(kOwner)->address, way == Way::plain ? kPlain : kQueued};
   return Endpoint{lab_->group_address(), way == Way::fast ? kFast : kReplicated};
 }
 

@@ -54,7 +54,7 @@ Verdict verdict_of(uint32_t returned) {
 std::string describe(const Outcome& o) {
   static constexpr const char* kNames[] = {"PASSED",       "FORWARDED",        "DECAPSULATED", "HELD",        "RELEASED",    "RETURNED_HOME",
                                            "SYN_STEERED",  "SYN_REFUSED_FULL", "UNKNOWN_HELD", "TOO_BIG",     "MALFORMED",   "FRAGMENTS",
-                                           "ICMP_STEERED", "HOP_LIMIT",        "NOT_A_PEER",   "MSS_CLAMPED", "ENCAP_FAILED"};
+                                           "ICMP_STEERED", "HOP_LIMIT",        "NOT_A_PEER",   "MSS_CLAMPED", "ENCAP_FAILED", "ACK_LOWERED"};
   static_assert(std::size(kNames) == GECKO_C_COUNT);
   static constexpr const char* kVerdicts[] = {"pass", "drop", "redirect", "other"};
   std::string text = kVerdicts[static_cast<int>(o.verdict)];

@@ -3,6 +3,7 @@
  * Three programs: gecko_ingress and gecko_egress on the network interface, gecko_hold on the TUN device through which user space
  * holds, releases and injects packets. Everything that is not for or from a group's address is left alone. */
 #include "steer/action.h"
+#include "steer/ahead.h"
 #include "steer/mss.h"
 
 static __always_inline struct gecko_underlay *find_underlay(const __u8 *address)
@@ -88,6 +89,8 @@ int gecko_ingress(struct __sk_buff *skb)
 		return do_hold(skb, &p);
 	if (d.action == ACTION_FORWARD)
 		return do_forward(skb, &p, address->self, d.node, skb->ifindex);
+	if (d.recovered && kind == TRANSPORT_TCP)
+		lower_ack(skb, &p);
 	return do_pass(skb, &p);
 }
 
@@ -126,8 +129,11 @@ int gecko_hold(struct __sk_buff *skb)
 	if (d.action == ACTION_FORWARD && too_big(skb, &p, address->encap_mtu))
 		return drop(GECKO_C_TOO_BIG);
 	count(d.reason);
-	if (d.action != ACTION_FORWARD)
+	if (d.action != ACTION_FORWARD) {
+		if (d.recovered && kind == TRANSPORT_TCP)
+			lower_ack(skb, &p);
 		return VERDICT_PASS;
+	}
 	if (add_ethernet(skb, &p))
 		return drop(GECKO_C_ENCAP_FAILED);
 	return do_forward(skb, &p, address->self, d.node, c->nic_ifindex);

@@ -30,6 +30,9 @@ enum gecko_flow_state {
 	GECKO_FLOW_KERNEL = 4,   /* nobody's: the kernel may answer (RST) */
 };
 
+#define GECKO_RECOVERED_EPOCHS (1ULL << 20) /* each recovery of a connection adds so much to its epoch, a move adds 1 */
+#define GECKO_AHEAD_MAX (32U << 20) /* bytes of a dead node that a client may have and its heir has not sent: no send queue is longer (wire/tcp_state.hh) */
+
 #define GECKO_FLOW_F_CLOSING 2   /* ended at its owner: a new SYN starts a new connection */
 
 struct gecko_flow {
@@ -181,5 +184,6 @@ enum gecko_counter {
 	GECKO_C_PASSED, GECKO_C_FORWARDED, GECKO_C_DECAPSULATED, GECKO_C_HELD, GECKO_C_RELEASED, GECKO_C_RETURNED_HOME,
 	GECKO_C_SYN_STEERED, GECKO_C_SYN_REFUSED_FULL, GECKO_C_UNKNOWN_HELD, GECKO_C_TOO_BIG, GECKO_C_MALFORMED,
 	GECKO_C_FRAGMENTS, GECKO_C_ICMP_STEERED, GECKO_C_HOP_LIMIT, GECKO_C_NOT_A_PEER, GECKO_C_MSS_CLAMPED, GECKO_C_ENCAP_FAILED,
+	GECKO_C_ACK_LOWERED,
 	GECKO_C_COUNT
 };

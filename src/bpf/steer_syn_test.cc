@@ -1,12 +1,10 @@
 // New connections: the slot table, entries made by a SYN, ended connections, the MSS clamp.
-#include <sys/socket.h>
-
 #include <algorithm>
 #include <cstdlib>
 #include <map>
 
 #include "base/client_hash.hh"
-#include "base/fd.hh"
+#include "bpf/local_connection.hh"
 #include "bpf/test_bench.hh"
 
 namespace gecko::bpf::test {
@@ -305,36 +303,15 @@ TEST_P(SteerSyn, AFloodDisplacesOnlyItself) {
 }
 
 TEST_P(SteerSyn, WhatTheKernelKnowsIsNotHeld) {
-  // A listener and a connection on the group's address, in this process.
-  const Address& address = family().group;
-  const std::string add =
-      std::string("ip ") + (address.is_v4() ? "-4" : "-6") + " addr add " + address.str() + (address.is_v4() ? "/32" : "/128 nodad") + " dev lo";
-  ASSERT_EQ(std::system(add.c_str()), 0);
-  Fd listener(socket(address.family(), SOCK_STREAM, 0)), client(socket(address.family(), SOCK_STREAM, 0));
-  sockaddr_storage to{};
-  const socklen_t size = Endpoint{address, 80}.to_sockaddr(to);
-  ASSERT_EQ(bind(listener.get(), reinterpret_cast<sockaddr*>(&to), size), 0) << strerror(errno);
-  ASSERT_EQ(listen(listener.get(), 5), 0);
-  // A new IPv6 address is acknowledged before its local route exists: the first tries may find no way.
-  const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(5);
-  int connected = -1;
-  while ((connected = connect(client.get(), reinterpret_cast<sockaddr*>(&to), size)) != 0 && std::chrono::steady_clock::now() < give_up) {
-  }
-  ASSERT_EQ(connected, 0);
-  sockaddr_storage from{};
-  socklen_t from_size = sizeof from;
-  ASSERT_EQ(getsockname(client.get(), reinterpret_cast<sockaddr*>(&from), &from_size), 0);
-  const Flow known{{address, 80}, *Endpoint::from_sockaddr(from)};
-
+  LocalConnection connection(family().group, family().client);
+  ASSERT_FALSE(HasFatalFailure());
+  const Flow& known = connection.flow();
   spread({2});
   EXPECT_EQ(ingress(tcp(known, {kAck})).verdict, Verdict::pass);
   EXPECT_EQ(ingress(tcp(known, {kSyn})).verdict, Verdict::pass);  // retransmitted SYN of a connection kept here
   // The listener alone is no reason.
   EXPECT_EQ(ingress(tcp(family().flow(), {kAck})).count(GECKO_C_UNKNOWN_HELD), 1u);
   EXPECT_EQ(ingress(tcp(family().flow(), {kRst})).count(GECKO_C_UNKNOWN_HELD), 1u);
-  client.reset();
-  listener.reset();
-  ASSERT_EQ(std::system(("ip addr del " + address.str() + (address.is_v4() ? "/32" : "/128") + " dev lo").c_str()), 0);
 }
 
 const Bytes kMss1460 = {2, 4, 0x05, 0xb4};

@@ -204,7 +204,7 @@ void balance(Daemon& daemon, const net::PeerCred& who, const nlohmann::json& req
 void kernel(Daemon& daemon, const Reply& reply) {
   static constexpr const char* kCounters[] = {"passed", "forwarded", "decapsulated", "held", "released", "returned_home", "syn_steered",
                                               "syn_refused_full", "unknown_held", "too_big", "malformed", "fragments", "icmp_steered", "hop_limit",
-                                              "not_a_peer", "mss_clamped", "encap_failed"};
+                                              "not_a_peer", "mss_clamped", "encap_failed", "ack_lowered"};
   static_assert(std::size(kCounters) == GECKO_C_COUNT);
   Json objects = Json::array();
   FILE* journal = std::fopen((daemon.options().runtime_dir + "/kernel.journal").c_str(), "re");

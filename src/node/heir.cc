@@ -8,6 +8,9 @@
 
 namespace gecko::node {
 
+static_assert(core::kRecoveredEpochs == GECKO_RECOVERED_EPOCHS, "the steering programs know a recovered connection by its epoch");
+static_assert(tcp::kMostMovedSince == GECKO_AHEAD_MAX);
+
 using core::LostBy;
 using wire::LinkType;
 

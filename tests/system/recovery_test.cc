@@ -65,6 +65,31 @@ TEST_F(Recovered, ClientsFarAway) {
   ASSERT_TRUE(faults().unlink_all());
 }
 
+// Behind their holes they have what the heir has yet to send (docs/adr/0030).
+TEST_F(Recovered, ClientsWithHoles) {
+  begin();
+  ASSERT_TRUE(faults().link("client", "n3", {.delay_us = 20'000, .loss_ppm = 3'000}));
+  std::vector<kit::Client*> downloads;
+  for (int i = 0; i < 6; ++i) downloads.push_back(&download(24u << 20));
+  ASSERT_NO_FATAL_FAILURE(connected());
+  ASSERT_NO_FATAL_FAILURE(give_all_to("n3"));
+  ASSERT_NO_FATAL_FAILURE(all_protected("n3"));
+  for (auto* client : downloads) {
+    const uint64_t before = totals(*client).bytes_received;
+    ASSERT_TRUE(eventually([&] { return totals(*client).bytes_received > before + (1u << 20); }, 10s)) << "INVALID: nothing flows";
+  }
+  ASSERT_TRUE(faults().kill("n3"));
+  for (auto* client : downloads) EXPECT_TRUE(eventually([&] { return done(*client); }, 30s)) << "download " << local(*client).str();
+  uint64_t lowered = 0;
+  for (const auto& node : others("n3")) {
+    const auto kernel = ask().ask(node, {{"op", "kernel"}});
+    ASSERT_TRUE(kernel);
+    lowered += (*kernel)["counters"].value("ack_lowered", uint64_t{0});
+  }
+  EXPECT_GT(lowered, 0u) << "INVALID: nobody was ahead";
+  ASSERT_TRUE(faults().unlink_all());
+}
+
 TEST_F(Recovered, OwnerCutOff) {
   begin();
   survive("n3", [&] { ASSERT_TRUE(faults().cut("n3")); });

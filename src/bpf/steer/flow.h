@@ -15,6 +15,7 @@ struct decision {
 	__u16 node;
 	__u8 action;
 	__u8 reason; /* enum gecko_counter */
+	__u8 recovered; /* the connection had a node that died */
 };
 
 /* held, node, state and flags are read and changed as one word: user space switches a flow while packets of it are under way. */
@@ -66,7 +67,7 @@ static __always_inline void note_passed(struct gecko_flow *flow, const struct pa
 static __always_inline struct decision decide_known(struct gecko_flow *flow, union control control, const struct packet *p, int kind,
 						    __u32 self, int from_hold)
 {
-	struct decision d = { .node = control.node };
+	struct decision d = { .node = control.node, .recovered = flow->epoch >= GECKO_RECOVERED_EPOCHS };
 	__u64 now;
 
 	__sync_fetch_and_add(&flow->packets, 1);

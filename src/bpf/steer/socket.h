@@ -22,25 +22,30 @@ static __always_inline int answers_cookie(struct __sk_buff *skb, const struct pa
 	}
 }
 
-static __noinline int kernel_knows(struct __sk_buff *skb, const struct packet *p)
+/* To be released. */
+static __always_inline struct bpf_sock *find_socket(struct __sk_buff *skb, const struct packet *p)
 {
 	struct bpf_sock_tuple tuple = {};
-	struct bpf_sock *sk;
-	int known;
 
 	if (IS_V6(p)) {
 		__builtin_memcpy(tuple.ipv6.saddr, p->key.peer, 16);
 		__builtin_memcpy(tuple.ipv6.daddr, p->key.local, 16);
 		tuple.ipv6.sport = p->key.peer_port;
 		tuple.ipv6.dport = p->key.local_port;
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
-	} else {
-		tuple.ipv4.saddr = unmap_v4(p->key.peer);
-		tuple.ipv4.daddr = unmap_v4(p->key.local);
-		tuple.ipv4.sport = p->key.peer_port;
-		tuple.ipv4.dport = p->key.local_port;
-		sk = bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+		return bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv6, BPF_F_CURRENT_NETNS, 0);
 	}
+	tuple.ipv4.saddr = unmap_v4(p->key.peer);
+	tuple.ipv4.daddr = unmap_v4(p->key.local);
+	tuple.ipv4.sport = p->key.peer_port;
+	tuple.ipv4.dport = p->key.local_port;
+	return bpf_skc_lookup_tcp(skb, &tuple, sizeof tuple.ipv4, BPF_F_CURRENT_NETNS, 0);
+}
+
+static __noinline int kernel_knows(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock *sk = find_socket(skb, p);
+	int known;
+
 	if (!sk)
 		return 0;
 	known = sk->state != BPF_TCP_LISTEN || answers_cookie(skb, p, sk);
