@@ -7,6 +7,17 @@
 
 namespace gecko::system_test {
 
+template <class Options>
+Options RecoveryTest::transfer(uint64_t size, size_t bytes_per_ms) {
+  Options options;
+  options.server = scene().stream();
+  options.size = size;
+  options.seed = ++seed_;
+  options.bytes_per_ms = bytes_per_ms;
+  options.keep_timeline = true;
+  return options;
+}
+
 void RecoveryTest::begin(const kit::SceneOptions& options) {
   ASSERT_NO_FATAL_FAILURE(set_up(options));
   const size_t all = scene().nodes().size();
@@ -18,23 +29,12 @@ void RecoveryTest::begin(const kit::SceneOptions& options) {
 }
 
 kit::DownloadClient& RecoveryTest::download(uint64_t size, size_t bytes_per_ms) {
-  kit::DownloadOptions options;
-  options.server = scene().stream();
-  options.size = size;
-  options.seed = ++seed_;
-  options.bytes_per_ms = bytes_per_ms;
-  options.keep_timeline = true;
-  return swarm_->add<kit::DownloadClient>(options);
+  return swarm_->add<kit::DownloadClient>(transfer<kit::DownloadOptions>(size, bytes_per_ms));
 }
 
 kit::UploadClient& RecoveryTest::upload(uint64_t size, size_t bytes_per_ms) {
-  kit::UploadOptions options;
-  options.server = scene().stream();
-  options.size = size;
-  options.seed = ++seed_;
-  options.bytes_per_ms = bytes_per_ms;
+  auto options = transfer<kit::UploadOptions>(size, bytes_per_ms);
   options.look = 1ms;
-  options.keep_timeline = true;
   return swarm_->add<kit::UploadClient>(options);
 }
 

@@ -27,6 +27,9 @@ class RecoveryTest : public FaultTest {
   void wakes_silently(const std::string& node);
 
  private:
+  template <class Options>
+  Options transfer(uint64_t size, size_t bytes_per_ms);   // of the stream server, a content of its own
+
   uint64_t seed_ = 100;
 };
 
