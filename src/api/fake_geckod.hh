@@ -93,6 +93,7 @@ class FakeGeckod {
     clients_.clear();
     records_.clear();
     joined_client_ = 0;
+    changed();
   }
 
   const std::string& path() const { return path_; }
@@ -125,6 +126,19 @@ class FakeGeckod {
     return n;
   }
 
+  // Waits until `holds`, a question to this fake; asked again whenever it has taken a message or lost a connection. At most 10 s.
+  template <class Pred>
+  bool await(Pred holds) {
+    std::unique_lock guard(lock_);
+    for (const Time end = monotonic_now() + std::chrono::seconds(10);;) {
+      const uint64_t seen = changes_;
+      guard.unlock();
+      if (holds()) return true;
+      guard.lock();
+      if (!changed_.wait_until(guard, end, [&] { return changes_ != seen; })) return false;
+    }
+  }
+
   // To the application that joined last.
   template <wire::Message M>
   void tell(ApiType type, const M& message, int fd = -1) {
@@ -144,7 +158,7 @@ class FakeGeckod {
     else wire::put_frame(out, type, wire::Arrive{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     const std::lock_guard guard(lock_);
     open_[id] = {flow, epoch};   // known and told in one: nobody sees it open whose application has not been told
-    changed_.notify_all();
+    changed();
     if (Client* client = find(joined_client_)) transmit(*client, out, fd);
   }
   template <wire::Message M>
@@ -179,6 +193,11 @@ class FakeGeckod {
     wire::FrameParser parser;
     std::deque<Fd> fds;
   };
+
+  void changed() {   // with the lock
+    ++changes_;
+    changed_.notify_all();
+  }
 
   Client* find(int number) {
     for (auto& c : clients_)
@@ -283,12 +302,13 @@ class FakeGeckod {
         if (!(script && script(*this, record))) handle(record);
         const std::lock_guard guard(lock_);
         records_.push_back(std::move(record));
-        changed_.notify_all();
+        changed();
       }
     }
     const std::lock_guard guard(lock_);
     if (joined_client_ == number) joined_client_ = 0;
     clients_.remove_if([&](const Client& c) { return c.number == number; });
+    changed();
   }
 
   Fd make_service() {
@@ -473,6 +493,7 @@ class FakeGeckod {
   std::atomic<bool> stopping_{false};
   std::mutex lock_;
   std::condition_variable changed_;
+  uint64_t changes_ = 0;
   std::list<Client> clients_;
   std::deque<Record> records_;
   int last_number_ = 0, joined_client_ = 0;

@@ -36,7 +36,7 @@ TEST_F(Handoff, ARefusedOneGoesOnAsIfNothingHadHappened) {
   EXPECT_FALSE(socket->is_moved());
   socket->close();
   EXPECT_TRUE(client.at_end());
-  EXPECT_TRUE(eventually([&] { return n1.open_connections().empty(); }));
+  EXPECT_TRUE(n1.await([&] { return n1.open_connections().empty(); }));
 }
 
 TEST_F(Handoff, AnnouncesWhatItAcceptsAndCloses) {
@@ -286,7 +286,7 @@ TEST_F(Handoff, ABackgroundHandoffTriesThreeTargetsAndReportsEach) {
   const std::lock_guard guard(policy->lock);
   EXPECT_THAT(policy->failures, ElementsAre("n2: it does not want it", "n3: it does not want it", "n4: it does not want it"));
   EXPECT_THAT(policy->seen, ElementsAre("n1* n2 n3 ", "n2 n3 n4 ", "n3 n4 ", "n4 "));
-  EXPECT_TRUE(eventually([&] { return n1.recorded(ApiType::handoff) == 3; }));
+  EXPECT_TRUE(n1.await([&] { return n1.recorded(ApiType::handoff) == 3; }));
 }
 
 TEST_F(Handoff, ABackgroundHandoffToANamedTargetFallsBackOnThePolicy) {

@@ -118,7 +118,7 @@ TEST_F(Restart, DeathInTheMiddleOfAMoveGivesTheConnectionBack) {
   EXPECT_EQ(read_some(*pulled), "two");
   n1.start();
   n1.handoffs = FakeGeckod::Handoffs::move;
-  ASSERT_TRUE(eventually([&] { return n1.open_connections().size() >= 2 && one.is_connected(); }));
+  ASSERT_TRUE(n1.await([&] { return n1.open_connections().size() >= 2; }) && eventually([&] { return one.is_connected(); }));
   EXPECT_TRUE(pushed->handoff("n2"));
   EXPECT_TRUE(pulled->handoff("n2"));
 }
@@ -177,7 +177,8 @@ TEST_F(Restart, AFrozenConnectionIsGivenBackWhenItThaws) {
   set_repair(theirs.get(), 1);
   client.send("later");
   n1.stop();
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  ASSERT_TRUE(eventually([&] { return !one.is_connected(); }));
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));   // nothing may come of it: the library looks every 20 ms
   char byte = 0;
   EXPECT_EQ(socket->read(&byte, 1).error().code, Errc::again);
   set_repair(theirs.get(), 0);
@@ -248,12 +249,9 @@ TEST_F(Restart, AFreezeOutOfTheBlueIsWaitedFor) {
   Client client(server.port());
   auto socket = server.accept();
   set_repair(socket->fd(), 1);
-  std::thread thaw([&] {
-    std::this_thread::sleep_for(std::chrono::milliseconds(30));
-    set_repair(socket->fd(), 0);
-  });
-  EXPECT_TRUE(socket->write("through"));
-  thaw.join();
+  auto writer = waiting([&] { return socket->write("through").has_value(); });
+  set_repair(socket->fd(), 0);
+  EXPECT_TRUE(writer.get());
   EXPECT_EQ(client.receive(7), "through");
 }
 

@@ -4,6 +4,10 @@
 #include <gecko/gecko.hh>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <sys/syscall.h>
+
+#include <fstream>
+#include <future>
 
 #include "api/fake_geckod.hh"
 
@@ -100,7 +104,7 @@ inline std::string read_some(Socket& socket) {
 
 inline ConnId id_of(const Socket& socket) { return *ConnId::parse(socket.id()); }
 
-// Waits for something that another thread brings about.
+// Waits for what the library does by itself and tells nobody: it is looked at again and again. What a fake sees, its await() waits for.
 template <class Pred>
 bool eventually(Pred pred) {
   for (const Time end = monotonic_now() + std::chrono::seconds(10); monotonic_now() < end;) {
@@ -108,6 +112,27 @@ bool eventually(Pred pred) {
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return pred();
+}
+
+// Is this thread of the process inside ppoll(), where everything that waits in the library sleeps? The kernel's word.
+inline bool sleeps_in_poll(pid_t thread) {
+  std::ifstream file("/proc/self/task/" + std::to_string(thread) + "/syscall");
+  long call = -1;
+  return file >> call && call == SYS_ppoll;
+}
+
+// A call that has to wait, on a thread of its own; returns when it does.
+template <class Call>
+auto waiting(Call call) {
+  std::promise<pid_t> started;
+  auto id = started.get_future();
+  auto result = std::async(std::launch::async, [started = std::move(started), call]() mutable {
+    started.set_value(gettid());
+    return call();
+  });
+  const pid_t thread = id.get();
+  EXPECT_TRUE(eventually([&] { return sleeps_in_poll(thread); })) << "the call does not wait";
+  return result;
 }
 
 }  // namespace gecko::test

@@ -149,7 +149,7 @@ class Examples : public testing::Test {
   FakeGeckod& n1 = group.node("n1");
   FakeGeckod& n2 = group.node("n2");
   void together() {
-    ASSERT_TRUE(eventually([&] { return n1.has_application() && n2.has_application(); }));
+    ASSERT_TRUE(n1.await([&] { return n1.has_application(); }) && n2.await([&] { return n2.has_application(); }));
     n1.tell_members();
     n2.tell_members();
   }
@@ -266,7 +266,7 @@ TEST_F(Examples, StreamMovesItself) {
 
 TEST_F(Examples, HelloInC) {
   Process one("gecko-hello", n1.path(), {"web"});
-  ASSERT_TRUE(eventually([&] { return n1.recorded(ApiType::listen) == 1; }));
+  ASSERT_TRUE(n1.await([&] { return n1.recorded(ApiType::listen) == 1; }));
   const uint16_t port = n1.listening_port();
   Client client(port);
   const std::string want = "Hello " + client.name() + ", this is n1.\n";

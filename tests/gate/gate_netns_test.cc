@@ -266,7 +266,12 @@ class Keeper {
     waitpid(pid_, nullptr, 0);
     munmap(shared_, sizeof(Shared));
   }
-  void signal(int number) const { kill(pid_, number); }
+  void stop() const {   // and waits until it stands still
+    int status = 0;
+    kill(pid_, SIGSTOP);
+    waitpid(pid_, &status, WUNTRACED);
+  }
+  void go_on() const { kill(pid_, SIGCONT); }
   BootTime last_asked() const { return BootTime(std::chrono::nanoseconds(shared_->asked.load())); }
   uint64_t rounds() const { return shared_->rounds; }
 
@@ -292,15 +297,14 @@ TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
   {
     Stream d(down.server, down.client), u(up.client, up.server), f(free.server, free.client);
     ASSERT_TRUE(eventually([&] { return d.received() > 1 << 20 && u.received() > 1 << 20 && f.received() > 1 << 20; }));
-    keeper.signal(SIGSTOP);
-    std::this_thread::sleep_for(20ms);  // stopped by now: what it was about to write is written
+    keeper.stop();
     const BootTime deadline = lab_->leases().deadline(GateLab::kRow);
     ASSERT_LT(deadline, BootClock::now() + 200ms);
     const uint64_t free_before = f.received();
     std::this_thread::sleep_for(5s);
     const BootTime woken = BootClock::now();
     const uint64_t free_after = f.received(), expired = count(GECKO_G_EXPIRED);
-    keeper.signal(SIGCONT);
+    keeper.go_on();
     // What it finishes first is the round it was stopped in.
     ASSERT_TRUE(eventually([&] { return keeper.last_asked() > woken; }));
     const BootTime renewed = keeper.last_asked();
