@@ -49,6 +49,7 @@ class Relay {
   Relay* next = nullptr;
 
  private:
+  static constexpr size_t kTurn = 1 << 20;   // bytes of one connection before others get theirs
   enum class State : uint8_t { waiting, connecting, open, leaving, parting, over };
   enum class Io : uint8_t { done, again, end, reset, moved };
   // One direction.
