@@ -88,7 +88,8 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
                .members = [this](size_t group) -> Members& { return groups_[group]->members(); }}),
       gate_descriptors_(std::move(descriptors.gate)),
       events_(options.groups.size()),
-      event_waits_(loop, events_) {}
+      event_waits_(loop, events_),
+      link_listeners_(loop) {}
 
 Daemon::~Daemon() {
   sessions_.clear();   // they refer to their groups
@@ -110,18 +111,8 @@ Status Daemon::start(std::vector<std::shared_ptr<net::TlsContext>> contexts, Ser
                                      }}));
   }
   for (uint16_t i = 0; i < options_.groups.size(); ++i) {
-    const auto& group = options_.groups[i];
-    const auto* self = group.find(options_.node);
-    const Endpoint on{self->address, self->link_port};
-    auto& listener = listeners_[on];
-    if (!listener) {
-      GECKO_TRY(listener, net::TlsListener::listen(loop_, on, [this](const std::string& name, std::unique_ptr<net::TlsLink> link) {
-                  for (auto& g : groups_)
-                    if (g->config().name == name) return g->links().accepted(std::move(link));
-                }));
-    }
-    listener->add_group(contexts[i]);
-    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i], std::move(states_.at(i))));
+    groups_.push_back(std::make_unique<Group>(*this, i, options_.groups[i], contexts[i], std::move(states_.at(i))));
+    GECKO_CHECK(link_listeners_.add(groups_.back()->links()));
   }
   GECKO_CHECK(loop_.watch(api_listener_.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
   for (auto& group : groups_) group->start();

@@ -7,6 +7,7 @@
 #include "node/event_waits.hh"
 #include "node/group.hh"
 #include "node/keeper_client.hh"
+#include "node/link_listeners.hh"
 #include "node/program_slots.hh"
 #include "node/vital_signs.hh"
 
@@ -74,7 +75,7 @@ class Daemon {
   Events events_;
   EventWaits event_waits_;
   std::vector<std::unique_ptr<Group>> groups_;
-  std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
+  LinkListeners link_listeners_;
   std::list<std::unique_ptr<ApiSession>> sessions_;
   ProgramSlots slots_;
   std::unique_ptr<VitalSigns> vital_signs_;

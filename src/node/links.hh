@@ -31,6 +31,8 @@ class Links {
   std::vector<Peer>& peers() { return peers_; }                   // by node index; the own entry has no link
   const std::vector<Peer>& peers() const { return peers_; }
   const std::string& digest() const { return digest_; }           // of the group file
+  const std::shared_ptr<net::TlsContext>& tls() const { return tls_; }
+  Endpoint endpoint() const { return {config_.nodes[self_].address, config_.nodes[self_].link_port}; }   // where this node is dialled
 
  private:
   void dial(Peer& peer);

@@ -39,24 +39,15 @@ Witness::Witness(const Options& options, net::Loop& loop, Descriptors descriptor
       descriptors_(std::move(descriptors)),
       keeper_(loop, options,
               {.wanted = [this](std::function<void(Result<Fd>)> answer) { keeper_wanted(answer); },
-               .members = [this](size_t group) -> Members& { return groups_[group]->members; }}) {}
+               .members = [this](size_t group) -> Members& { return groups_[group]->members; }}),
+      link_listeners_(loop) {}
 
 Witness::~Witness() = default;
 
 Status Witness::start(const std::vector<std::shared_ptr<net::TlsContext>>& contexts) {
   for (uint16_t i = 0; i < options_.groups.size(); ++i) {
-    const auto& group = options_.groups[i];
-    const auto* self = group.find(options_.node);
-    const Endpoint on{self->address, self->link_port};
-    auto& listener = listeners_[on];
-    if (!listener) {
-      GECKO_TRY(listener, net::TlsListener::listen(loop_, on, [this](const std::string& name, std::unique_ptr<net::TlsLink> link) {
-                  for (auto& g : groups_)
-                    if (g->config.name == name) return g->links.accepted(std::move(link));
-                }));
-    }
-    listener->add_group(contexts[i]);
-    groups_.push_back(std::make_unique<Group>(*this, i, group, contexts[i], std::move(descriptors_.states.at(i))));
+    groups_.push_back(std::make_unique<Group>(*this, i, options_.groups[i], contexts[i], std::move(descriptors_.states.at(i))));
+    GECKO_CHECK(link_listeners_.add(groups_.back()->links));
   }
   GECKO_CHECK(loop_.watch(descriptors_.status_listener.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
   for (auto& group : groups_) group->links.start();

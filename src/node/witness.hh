@@ -4,12 +4,10 @@
 #pragma once
 
 #include <list>
-#include <map>
 
 #include "base/service_manager.hh"
-#include "net/tls_link.hh"
 #include "node/keeper_client.hh"
-#include "node/links.hh"
+#include "node/link_listeners.hh"
 #include "node/members.hh"
 #include "node/program_slots.hh"
 
@@ -55,7 +53,7 @@ class Witness {
   Descriptors descriptors_;
   KeeperClient keeper_;
   std::vector<std::unique_ptr<Group>> groups_;
-  std::map<Endpoint, std::unique_ptr<net::TlsListener>> listeners_;
+  LinkListeners link_listeners_;
   std::list<std::unique_ptr<StatusSession>> sessions_;
   ProgramSlots slots_;
   int exit_code_ = 0;
