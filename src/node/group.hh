@@ -396,6 +396,8 @@ class Group {
   void ask_again_at(const Flow& flow, Time when);
   void ask_newcomer(Peer& peer);
   void ask_everybody(const Flow& flow);
+  bool ask(const Flow& flow, Question& question);
+  bool is_put_out(const Peer& peer) const;
 
   std::vector<std::pair<Flow, ConnId>> due_;      // new connections the contact has not been told of
   bool telling_ = false;

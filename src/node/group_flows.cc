@@ -276,17 +276,23 @@ void Group::unknown_flow(const Flow& flow) {
   }
   if (questions_.contains(flow)) return;
   if (questions_.size() >= kMaxQuestions) return daemon_.hold().drop(flow);
-  Question question;
+  Question& question = questions_[flow];
   question.since = daemon_.loop().now();
+  if (!ask(flow, question)) return answered_by_nobody(flow);
+  ask_again_at(flow, daemon_.loop().now() + kQuestionTimeout);
+}
+
+// What it owned is others' now. Not one of a version that knows no views: it is in none, and nobody inherits from it.
+bool Group::is_put_out(const Peer& peer) const { return peer.version >= kVersionWithViews && is_outsider(peer.index); }
+
+// False: there is nobody who could own it.
+bool Group::ask(const Flow& flow, Question& question) {
   for (auto& peer : peers_) {
-    if (!is_fellow(peer)) continue;
+    if (!is_fellow(peer) || is_put_out(peer)) continue;
     question.waiting.insert(peer.index);
     peer.send(LinkType::ask_owner, wire::AskOwner{flow});
   }
-  const bool nobody = question.waiting.empty();
-  questions_.emplace(flow, std::move(question));
-  if (nobody) return answered_by_nobody(flow);
-  ask_again_at(flow, daemon_.loop().now() + kQuestionTimeout);
+  return !question.waiting.empty();
 }
 
 void Group::ask_again_at(const Flow& flow, Time when) {
@@ -298,17 +304,12 @@ void Group::ask_again_at(const Flow& flow, Time when) {
 
 void Group::ask_everybody(const Flow& flow) {
   const auto question = questions_.find(flow);
-  if (question == questions_.end()) return;
-  for (auto& peer : peers_) {
-    if (!is_fellow(peer) || is_outsider(peer.index)) continue;
-    question->second.waiting.insert(peer.index);
-    peer.send(LinkType::ask_owner, wire::AskOwner{flow});
-  }
-  if (question->second.waiting.empty()) answered_by_nobody(flow);
+  if (question != questions_.end() && !ask(flow, question->second)) answered_by_nobody(flow);
 }
 
-// A node that is back may own what was asked while it was away.
+// A node that is back may own what was asked while it was away; one that has to join first is asked again with everybody.
 void Group::ask_newcomer(Peer& peer) {
+  if (is_put_out(peer)) return;
   for (auto& [flow, question] : questions_) {
     question.waiting.insert(peer.index);
     peer.send(LinkType::ask_owner, wire::AskOwner{flow});
@@ -340,7 +341,7 @@ void Group::on_ask_owner(Peer& peer, const wire::AskOwner& m) {
 void Group::on_owner_is(Peer& peer, const wire::OwnerIs& m) {
   const auto it = questions_.find(m.flow);
   if (it == questions_.end()) return;
-  if (m.mine) {
+  if (m.mine && !is_put_out(peer)) {   // it was asked as a member, maybe
     questions_.erase(it);
     (void)daemon_.hold().release(m.flow, GECKO_FLOW_FORWARD, number(peer.index), m.epoch);
     return;
@@ -359,9 +360,8 @@ void Group::answered_by_nobody(const Flow& flow) {
   const Peer* orphaned = nullptr;
   bool silent = false;
   for (const auto& peer : peers_) {
-    // Who was put out of the view has no connections any more, where others recover them. The link to one that is stopped or cut off looks up for another
-    // second.
-    const bool has_none = config_.recovery != config::Recovery::none && is_outsider(peer.index);
+    // Who was put out of the view has no connections any more. The link to one that is stopped or cut off looks up for another second.
+    const bool has_none = is_put_out(peer);
     if ((peer.up() && !has_none) || peer.index == self_ || !config_.serves(peer.index)) continue;
     if (!peer.only_geckod_ended || has_none) silent = true;
     else if (orphaned == nullptr || peer.index == former_contact_) orphaned = &peer;

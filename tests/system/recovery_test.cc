@@ -1,7 +1,12 @@
 // A node dies, is cut off or stops; its connections go on at its heir, exactly (docs/adr/0020).
+#include <linux/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <thread>
 
+#include "base/fd.hh"
 #include "recovery_scene.hh"
 
 namespace gecko::system_test {
@@ -202,6 +207,55 @@ TEST_F(Recovered, ADonorKilledInMidHandoffLeavesOneOwner) {
               static_cast<unsigned long long>(elsewhere), ended);
   EXPECT_LE(ended, 2u);
   may_be_lost = ended;
+}
+
+// One end of a connection that no other kernel knows of, as if the other end had died. `speaks`: at once (a window probe), and again and again.
+Result<Fd> half_a_connection(const Endpoint& local, const Endpoint& peer, bool speaks) {
+  Fd fd(::socket(local.address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  const int on = TCP_REPAIR_ON, off = speaks ? TCP_REPAIR_OFF : TCP_REPAIR_OFF_NO_WP;
+  if (!fd || ::setsockopt(fd.get(), IPPROTO_TCP, TCP_REPAIR, &on, sizeof on) != 0) return os_error("begin to repair a socket");
+  sockaddr_storage name{};
+  const socklen_t bound = local.to_sockaddr(name);
+  if (::bind(fd.get(), reinterpret_cast<sockaddr*>(&name), bound) != 0) return os_error("bind to " + local.str());
+  const socklen_t size = peer.to_sockaddr(name = {});
+  if (::connect(fd.get(), reinterpret_cast<sockaddr*>(&name), size) != 0) return os_error("connect to " + peer.str());
+  if (::setsockopt(fd.get(), IPPROTO_TCP, TCP_REPAIR, &off, sizeof off) != 0) return os_error("end the repair of a socket");
+  if (speaks && ::send(fd.get(), "x", 1, MSG_NOSIGNAL) != 1) return os_error("send");
+  return fd;
+}
+
+bool is_established(const Fd& fd) {
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return ::getsockopt(fd.get(), IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == 1;   // TCP_ESTABLISHED
+}
+
+// It is linked, and its kernel has a socket that the contact knows nothing of. Without a lease it may not speak for it: the client hears that its
+// connection is nobody's, instead of being sent where nobody answers.
+TEST_F(Recovered, ANodeOutOfTheViewIsNotAskedWhatItOwns) {
+  begin();
+  ASSERT_TRUE(ask().ask("n1", {{"op", "member"}, {"action", "remove"}, {"nodes", {"n2"}}}));
+  ASSERT_TRUE(eventually([&] { return members("n1") == Names{"n1", "n3"} && !is_member("n2"); })) << membership("n1");
+  // Its lease is over, and so is what it owned.
+  ASSERT_TRUE(eventually([&] { return !leases("n2"); })) << membership("n2");
+  const Endpoint client{scene().clients().front(), 50'505}, service = scene().echo();
+  Fd at_n2, at_client;
+  const auto there = lab().inside("n2", [&]() -> Status {
+    GECKO_TRY(at_n2, half_a_connection(service, client, false));
+    return {};
+  });
+  ASSERT_TRUE(there) << there.error().message;
+  ASSERT_EQ(status("n1").value("/groups/0/nodes/1/state"_json_pointer, ""), "ok") << "INVALID: n2 could not be asked";
+  const auto asked = counter("n1", "unknown_flows");
+  const auto here = lab().inside("client", [&]() -> Status {
+    GECKO_TRY(at_client, half_a_connection(client, service, true));
+    return {};
+  });
+  ASSERT_TRUE(here) << here.error().message;
+  ASSERT_TRUE(eventually([&] { return counter("n1", "unknown_flows") > asked; })) << "INVALID: the contact did not have to ask";
+  pollfd told{at_client.get(), 0, 0};
+  EXPECT_EQ(::poll(&told, 1, 10'000), 1) << "its client hangs";
+  EXPECT_TRUE(is_established(at_n2)) << "INVALID: n2 did not have it any more";
 }
 
 }  // namespace
