@@ -29,6 +29,9 @@ struct Context {
 // The group files that geckod's unit starts with: /etc/gecko/*.toml, by name.
 std::vector<std::string> group_files();
 
+// The service that runs geckod on a node, and on a witness.
+inline std::string unit_of(bool witness) { return witness ? "geckod-witness" : "geckod"; }
+
 // To stderr, "gecko: " before each of its lines.
 void print_error(std::string_view message);
 

@@ -44,6 +44,14 @@ void print_findings(const Findings& findings, bool all) {
   std::printf("%zu of %zu checks are good\n", good, findings.size());
 }
 
+// A machine is a node or a witness, in all of its groups (geckod-witness.service).
+bool is_witness(const std::vector<config::GroupConfig>& groups, const std::string& node) {
+  return std::ranges::any_of(groups, [&](const auto& group) {
+    const auto* self = group.find(node);
+    return self != nullptr && self->witness && !self->removed;
+  });
+}
+
 Exit doctor(const Context& context, const DoctorArguments& args) {
   const auto files = args.files.empty() ? group_files() : args.files;
   std::string node = args.node;
@@ -59,10 +67,11 @@ Exit doctor(const Context& context, const DoctorArguments& args) {
     if (group) groups.push_back(*group);
     else findings.push_back({"group-file", Level::failure, group.error().message, "geckod would not start with it", "gecko check -f " + file});
   }
-  check_kernel(findings);
-  check_machine(findings, groups);
+  const bool witness = is_witness(groups, node);
+  if (!witness) check_kernel(findings);
+  check_machine(findings, groups, witness);
   for (const auto& group : groups) check_group(findings, group, node, args.keys);
-  if (!args.pre) check_geckod(findings, context, groups);
+  if (!args.pre) check_geckod(findings, context, groups, witness);
 
   const auto any = [&](Level level) { return std::any_of(findings.begin(), findings.end(), [&](const Finding& f) { return f.level == level; }); };
   if (context.json) {

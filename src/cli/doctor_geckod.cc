@@ -24,7 +24,8 @@ std::string number(double value) {
 class GroupCheck {
  public:
   GroupCheck(Findings& findings, const Json& group, const config::GroupConfig* file)
-      : findings_(findings), group_(group), file_(file), name_(group.at("name").get<std::string>()), prefix_("group " + name_ + ": ") {}
+      : findings_(findings), group_(group), file_(file), name_(group.at("name").get<std::string>()), prefix_("group " + name_ + ": "),
+        witness_(group.value("witness", false)) {}
 
   void run() {
     nodes();
@@ -49,6 +50,8 @@ class GroupCheck {
       if (node.at("state") == "self") mine = node.value("link_version", uint64_t{0});
     for (const auto& node : group_.at("nodes")) {
       const auto name = node.at("name").get<std::string>(), state = node.at("state").get<std::string>();
+      const bool votes_only = node.value("witness", false);
+      const std::string unit = unit_of(votes_only), restart = "systemctl restart " + unit + " there" + (votes_only ? "" : " (connections go on)");
       if (state != "self" && state != "ok") {
         ++away;
         const auto heard = node.find("age_ms");
@@ -56,21 +59,21 @@ class GroupCheck {
             "node " + name + " is not connected" +
                 (heard != node.end() && heard->is_number() ? ", last heard " + number(heard->get<double>() / 1000) + " s ago" : ", and has not been heard") +
                 (node.contains("error") ? ": " + node.at("error").get<std::string>() : ""),
-            "no connection can move there, and it keeps no mirrors",
-            "systemctl status geckod, on " + name + "; ping " + node.at("address").get<std::string>() + ", from here");
+            votes_only ? "the death of another node may not be survived" : "no connection can move there, and it keeps no mirrors",
+            "systemctl status " + unit + ", on " + name + "; ping " + node.at("address").get<std::string>() + ", from here");
         continue;
       }
       if (state != "self" && node.value("config", "") == "differs") {
         ++others;
         say("nodes", Level::warning, "node " + name + " runs with another group file", "the nodes do not agree on where connections may be",
-            "copy the file that is right to " + name + ", then systemctl restart geckod there (connections go on)");
+            "copy the file that is right to " + name + ", then " + restart);
       }
       const Json version = node.value("link_version", Json());
       if (state != "self" && version.is_number() && version.get<uint64_t>() < mine) {
         ++older;
         say("nodes", Level::warning,
             "node " + name + " has geckod " + node.value("version", "?") + " and speaks link version " + version.dump() + ", this one " + std::to_string(mine),
-            "what is newer is not used with it", "upgrade gecko on " + name + ", then systemctl restart geckod there (connections go on)");
+            "what is newer is not used with it", "upgrade gecko on " + name + ", then " + restart);
       }
     }
     if (away + others + older == 0) good("nodes", "all nodes are connected, with the same group file and link version");
@@ -80,8 +83,9 @@ class GroupCheck {
   void running_file() {
     if (file_ == nullptr || !group_.contains("digest")) return;
     if (group_.at("digest") == config::digest(*file_)) return good("running-file", "geckod runs with " + file_->file + " as it is");
-    say("running-file", Level::warning, file_->file + " has been changed since geckod was started", "the change is not in force",
-        "the same file on all nodes, then systemctl restart geckod on one after the other (connections go on)");
+    std::string fix = "the same file on all nodes, then systemctl restart geckod on one after the other (connections go on)";
+    if (const auto* witness = file_->witness()) fix += ", and systemctl restart " + unit_of(true) + " on " + witness->name;
+    say("running-file", Level::warning, file_->file + " has been changed since geckod was started", "the change is not in force", std::move(fix));
   }
 
   void membership(const Json& m) {
@@ -91,7 +95,10 @@ class GroupCheck {
     const auto& view = m.at("view");
     if (view.is_null())
       return say("membership", Level::failure, "there is no view yet", "nobody knows who may own a connection when a node dies",
-                 "start geckod on most of the nodes; for a single one: gecko member form");
+                 witness_ ? "start geckod on most of the nodes" : "start geckod on most of the nodes; for a single one: gecko member form");
+    if (!m.at("member").get<bool>() && witness_)
+      return say("membership", Level::failure, "this witness is not a member", "it has no vote: the death of a node may not be survived",
+                 "it joins by itself where most members hear it; after a removal by hand: systemctl restart " + unit_of(true));
     if (!m.at("member").get<bool>())
       return say("membership", Level::failure, "this node is not a member", "its connections are the others' to recover, and it gets no new ones",
                  "gecko events | grep -E 'lease|view' says since when; after a removal by hand: gecko member join");
@@ -102,7 +109,7 @@ class GroupCheck {
           "the nodes' UDP port of 'port' in the group file must be open both ways; ps -eo comm,cls,rtprio shows 'geckod: lease' as FF there");
     if (!m.at("lease").at("holds").get<bool>())
       say("lease", Level::failure, "this node has no lease: not enough members answer its heartbeats in time",
-          "what it sends of protected connections is dropped",
+          witness_ ? "its vote may be missing when a node dies" : "what it sends of protected connections is dropped",
           "gecko status shows who is silent; a busy machine or network needs a larger [membership] lease");
     const auto ended = m.at("lease").value("expiries", uint64_t{0});
     if (ended != 0)
@@ -121,7 +128,7 @@ class GroupCheck {
   void contact() {
     if (group_.at("contact").is_string()) return good("contact", "the contact is " + group_.at("contact").get<std::string>());
     say("contact", Level::failure, "no node is contact", "clients do not reach " + group_.at("address").get<std::string>(),
-        "gecko contact NODE; 'contact' in the group file must name a node that runs");
+        std::string("gecko contact NODE") + (witness_ ? ", at a node that serves" : "") + "; 'contact' in the group file must name a node that runs");
   }
 
   void fill(const char* what, double used, double limit, const std::string& where) {
@@ -172,24 +179,27 @@ class GroupCheck {
   const Json& group_;
   const config::GroupConfig* file_;
   const std::string name_, prefix_;
+  const bool witness_;   // this node is the group's
   bool full_ = false;
 };
 
 }  // namespace
 
-void check_geckod(Findings& findings, const Context& context, const std::vector<config::GroupConfig>& files) {
+void check_geckod(Findings& findings, const Context& context, const std::vector<config::GroupConfig>& files, bool witness) {
+  const std::string unit = unit_of(witness);
   Exit exit = Exit::ok;
   const auto status = ask_geckod(context, {{"op", "status"}}, exit);
   if (!status) {
-    findings.push_back({"geckod", Level::failure, status.error().message, "this machine is no node now",
-                        exit == Exit::not_running ? "systemctl start geckod; journalctl -u geckod says why it is down" : "journalctl -u geckod"});
+    findings.push_back({"geckod", Level::failure, status.error().message, witness ? "this machine has no vote now" : "this machine is no node now",
+                        (exit == Exit::not_running ? "systemctl start " + unit + "; " : "") + "journalctl -u " + unit +
+                            (exit == Exit::not_running ? " says why it is down" : "")});
     return;
   }
   try {
     const auto version = status->at("version").get<std::string>();
     if (version == GECKO_VERSION) findings.push_back({"geckod", Level::ok, "geckod runs", "", ""});
     else findings.push_back({"geckod", Level::note, "geckod " + version + " runs, " GECKO_VERSION " is installed", "the new one is not in force",
-                             "systemctl restart geckod (connections go on)"});
+                             "systemctl restart " + unit + (witness ? "" : " (connections go on)")});
     for (const auto& group : status->at("groups")) {
       const auto file = std::ranges::find(files, group.at("name").get<std::string>(), &config::GroupConfig::name);
       GroupCheck(findings, group, file == files.end() ? nullptr : &*file).run();

@@ -125,19 +125,36 @@ void check_state(Findings& findings) {
   else findings.push_back({"state", Level::ok, std::string(kDirectory) + " can be written", "", ""});
 }
 
+// Of a witness: the one that its links and heartbeats need. The group's address is announced elsewhere.
 Result<net::Interface> interface_of(const config::GroupConfig& group, const config::Node& self) {
   GECKO_TRY(auto rtnetlink, net::Rtnetlink::open());
-  return group.interface.empty() ? rtnetlink.holder(self.address) : rtnetlink.by_name(group.interface);
+  return group.interface.empty() || self.witness ? rtnetlink.holder(self.address) : rtnetlink.by_name(group.interface);
+}
+
+// Clients' packets pass it, some with a header around them.
+void check_interface(Findings& findings, const std::string& prefix, const net::Interface& interface) {
+  const std::string mtu = prefix + interface.name + " has an MTU of " + std::to_string(interface.mtu);
+  if (interface.mtu < kSmallestIpv6Mtu + kEncapsulation)
+    findings.push_back({"mtu", Level::failure, mtu, "a forwarded packet has " + std::to_string(kEncapsulation) + " bytes around it, and IPv6 needs 1280 inside",
+                        "ip link set " + interface.name + " mtu 1500"});
+  else findings.push_back({"mtu", Level::ok, mtu + ", clients' packets may have " + std::to_string(interface.mtu - kEncapsulation), "", ""});
+  if (interface.gro_max > kLargestPacket)
+    findings.push_back({"big-tcp", Level::warning,
+                        prefix + interface.name + " puts packets of up to " + std::to_string(interface.gro_max) + " bytes together (BIG TCP)",
+                        "larger ones than " + std::to_string(kLargestPacket) + " cannot be forwarded to another node: they are dropped and sent again",
+                        "ip link set " + interface.name + " gro_max_size 65536 gro_ipv4_max_size 65536"});
 }
 
 }  // namespace
 
-void check_machine(Findings& findings, const std::vector<config::GroupConfig>& groups) {
+// What every link needs, then what live connections do.
+void check_machine(Findings& findings, const std::vector<config::GroupConfig>& groups, bool witness) {
   check_root(findings);
   check_ipv6(findings);
-  check_descriptors(findings, groups);
   check_clock(findings);
   check_state(findings);
+  if (witness) return;
+  check_descriptors(findings, groups);
   check_networkd(findings);
   check_reverse_path(findings, groups);
 }
@@ -150,24 +167,10 @@ void check_group(Findings& findings, const config::GroupConfig& group, const std
                         "name this machine as in " + group.file + ", or use --node (for geckod too)"});
     return;
   }
-  const auto interface = interface_of(group, *self);
-  if (!interface) {
+  if (const auto interface = interface_of(group, *self); !interface)
     findings.push_back({"interface", Level::failure, prefix + interface.error().message, "geckod would not start",
-                        "ip address add " + self->address.str() + "/64 dev INTERFACE, or name another under [group] interface"});
-  } else if (interface->mtu < kSmallestIpv6Mtu + kEncapsulation) {
-    findings.push_back({"mtu", Level::failure, prefix + interface->name + " has an MTU of " + std::to_string(interface->mtu),
-                        "a forwarded packet has " + std::to_string(kEncapsulation) + " bytes around it, and IPv6 needs 1280 inside",
-                        "ip link set " + interface->name + " mtu 1500"});
-  } else {
-    findings.push_back({"mtu", Level::ok, prefix + interface->name + " has an MTU of " + std::to_string(interface->mtu) + ", clients' packets may have " +
-                                              std::to_string(interface->mtu - kEncapsulation), "", ""});
-  }
-  if (interface && interface->gro_max > kLargestPacket)
-    findings.push_back(
-        {"big-tcp", Level::warning,
-         prefix + interface->name + " puts packets of up to " + std::to_string(interface->gro_max) + " bytes together (BIG TCP)",
-         "larger ones than " + std::to_string(kLargestPacket) + " cannot be forwarded to another node: they are dropped and sent again",
-         "ip link set " + interface->name + " gro_max_size 65536 gro_ipv4_max_size 65536"});
+                        "ip address add " + self->address.str() + "/64 dev INTERFACE" + (self->witness ? "" : ", or name another under [group] interface")});
+  else if (!self->witness) check_interface(findings, prefix, *interface);
   const std::string directory = !keys.empty() ? keys : !group.keys.empty() ? group.keys : "/etc/gecko/keys/" + group.name;
   const auto certificate = config::key_show(directory + "/node.crt");
   if (!certificate && certificate.error().code == Errc::permission) {

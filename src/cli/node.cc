@@ -13,7 +13,7 @@ namespace {
 struct NodeArguments {
   std::string file, name, address;
   uint32_t port = config::Node{}.link_port, weight = config::Node{}.weight;
-  bool force = false;
+  bool witness = false, force = false;
 };
 
 struct Task {
@@ -52,6 +52,13 @@ Exit done(const Context& context, const char* action, const config::GroupConfig&
   return Exit::ok;
 }
 
+// Those that run take the new file, in the order of docs/adr/0027: the new node, if there is one, comes last.
+void add_restarts(std::vector<Task>& tasks, const config::GroupConfig& group, const std::string& changed, const char* which) {
+  tasks.push_back({"systemctl restart geckod (connections go on)", std::string(which) + ", one after the other"});
+  if (const auto* witness = group.witness(); witness != nullptr && witness->name != changed)
+    tasks.push_back({"systemctl restart " + unit_of(true), witness->name});
+}
+
 Exit add(const Context& context, const NodeArguments& args) {
   const auto file = file_of(context, args);
   if (!file) return context.fail(file.error());
@@ -64,6 +71,7 @@ Exit add(const Context& context, const NodeArguments& args) {
   node.address = *address;
   node.link_port = static_cast<uint16_t>(args.port);
   node.weight = args.weight;
+  node.witness = args.witness;
   const auto text = config::read_group_file(*file);
   if (!text) return refused(context, text.error());
   const auto changed = config::with_node(*text, *file, node);
@@ -72,10 +80,12 @@ Exit add(const Context& context, const NodeArguments& args) {
   const auto group = config::load_group(*file);
   if (!group) return refused(context, group.error());
   std::vector<Task> tasks = {{"gecko key sign " + node.name + "; its result is " + group->keys + " on " + node.name, "the machine with the CA"},
-                             {"the same " + *file, "all nodes, " + node.name + " too"},
-                             {"systemctl restart geckod (connections go on)", "the nodes that run, one after the other"},
-                             {"systemctl enable --now geckod", node.name + ", last"}};
-  if (std::ranges::find(group->contact, node.name) == group->contact.end())
+                             {"the same " + *file, "all nodes, " + node.name + " too"}};
+  // Its process is not root's: nobody copies keys for it.
+  if (node.witness) tasks.push_back({"chown -R gecko: " + group->keys + "; chmod o+x the directories above it", node.name});
+  add_restarts(tasks, *group, node.name, "the nodes that run");
+  tasks.push_back({"systemctl enable --now " + unit_of(node.witness), node.name + ", last"});
+  if (!node.witness && std::ranges::find(group->contact, node.name) == group->contact.end())
     tasks.insert(tasks.begin(), {node.name + " into 'contact' in " + *file + ", if it may be contact", "here"});
   return done(context, "add", *group, node.name, tasks);
 }
@@ -113,16 +123,21 @@ Exit remove(const Context& context, const NodeArguments& args) {
     }
     const bool member = row->is_object() && row->value("member", Json()) == true;
     const std::string state = row->is_object() ? row->value("state", "") : "";
+    const bool witness = after->find(args.name)->witness;
     if (member || state == "ok" || state == "self")
       return context.fail(make_error(Errc::refused, "node " + args.name + (member ? " is still a member of group " : " still runs in group ") + after->name +
-                                                        ": 'gecko drain " + args.name + " --wait', then 'systemctl disable --now geckod' there"),
+                                                        ": " + (witness ? "" : "'gecko drain " + args.name + " --wait', then ") +
+                                                        "'systemctl disable --now " + unit_of(witness) + "' there"),
                           Exit::unsafe);
   }
   if (auto ok = config::replace_group_file(*file, *changed); !ok) return context.fail(ok.error());
-  return done(context, "remove", *after, args.name,
-              {{"the same " + *file, "all nodes"},
-               {"systemctl restart geckod (connections go on)", "the nodes that are left, one after the other"},
-               {"gecko key revoke " + args.name + "; its revoked.txt to all nodes, systemctl reload geckod there", "the machine with the CA"}});
+  std::vector<Task> tasks = {{"the same " + *file, "all nodes"}};
+  add_restarts(tasks, *after, args.name, "the nodes that are left");
+  const auto* witness = after->witness();
+  tasks.push_back({"gecko key revoke " + args.name + "; its revoked.txt to all nodes, systemctl reload geckod there" +
+                       (witness == nullptr ? "" : " (" + unit_of(true) + " on " + witness->name + ")"),
+                   "the machine with the CA"});
+  return done(context, "remove", *after, args.name, tasks);
 }
 
 }  // namespace
@@ -141,7 +156,8 @@ void add_node(CLI::App& app, Context& context) {
   CLI::App* one = sub("add", "a node more: writes it to the group file and says what is left to do", add);
   one->add_option("address", args->address, "its IPv6 address")->required()->type_name("");
   one->add_option("--port", args->port, "of its links and heartbeats")->check(CLI::Range(1, 65535))->type_name("N");
-  one->add_option("--weight", args->weight, "its part of new connections")->check(CLI::Range(1u, config::kMaxWeight))->type_name("N");
+  auto* weight = one->add_option("--weight", args->weight, "its part of new connections")->check(CLI::Range(1u, config::kMaxWeight))->type_name("N");
+  one->add_flag("--witness", args->witness, "it votes on who is a member and serves nothing (geckod --witness)")->excludes(weight);
   sub("remove", "a node less, once it is drained and stopped: its number stays taken", remove)
       ->add_flag("--force", args->force, "without asking whether it is a member still");
   add_drain(*command, context);

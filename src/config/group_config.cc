@@ -347,6 +347,11 @@ size_t GroupConfig::present_nodes() const {
   return static_cast<size_t>(std::count_if(nodes.begin(), nodes.end(), [](const Node& node) { return !node.removed; }));
 }
 
+const Node* GroupConfig::witness() const {
+  const auto at = std::ranges::find_if(nodes, [](const Node& node) { return node.witness && !node.removed; });
+  return at == nodes.end() ? nullptr : &*at;
+}
+
 size_t GroupConfig::serving_nodes() const {
   return static_cast<size_t>(std::ranges::count_if(nodes, &Node::serves));
 }

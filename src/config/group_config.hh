@@ -74,6 +74,7 @@ struct GroupConfig {
   int index_of(std::string_view node) const;  // position in `nodes`, -1: none
   size_t present_nodes() const;               // all but removed ones: a majority is of them
   bool is_witness(size_t node) const { return node < nodes.size() && nodes[node].witness; }   // of that index
+  const Node* witness() const;                // null: the group has none
   size_t serving_nodes() const;               // all but removed ones and witnesses
   bool serves(size_t node) const { return node < nodes.size() && nodes[node].serves(); }
   bool operator==(const GroupConfig&) const = default;

@@ -61,6 +61,7 @@ Result<std::string> with_node(std::string_view text, const std::string& file, co
   if (!changed.empty() && changed.back() != '\n') changed += '\n';
   changed += "\n[[node]]\nname = \"" + node.name + "\"\naddress = \"" + node.address.str() + "\"\n";
   if (node.link_port != Node{}.link_port) changed += "port = " + std::to_string(node.link_port) + "\n";
+  if (node.witness) changed += "witness = true\n";
   if (node.weight != Node{}.weight) changed += "weight = " + std::to_string(node.weight) + "\n";
   auto wanted = before.nodes;
   wanted.push_back(node);

@@ -53,6 +53,30 @@ TEST(GroupEdit, ANodeMoreIsTheLastOneAndNothingElseChanges) {
   EXPECT_THAT(*more, testing::EndsWith("address = \"fd00::5\"\nport = 7000\n"));
 }
 
+TEST(GroupEdit, AWitnessIsAddedAsOneAndOnlyOne) {
+  std::string text = kFile;
+  text.erase(text.find("weight = 2\n"), 11);
+  Node w = node("w", "fd00::9");
+  w.witness = true;
+  const auto changed = with_node(text, "web.toml", w);
+  ASSERT_TRUE(changed) << changed.error().message;
+  EXPECT_EQ(*changed, text + "\n\n[[node]]\nname = \"w\"\naddress = \"fd00::9\"\nwitness = true\n");
+  const auto group = parse_group(*changed, "web.toml");
+  ASSERT_TRUE(group && group->witness() != nullptr);
+  EXPECT_EQ(group->witness()->name, "w");
+  EXPECT_EQ(group->contact, (std::vector<std::string>{"n1", "n2", "n3"}));
+  Node second = node("v", "fd00::8");
+  second.witness = true;
+  const auto refused = with_node(*changed, "web.toml", second);
+  ASSERT_FALSE(refused);
+  EXPECT_THAT(refused.error().message, HasSubstr("is the witness already"));
+  // One that is removed makes room for another.
+  const auto without = without_node(*changed, "web.toml", "w");
+  ASSERT_TRUE(without) << without.error().message;
+  EXPECT_EQ(parse_group(*without, "web.toml")->witness(), nullptr);
+  EXPECT_TRUE(with_node(*without, "web.toml", second));
+}
+
 TEST(GroupEdit, ARemovedNodeKeepsItsNumberAndIsNothingElse) {
   for (const std::string name : {"n1", "n3"}) {
     std::string text = kFile;

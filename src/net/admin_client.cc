@@ -68,7 +68,8 @@ Result<AdminClient> AdminClient::connect(const std::string& socket_path, const s
   const Time deadline = monotonic_now() + at_most;
   auto socket = unix_connect(socket_path);
   if (!socket && socket.error().code == Errc::unavailable)
-    return make_error(Errc::unavailable, "geckod is not running: nobody listens on " + socket_path + "; 'systemctl start geckod' starts it");
+    return make_error(Errc::unavailable, "geckod is not running: nobody listens on " + socket_path +
+                                             "; 'systemctl start geckod' starts it (a witness: geckod-witness)");
   if (!socket && socket.error().code == Errc::permission)
     return make_error(Errc::permission, "no right to use " + socket_path + ": run as root, or as a user named under [rights] in the group file");
   if (!socket) return socket.error().code == Errc::timeout ? AdminClient(Fd(), socket_path).not_answering() : socket.error();

@@ -402,8 +402,8 @@ void Members::on(Peer& from, core::ViewMessage message) {
   if (!membership_) return;
   if (const auto* leave = std::get_if<wire::LeaveAsk>(&message); leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
     if (!std::exchange(leaving_, true))
-      log_warn("group '" + place_.config.name + "': this node is removed from the group by an operator at " + name(from.index) +
-               "; 'gecko member join' here lets it in again");
+      log_warn("group '" + place_.config.name + "': this node is removed from the group by an operator at " + name(from.index) + "; " +
+               (place_.config.is_witness(place_.self) ? "it stays away until geckod --witness is started again" : "'gecko member join' here lets it in again"));
     membership_->leave(now());
   }
   membership_->on(from.index, message, now());

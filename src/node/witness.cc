@@ -3,14 +3,17 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
+
 #include "base/log.hh"
 #include "node/random64.hh"
+#include "node/status_json.hh"
 #include "node/status_session.hh"
 
 namespace gecko::node {
 namespace {
-constexpr const char* kVotes = "votes on who is a member, serves nothing";
 constexpr int kSigns = 3;   // in the time that the service manager waits for one: two may be late, or lost
+constexpr Duration kNowAndThen = std::chrono::seconds(2);   // a status on a screen may be as old as that
 }  // namespace
 
 Witness::Group::Group(Witness& witness, uint16_t index, const config::GroupConfig& file, std::shared_ptr<net::TlsContext> context, MemberState state)
@@ -52,15 +55,31 @@ Status Witness::start(const std::vector<std::shared_ptr<net::TlsContext>>& conte
   GECKO_CHECK(loop_.watch(descriptors_.status_listener.get(), EPOLLIN, [this](uint32_t) { accept_program(); }));
   for (auto& group : groups_) group->links.start();
   keeper_.start();
-  descriptors_.manager.ready(kVotes);
-  if (descriptors_.manager.watchdog() != Duration{}) sign_of_life();
+  descriptors_.manager.ready(said_ = summary());
+  if (descriptors_.manager.listens()) vital_signs();
   return {};
 }
 
+// Without its vote a node's death may not be survived: whoever looks at the service must see that.
+std::string Witness::summary() const {
+  Reasons wrong;
+  for (const auto& group : groups_) {
+    judge_links(group->config, group->links, wrong);
+    judge_membership(group->config, group->members, wrong);
+  }
+  if (wrong.empty()) return "votes on who is a member, serves nothing";
+  std::string text = "degraded";
+  for (const auto& reason : wrong) text += (&reason == &wrong.front() ? ": " : "; ") + reason;
+  return text;
+}
+
 // From the loop that does all the work. Its lease keeper's life is the other nodes' business.
-void Witness::sign_of_life() {
-  descriptors_.manager.alive();
-  loop_.at(loop_.now() + descriptors_.manager.watchdog() / kSigns, [this] { sign_of_life(); });
+void Witness::vital_signs() {
+  auto& manager = descriptors_.manager;
+  if (std::string now = summary(); now != said_) manager.status(said_ = std::move(now));
+  const bool watched = manager.watchdog() != Duration{};
+  if (watched) manager.alive();
+  loop_.at(loop_.now() + (watched ? std::min<Duration>(kNowAndThen, manager.watchdog() / kSigns) : kNowAndThen), [this] { vital_signs(); });
 }
 
 int Witness::run() {
@@ -111,7 +130,7 @@ void Witness::reload() {
     else group->links.keys_changed();
   }
   log_info("keys reloaded");
-  descriptors_.manager.ready(kVotes);
+  descriptors_.manager.ready(said_);
 }
 
 }  // namespace gecko::node

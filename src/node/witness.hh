@@ -4,6 +4,7 @@
 #pragma once
 
 #include <list>
+#include <string>
 
 #include "base/service_manager.hh"
 #include "node/keeper_client.hh"
@@ -43,7 +44,8 @@ class Witness {
 
  private:
   void accept_program();
-  void sign_of_life();
+  std::string summary() const;
+  void vital_signs();
   void keeper_wanted(const std::function<void(Result<Fd>)>& answer);
   static void link_frame(Group& group, Peer& peer, const wire::FrameView& frame);
 
@@ -56,6 +58,7 @@ class Witness {
   LinkListeners link_listeners_;
   std::list<std::unique_ptr<StatusSession>> sessions_;
   ProgramSlots slots_;
+  std::string said_;          // to the service manager, of itself
   int exit_code_ = 0;
 };
 

@@ -4,6 +4,7 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "command.hh"
@@ -15,6 +16,7 @@ namespace {
 using Json = nlohmann::json;
 using Manner = FakeGeckod::Manner;
 using testing::HasSubstr;
+using testing::Not;
 
 // What gecko doctor finds in the status of these groups, by "group check": "level what".
 std::multimap<std::string, std::string> found(const Json& groups, const std::vector<std::string>& more = {}) {
@@ -98,6 +100,59 @@ TEST_F(Files, DoctorComparesTheFileWithWhatRuns) {
   Json group = protected_group(1);
   group["digest"] = Json::parse(gecko({"check", "-f", file, "--json"}).out)["files"][0]["digest"];
   EXPECT_EQ(found(Json::array({group}), {"-f", file}).find("web running-file")->second, "ok geckod runs with " + file + " as it is");
+}
+
+// Of a witness, asked at a node; and on a witness, of itself and the others.
+TEST_F(Files, DoctorNamesTheServiceOfAWitness) {
+  const std::string file = directory_ + "/web.toml";
+  std::ofstream(file) << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::11\"\n"
+                         "[[node]]\nname = \"w\"\naddress = \"::1\"\nwitness = true\n";
+  // By check and node: its words of that group.
+  const auto findings = [&](const std::string& node, const Json* group, std::vector<std::string> words = {}) {
+    std::optional<FakeGeckod> geckod;
+    if (group != nullptr) geckod.emplace(Manner::answers, [&](const std::string&) { return status_of(Json::array({*group})); });
+    words.insert(words.begin(), {"doctor", "--json", "--all", "-f", file, "--node", node, "--keys", directory_, "--socket",
+                                 geckod ? geckod->socket() : "/nonexistent/geckod.sock"});
+    return Json::parse(gecko(words).out, nullptr, false)["findings"];
+  };
+  const auto fix = [](const Json& all, const std::string& check, const std::string& what) {
+    for (const auto& f : all)
+      if (f["check"] == check && f["what"].get<std::string>().find(what) != std::string::npos)
+        return f["fix"].get<std::string>() + " | " + f["why"].get<std::string>();
+    return "no finding " + check + " with '" + what + "' in " + all.dump();
+  };
+  Json group = protected_group(2);
+  group["nodes"].push_back({{"name", "w"}, {"address", "::1"}, {"witness", true}, {"state", "down"}, {"age_ms", 95000}, {"member", false}});
+  auto all = findings("n1", &group);
+  EXPECT_THAT(fix(all, "nodes", "node w is not connected"), testing::AllOf(HasSubstr("systemctl status geckod-witness, on w"), Not(HasSubstr("mirrors"))));
+  EXPECT_THAT(fix(all, "running-file", "changed"), HasSubstr("systemctl restart geckod-witness on w"));
+  group["nodes"][2].update({{"state", "ok"}, {"config", "differs"}});
+  EXPECT_THAT(fix(findings("n1", &group), "nodes", "node w runs with another group file"), HasSubstr("then systemctl restart geckod-witness there |"));
+
+  Json own = group;
+  own["witness"] = true;
+  own.erase("protection");
+  own.erase("limits");
+  own["nodes"][0]["state"] = "down";
+  own["nodes"][2].update({{"state", "self"}, {"config", "same"}});
+  own["membership"]["member"] = false;
+  all = findings("w", &own);
+  EXPECT_THAT(fix(all, "membership", "this witness is not a member"), HasSubstr("systemctl restart geckod-witness"));
+  EXPECT_THAT(fix(all, "nodes", "node n1 is not connected"), HasSubstr("systemctl status geckod, on n1"));
+  own["membership"]["member"] = true;
+  own["membership"]["lease"]["holds"] = false;
+  own["contact"] = nullptr;
+  all = findings("w", &own);
+  EXPECT_THAT(fix(all, "lease", "has no lease"), HasSubstr("its vote may be missing"));
+  EXPECT_THAT(fix(all, "contact", "no node is contact"), HasSubstr("at a node that serves"));
+  // Not running; and what its kernel and its network cannot do for connections it is not asked.
+  all = findings("w", nullptr);
+  EXPECT_THAT(fix(all, "geckod", "not running"), HasSubstr("systemctl start geckod-witness; journalctl -u geckod-witness says why"));
+  std::set<std::string> checks;
+  for (const auto& f : all) checks.insert(f["check"]);
+  for (const char* check : {"ipv6", "clock", "state", "keys"}) EXPECT_TRUE(checks.contains(check)) << check;
+  for (const char* check : {"tcp-repair", "tun", "steering", "unprivileged-map", "descriptors", "rp-filter", "foreign-addresses", "mtu", "big-tcp"})
+    EXPECT_FALSE(checks.contains(check)) << check;
 }
 
 TEST(Doctor, FindingsAreCompleteAndVersioned) {

@@ -61,6 +61,43 @@ TEST_F(Files, NodesAreAddedAndRemovedInTheGroupFile) {
   EXPECT_EQ(gecko({"node", "remove", "n1", "-f", file, "--force"}).code, 65);   // nobody would be left
 }
 
+TEST_F(Files, AWitnessIsAddedAndRemovedWithItsOwnService) {
+  const std::string file = directory_ + "/web.toml";
+  std::ofstream(file) << "[group]\nname = \"web\"\naddress = \"2001:db8::80\"\nports = [80]\n[[node]]\nname = \"n1\"\naddress = \"2001:db8:1::11\"\n"
+                         "[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n";
+  const auto text = [&] { return (std::ostringstream() << std::ifstream(file).rdbuf()).str(); };
+  const auto steps = [](const lab::Output& output) {   // "what on whom", of those about a service
+    EXPECT_EQ(output.code, 0) << output.err;
+    std::vector<std::string> all;
+    for (const auto& step : Json::parse(output.out, nullptr, false)["steps"])
+      if (step["do"].get<std::string>().starts_with("systemctl")) all.push_back(step["do"].get<std::string>() + " on " + step["on"].get<std::string>());
+    return all;
+  };
+  EXPECT_EQ(gecko({"node", "add", "w", "2001:db8:1::99", "--witness", "--weight", "3", "-f", file}).code, 64);
+  const auto added = gecko({"node", "add", "w", "2001:db8:1::99", "--witness", "-f", file, "--json"});
+  EXPECT_EQ(steps(added), (std::vector<std::string>{"systemctl restart geckod (connections go on) on the nodes that run, one after the other",
+                                                    "systemctl enable --now geckod-witness on w, last"}));
+  EXPECT_THAT(added.out, HasSubstr("chown -R gecko: /etc/gecko/keys/web"));
+  EXPECT_THAT(text(), testing::EndsWith("[[node]]\nname = \"w\"\naddress = \"2001:db8:1::99\"\nwitness = true\n"));
+  EXPECT_EQ(gecko({"node", "add", "v", "2001:db8:1::98", "--witness", "-f", file}).code, 65);   // there is one
+  // Others come beside it.
+  const auto node = gecko({"node", "add", "n4", "2001:db8:1::14", "-f", file, "--json"});
+  EXPECT_EQ(steps(node), (std::vector<std::string>{"systemctl restart geckod (connections go on) on the nodes that run, one after the other",
+                                                   "systemctl restart geckod-witness on w", "systemctl enable --now geckod on n4, last"}));
+  // It has nothing to be drained.
+  Json group = protected_group(2);
+  group["nodes"].push_back({{"name", "w"}, {"address", "2001:db8:1::99"}, {"witness", true}, {"state", "ok"}, {"member", true}});
+  const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status_of(Json::array({group})); });
+  const auto refused = gecko({"node", "remove", "w", "-f", file, "--socket", geckod.socket()});
+  EXPECT_EQ(refused.code, 107);
+  EXPECT_THAT(refused.err, HasSubstr("is still a member of group web: 'systemctl disable --now geckod-witness' there"));
+  EXPECT_THAT(refused.err, Not(HasSubstr("drain")));
+  const auto removed = gecko({"node", "remove", "w", "-f", file, "--force", "--json"});
+  EXPECT_EQ(steps(removed), (std::vector<std::string>{"systemctl restart geckod (connections go on) on the nodes that are left, one after the other"}));
+  EXPECT_THAT(text(), HasSubstr("name = \"w\"\nremoved = true\n"));
+  EXPECT_EQ(gecko({"node", "add", "v", "2001:db8:1::98", "--witness", "-f", file}).code, 0);
+}
+
 TEST_F(Files, KeysFromFirstToRevoked) {
   const std::string ca = directory_ + "/ca";
   const auto json = [](const lab::Output& output) {

@@ -1,5 +1,9 @@
 // Two nodes and a witness (docs/adr/0029): either node may die, the witness too, and a cut between the two leaves one of them in charge.
+#include <poll.h>
 #include <pwd.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -180,6 +184,78 @@ TEST_F(WithAWitness, ItHasNoRightsAndNeedsNone) {
                                        lab().group_file()}, std::move(options));
   ASSERT_TRUE(started) << started.error().message;
   EXPECT_TRUE(all_are_members()) << read_text(lab().log("w"));
+}
+
+// The service manager of one program: what it is told.
+class Listener {
+ public:
+  explicit Listener(std::string path) : path_(std::move(path)), socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    path_.copy(name.sun_path, sizeof name.sun_path - 1);
+    EXPECT_EQ(::bind(socket_.get(), reinterpret_cast<sockaddr*>(&name), sizeof name), 0) << path_;
+  }
+  const std::string& path() const { return path_; }
+  // Words with this in them come, now or soon; what came before them is forgotten.
+  ::testing::AssertionResult hears(const std::string& words, Duration at_most = 10s) {
+    std::string all;
+    for (const Time end = monotonic_now() + at_most; monotonic_now() < end;) {
+      pollfd ready{socket_.get(), POLLIN, 0};
+      (void)::poll(&ready, 1, 100);
+      char text[1024];
+      const ssize_t size = ::recv(socket_.get(), text, sizeof text, 0);
+      if (size <= 0) continue;
+      const std::string said(text, static_cast<size_t>(size));
+      if (said.find(words) != said.npos) return ::testing::AssertionSuccess();
+      all += said + "; ";
+    }
+    return ::testing::AssertionFailure() << "not '" << words << "' but " << all;
+  }
+
+ private:
+  const std::string path_;
+  const Fd socket_;
+};
+
+// As geckod-witness.service runs it. What an operator has removed stays away, and says so, until its service is started again.
+TEST_F(WithAWitness, ItsServiceSaysWhetherItVotesAlsoWhenAnOperatorHasRemovedIt) {
+  ASSERT_TRUE(faults().kill("w"));
+  const std::string home = lab().directory() + "/w";
+  Listener manager(home + "/notify");
+  const auto start = [&] {
+    lab::SpawnOptions options;
+    options.log_file = lab().log("w");
+    options.environment = {"NOTIFY_SOCKET=" + manager.path(), "WATCHDOG_USEC=1500000"};
+    return lab().run("w", {geckod_program(), "--witness", "--node", "w", "--runtime-dir", home, "--state-dir", home + "/state", "--keys",
+                           lab().directory() + "/keys/w", lab().group_file()}, std::move(options));
+  };
+  auto witness = start();
+  ASSERT_TRUE(witness) << witness.error().message;
+  EXPECT_TRUE(manager.hears("READY=1\nSTATUS="));
+  EXPECT_TRUE(manager.hears("STATUS=votes on who is a member", 20s));
+  EXPECT_TRUE(manager.hears("WATCHDOG=1"));
+  ASSERT_TRUE(all_are_members()) << membership("w");
+
+  ASSERT_TRUE(ask().ask("n1", {{"op", "member"}, {"action", "remove"}, {"nodes", {"w"}}}));
+  ASSERT_TRUE(eventually([&] { return members("n1") == Names{"n1", "n2"} && members("w") == Names{"n1", "n2"}; })) << membership("w");
+  EXPECT_TRUE(manager.hears("this node is not a member"));
+  EXPECT_EQ(status("w")["verdict"], "degraded");
+  EXPECT_EQ(logged("w", "it stays away until geckod --witness is started again"), 1u);
+  std::this_thread::sleep_for(1600ms);   // a node asks to join again every 200 ms
+  EXPECT_EQ(members("n1"), (Names{"n1", "n2"}));
+
+  // Its lease keeper lives: the same life would go on, had it not been removed.
+  witness->signal(SIGTERM);
+  EXPECT_TRUE(manager.hears("STOPPING=1"));
+  const auto ended = witness->wait(5s);
+  ASSERT_TRUE(ended && *ended == 0) << (ended ? std::to_string(*ended) : ended.error().message);
+  witness = start();
+  ASSERT_TRUE(witness) << witness.error().message;
+  EXPECT_TRUE(all_are_members()) << membership("w");
+  EXPECT_TRUE(manager.hears("votes on who is a member", 20s));
+  witness->signal(SIGHUP);
+  EXPECT_TRUE(manager.hears("RELOADING=1\nMONOTONIC_USEC="));
+  EXPECT_TRUE(manager.hears("READY=1\nSTATUS=votes on who is a member"));
 }
 
 TEST_F(WithAWitness, EachIsStartedAsWhatTheFileSays) {
