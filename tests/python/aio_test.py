@@ -121,7 +121,11 @@ class Aio(unittest.IsolatedAsyncioTestCase):
             await there.handoff("n1")
         with self.assertRaises(gecko.Busy):
             there.handoff_background("n1")
+        with self.assertRaisesRegex(gecko.Busy, "4 bytes"):
+            await there.save_checkpoint(b"")
         self.assertEqual(await there.read(), b"two\n")
+        await there.save_checkpoint(b"")
+        self.assertIsNone(there.recovery())
         await there.handoff("n1")
         (await self.s1.accept()).close()
         there.close()

@@ -55,6 +55,7 @@ class Framework(OnNodes):
         [(framework, server)] = self.serve("n1")
         self.assertEqual((framework.group, framework.node, framework.address, framework.ports), ("web", "n1", "::1", (80,)))
         self.assertTrue(framework.is_connected)
+        self.assertFalse(framework.recovers)
         self.assertGreater(server.port, 0)
         self.assertIs(server.framework, framework)
         by_name = {m.name: m for m in framework.members()}

@@ -7,6 +7,9 @@
 //   stop NODE / start NODE
 //   refusals NODE      "CODE REASON" of the oldest yield that was refused
 //   recovers NODE      from now on its group recovers; before an application comes
+//   recover FROM TO RECEIVED SENT [INPUT OUTPUT STATE]
+//                      the connection that FROM's application hands off (handoffs FROM hold) arrives at TO as if FROM had died: how far it was, and its
+//                      last checkpoint
 //   checkpoint NODE    "INPUT OUTPUT STATE" of the oldest checkpoint that was made
 #include <iostream>
 #include <sstream>
@@ -48,6 +51,23 @@ std::string obey(Group& group, const std::vector<std::string>& names, const std:
     return std::to_string(refused.code) + " " + refused.reason;
   } else if (verb == "recovers") {
     node.recovers = true;
+  } else if (verb == "recover") {
+    wire::Arrive arrival;
+    std::string state;
+    words >> arrival.base.received >> arrival.base.sent;
+    arrival.base.known = arrival.recovered = true;
+    arrival.saved = static_cast<bool>(words >> arrival.input >> arrival.output >> state);
+    arrival.blob.assign(state.begin(), state.end());
+    const auto opened = node.expect_message<wire::Opened>(ApiType::opened);
+    const auto leaving = node.expect(ApiType::handoff);
+    const auto asked = wire::decode<wire::AppHandoff>(leaving.body);
+    if (!asked || !leaving.fd || asked->id != opened.id) return "no connection is handed off";
+    arrival.id = opened.id;
+    arrival.epoch = opened.epoch + 1;
+    arrival.flow = opened.flow;
+    arrival.from = one;
+    group.node(two).tell(ApiType::arrive, arrival, leaving.fd.get());
+    node.answer(leaving, ApiType::outcome, wire::AppOutcome{asked->request, opened.id, 0, "", two, true});
   } else if (verb == "checkpoint") {
     const auto made = node.expect_message<wire::AppCheckpoint>(ApiType::checkpoint);
     return std::to_string(made.input) + " " + std::to_string(made.output) + " " + std::string(made.blob.begin(), made.blob.end());

@@ -246,13 +246,13 @@ static PyObject *get_ports(Framework *self, void *unused) {
   }
   return tuple;
 }
-static PyObject *get_is_connected(Framework *self, void *unused) {
-  (void)unused;
+static PyObject *get_flag(Framework *self, void *function) {
   gecko_framework *framework = enter(self);
   if (framework == NULL) return NULL;
-  int yes;
+  int (*call)(gecko_framework *), yes;
+  *(void **)&call = function;
   Py_BEGIN_ALLOW_THREADS
-  yes = gecko_framework_is_connected(framework);
+  yes = call(framework);
   Py_END_ALLOW_THREADS
   leave(self);
   return PyBool_FromLong(yes);
@@ -297,8 +297,10 @@ static PyGetSetDef attributes[] = {
     {"node", (getter)get_text, NULL, "This node's name; '' before join().", (void *)gecko_framework_node},
     {"interface", (getter)get_text, NULL, "The group file's interface; geckod owns the interfaces.", (void *)gecko_framework_interface},
     {"ports", (getter)get_ports, NULL, "The group's ports; () before join().", NULL},
-    {"is_connected", (getter)get_is_connected, NULL, "geckod answers. When it does not, connections go on, and the framework comes back by "
-     "itself.", NULL},
+    {"is_connected", (getter)get_flag, NULL, "geckod answers. When it does not, connections go on, and the framework comes back by "
+     "itself.", (void *)gecko_framework_is_connected},
+    {"recovers", (getter)get_flag, NULL, "The group file says `recovery`: connections outlive their node, and Socket.save_checkpoint() is of use. "
+     "False before join().", (void *)gecko_framework_recovers},
     {"closed", (getter)get_closed, NULL, "close() has been called.", NULL},
     {0}};
 static PyType_Slot slots[] = {{Py_tp_new, framework_new}, {Py_tp_dealloc, framework_dealloc}, {Py_tp_methods, methods}, {Py_tp_getset, attributes}, {0}};

@@ -66,6 +66,9 @@ PyObject *server_new(gecko_server *handle, PyObject *framework);
 void *framework_enter(PyObject *framework);
 void framework_leave(PyObject *framework);
 
+/* --- socket_recovery.c */
+PyObject *recovery_set_types(PyObject *module, PyObject *args);    /* the classes Recovery and Checkpoint */
+
 /* --- policy.c */
 PyObject *policy_set_types(PyObject *module, PyObject *args);      /* the classes Member and Client */
 PyObject *member_from(const struct gecko_member *member);

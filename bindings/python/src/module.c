@@ -21,6 +21,7 @@ static PyMethodDef functions[] = {
     {"code_name", code_name, METH_O, "code_name(code, /)\n--\n\nOne word for a code."},
     {"set_error_classes", errors_set_classes, METH_O, NULL},
     {"set_types", policy_set_types, METH_VARARGS, NULL},
+    {"set_recovery_types", recovery_set_types, METH_VARARGS, NULL},
     {"shut", shut, METH_NOARGS, "shut()\n--\n\nNo callback enters Python from now on; returns when none is inside."},
     {0}};
 static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, "gecko._gecko", "libgecko's C interface.", -1, functions, NULL, NULL, NULL, NULL};

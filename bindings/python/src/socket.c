@@ -1,4 +1,4 @@
-/* gecko.Socket: its life and its attributes; what it does is in socket_io.c and socket_moves.c. */
+/* gecko.Socket: its life and its attributes; what it does is in socket_io.c, socket_moves.c and socket_recovery.c. */
 #include "socket.h"
 
 #include <stdlib.h>
@@ -252,6 +252,17 @@ static PyMethodDef methods[] = {
      "and a connection that has\n"
      "moved reports EPOLLHUP. select.epoll.poll() gives the lower 31 bits of the key in place of a descriptor."},
     {"unwatch", (PyCFunction)socket_unwatch, METH_NOARGS, "unwatch($self, /)\n--\n\nBefore the epoll is closed."},
+    {"save_checkpoint", (PyCFunction)socket_save_checkpoint, METH_O,
+     "save_checkpoint($self, state, /)\n--\n\nFor the day this node dies: bytes of the program (at most 1 MiB) after all that it has read and written so "
+     "far, kept by other nodes\n"
+     "until the next one. No other thread reads or writes meanwhile. It is under way when this returns: a node that dies within milliseconds\n"
+     "may take it along, then the one before counts. A connection that has moved or was recovered needs a new one. Of use where\n"
+     "Framework.recovers. Raises LimitReached, Unsupported (see offsets())."},
+    {"recovery", (PyCFunction)socket_recovery, METH_NOARGS,
+     "recovery($self, /)\n--\n\nHow far it was when its node, `origin`, died: a Recovery. None: it has not come here by a death."},
+    {"offsets", (PyCFunction)socket_offsets, METH_NOARGS,
+     "offsets($self, /)\n--\n\n(received, sent): bytes that were read and written since its birth, on whatever nodes. Raises Unsupported: it has passed a "
+     "node of an\nolder version, which did not count."},
     {"fileno", (PyCFunction)socket_fileno, METH_NOARGS,
      "fileno($self, /)\n--\n\nThe descriptor, for socket options; -1 once closed. Not for poll and selectors, which a move does not wake: wait(), "
      "watch() and\ngecko.aio are."},

@@ -1,4 +1,4 @@
-/* gecko.Socket: what socket.c (life, attributes), socket_io.c and socket_moves.c share. */
+/* gecko.Socket: what socket.c (life, attributes), socket_io.c, socket_moves.c and socket_recovery.c share. */
 #ifndef GECKO_PY_SOCKET_H
 #define GECKO_PY_SOCKET_H
 
@@ -42,5 +42,9 @@ PyObject *socket_stay(Socket *self, PyObject *args);
 PyObject *socket_postpone(Socket *self, PyObject *args);
 PyObject *socket_watch(Socket *self, PyObject *args);
 PyObject *socket_unwatch(Socket *self, PyObject *unused);
+/* Methods: socket_recovery.c */
+PyObject *socket_save_checkpoint(Socket *self, PyObject *state);
+PyObject *socket_offsets(Socket *self, PyObject *unused);
+PyObject *socket_recovery(Socket *self, PyObject *unused);
 
 #endif

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from .. import _gecko
 from ..errors import Busy, Closed, GeckoError, LimitReached, Moved
+from ..recovery import Recovery
 from .watcher import Watcher, in_thread
 
 _READ = select.EPOLLIN | select.EPOLLRDHUP
@@ -133,6 +134,17 @@ class Socket:
         await asyncio.sleep(0)
         if self.raw.is_postponed and not self._unread:
             await in_thread(self.raw.checkpoint)
+
+    async def save_checkpoint(self, state: bytes) -> None:
+        """As gecko.Socket.save_checkpoint(); no other task reads or writes meanwhile. Raises Busy if bytes have been read ahead: they would count as
+        dealt with."""
+        if self._unread:
+            raise Busy(f"{len(self._unread)} bytes of {self.peer} have been read and not used")
+        await in_thread(self.raw.save_checkpoint, state)
+
+    def recovery(self) -> Recovery | None:
+        """How far it was when its node, `origin`, died; None: it has not come here by a death."""
+        return self.raw.recovery()
 
     async def handoff(self, target: str | None = None, timeout: float | None = None) -> None:
         """As gecko.Socket.handoff(). Raises Busy if bytes have been read ahead that the other node would not have."""
