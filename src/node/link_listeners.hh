@@ -13,6 +13,7 @@ namespace gecko::node {
 class LinkListeners {
  public:
   explicit LinkListeners(net::Loop& loop) : loop_(loop) {}
+  LinkListeners(const LinkListeners&) = delete;
   // From here on that group's links are taken, by `links`, which outlives this. Errors: exists (the port is in use), ...
   Status add(Links& links);
 

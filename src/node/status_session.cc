@@ -13,17 +13,14 @@ constexpr Duration kHelloWithin = std::chrono::seconds(5);
 constexpr size_t kQuestion = 64u << 10, kAnswers = 4u << 20;   // of a program that does not read them
 
 // The members of gecko.status/1 that `gecko status` shows of every node, and those of connections without any.
-Json group_json(const Witness::Group& group, Reasons& reasons) {
+Json group_json(const Witness::Group& group) {
   const auto& config = group.config;
   const Time now = monotonic_now();
   Json nodes = Json::array();
   for (const auto& peer : group.links.peers())
     if (!config.nodes[peer.index].removed) nodes.push_back(node_row(config, group.self, group.links, group.members, peer, now));
-  judge_links(config, group.links, reasons);
   const auto contact = group.members.contact();
   const bool known = contact && contact->node < config.nodes.size();
-  if (!known) reasons.push_back("group " + config.name + ": no contact" + (group.members.view().epoch == 0 ? " yet" : ""));
-  judge_membership(config, group.members, reasons);
   Json g;
   g["name"] = config.name;
   g["witness"] = true;
@@ -81,10 +78,9 @@ Status StatusSession::handle(const wire::FrameView& f, uint64_t& request) {
   request = m.request;
   const auto question = nlohmann::json::parse(m.json, nullptr, false);
   if (!question.is_object() || text(question, "op") != "status") return nothing_here;
-  Reasons reasons;
   Json groups = Json::array();
-  for (const auto& group : witness_.groups()) groups.push_back(group_json(*group, reasons));
-  send(ApiType::admin_reply, wire::AdminReply{request, dump(status_frame(witness_.options().node, reasons, std::move(groups)))});
+  for (const auto& group : witness_.groups()) groups.push_back(group_json(*group));
+  send(ApiType::admin_reply, wire::AdminReply{request, dump(status_frame(witness_.options().node, witness_.reasons(), std::move(groups)))});
   return {};
 }
 

@@ -7,7 +7,6 @@
 
 #include "base/log.hh"
 #include "node/random64.hh"
-#include "node/status_json.hh"
 #include "node/status_session.hh"
 
 namespace gecko::node {
@@ -60,13 +59,21 @@ Status Witness::start(const std::vector<std::shared_ptr<net::TlsContext>>& conte
   return {};
 }
 
-// Without its vote a node's death may not be survived: whoever looks at the service must see that.
-std::string Witness::summary() const {
+Reasons Witness::reasons() const {
   Reasons wrong;
   for (const auto& group : groups_) {
     judge_links(group->config, group->links, wrong);
+    const auto contact = group->members.contact();
+    if (!contact || contact->node >= group->config.nodes.size())
+      wrong.push_back("group " + group->config.name + ": no contact" + (group->members.view().epoch == 0 ? " yet" : ""));
     judge_membership(group->config, group->members, wrong);
   }
+  return wrong;
+}
+
+// Without its vote a node's death may not be survived: whoever looks at the service must see that.
+std::string Witness::summary() const {
+  const auto wrong = reasons();
   if (wrong.empty()) return "votes on who is a member, serves nothing";
   std::string text = "degraded";
   for (const auto& reason : wrong) text += (&reason == &wrong.front() ? ": " : "; ") + reason;

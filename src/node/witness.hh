@@ -11,6 +11,7 @@
 #include "node/link_listeners.hh"
 #include "node/members.hh"
 #include "node/program_slots.hh"
+#include "node/status_json.hh"
 
 namespace gecko::node {
 
@@ -40,6 +41,7 @@ class Witness {
 
   const Options& options() const { return options_; }
   const std::vector<std::unique_ptr<Group>>& groups() const { return groups_; }
+  Reasons reasons() const;   // why all is not well
   void forget(StatusSession* session);
 
  private:
