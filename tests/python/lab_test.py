@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""Python servers on real nodes: connections move between Python and Python, and between Python and C++. Usage: lab_test.py --bin DIRECTORY [unittest arguments]"""
+"""Python servers on real nodes: connections move between Python and Python, and between Python and C++, and go on when their node dies.
+Usage: lab_test.py --bin DIRECTORY [unittest arguments]"""
 from __future__ import annotations
 
 import hashlib
@@ -37,10 +38,39 @@ with gecko.Framework(sys.argv[1]) as group:
         threading.Thread(target=serve, args=(client,), daemon=True).start()
 """
 
+# Each byte is answered with how many there were, in eight digits. A checkpoint has that, and how many digits are still to be written.
+COUNTS = """
+import sys, threading, gecko
+def keep(client, count, owed):
+    client.state = b"%d" % count
+    client.save_checkpoint(b"%d %d" % (count, owed))
+    client.write((b"%08d" % count)[8 - owed:])
+def serve(client):
+    with client:
+        if lost := client.recovery():
+            last = lost.checkpoint
+            if last is None or lost.received != last.input: return
+            count, owed = map(int, last.state.split())
+            keep(client, count, owed - (lost.sent - last.output))
+        else:
+            count = int(client.state or b"0")
+            keep(client, count, 0)
+        while client.read(1):
+            count += 1
+            keep(client, count, 8)
+with gecko.Framework(sys.argv[1]) as group:
+    group.join()
+    assert group.recovers
+    for client in group.listen():
+        threading.Thread(target=serve, args=(client,), daemon=True).start()
+"""
 
-class InALab(unittest.TestCase):
+
+class LabTest(unittest.TestCase):
+    options: tuple[str, ...] = ()
+
     def setUp(self) -> None:
-        self.lab: Any = Lab(BIN)
+        self.lab: Any = Lab(BIN, options=self.options)
         self.addCleanup(self.lab.home.close)
         self.addCleanup(self.lab.down)
         self.clients: list[Any] = []
@@ -56,6 +86,8 @@ class InALab(unittest.TestCase):
     def say(self) -> list[str]:
         return [self.lab.log(n, "server") for n in self.lab.nodes]
 
+
+class InALab(LabTest):
     def test_echo_on_nodes_in_two_languages(self) -> None:
         self.python("n1", os.path.join(EXAMPLES, "echo.py"))
         self.python("n2", os.path.join(EXAMPLES, "echo.py"))
@@ -114,6 +146,42 @@ class InALab(unittest.TestCase):
         client.sendall(other.encode())
         self.assertEqual(receive(client, 2), other.encode())
         self.assertTrue(eventually(lambda: any(c["client"].endswith(":%d" % client.getsockname()[1]) for c in self.lab.connections(other))))
+
+
+class Recovery(LabTest):
+    options = ("--recovery", "fast")
+
+    def count(self, client: Any) -> int:
+        client.sendall(b"?")
+        return int(receive(client, 8))
+
+    def complete(self, node: str) -> bool:
+        m = self.lab.ask(node, "status")["groups"][0]["membership"]
+        return bool(m["member"] and len(m["view"]["members"]) == len(self.lab.nodes) and m["lease"]["holds"])
+
+    def test_clients_go_on_when_their_node_dies(self) -> None:
+        self.assertTrue(eventually(lambda: all(self.complete(n) for n in self.lab.nodes), 20))
+        script = self.lab.file("counts.py")
+        with open(script, "w") as f:
+            f.write(COUNTS)
+        for node in self.lab.nodes:
+            self.python(node, script)
+        self.lab.everybody_sees(1)
+        clients = [self.connect() for _ in range(10)]
+        for i in range(3):
+            self.assertEqual([self.count(client) for client in clients], [i + 1] * 10, self.say())
+        self.assertTrue(all(row["ok"] for row in self.lab.handoff("n2")))
+        self.assertEqual([self.count(client) for client in clients], [4] * 10, self.say())
+
+        def safe() -> bool:  # n3 is the heir of n2: it has every checkpoint, and how far each stream is
+            rows = self.lab.connections("n2")
+            kept = [row for row in self.lab.mirrors("n3") if row.get("checkpoint", {}).get("input") == 4 == row["received"]]
+            return len(rows) == len(kept) == 10 and all(row.get("protected") for row in rows)
+        self.assertTrue(eventually(safe), self.lab.mirrors("n3"))
+        subprocess.run([BIN + "/gecko", "lab", "--name", self.lab.name, "kill", "n2"], check=True, stdout=subprocess.DEVNULL)
+        for i in range(5, 8):
+            self.assertEqual([self.count(client) for client in clients], [i] * 10, self.say())
+        self.assertEqual(len(self.lab.connections("n3")), 10)
 
 
 if __name__ == "__main__":
