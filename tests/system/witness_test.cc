@@ -251,8 +251,8 @@ TEST_F(WithAWitness, ItsServiceSaysWhetherItVotesAlsoWhenAnOperatorHasRemovedIt)
   ASSERT_TRUE(ended && *ended == 0) << (ended ? std::to_string(*ended) : ended.error().message);
   witness = start();
   ASSERT_TRUE(witness) << witness.error().message;
-  EXPECT_TRUE(all_are_members()) << membership("w");
   EXPECT_TRUE(manager.hears("votes on who is a member", 20s));
+  EXPECT_TRUE(all_are_members()) << membership("w");
   witness->signal(SIGHUP);
   EXPECT_TRUE(manager.hears("RELOADING=1\nMONOTONIC_USEC="));
   EXPECT_TRUE(manager.hears("READY=1\nSTATUS=votes on who is a member"));
