@@ -144,6 +144,7 @@ class StreamConnection {
       return Step::again;
     } else if (in_.size() > example::kMaxHead) {
       refuse(431);
+      save();
       return Step::again;
     }
     return read_input();
@@ -199,6 +200,7 @@ class StreamConnection {
     const std::string_view input = std::string_view(in_).substr(in_at_);
     if (!body_.next(input, used, data)) {
       refuse(400);
+      save();
       return Step::again;
     }
     sha_.update(data.data(), data.size());
@@ -209,6 +211,7 @@ class StreamConnection {
     }
     if (body_.done()) {
       respond(200, "application/json", "{\"bytes\":" + std::to_string(sha_.state().bytes) + ",\"sha256\":\"" + sha_.hex() + "\"}\n", true);
+      save();
       return Step::again;
     }
     save_after(data.size());
@@ -298,6 +301,8 @@ class StreamConnection {
     return true;
   }
 
+  // Also whenever something has been said, before it is written: it names this node, an heir would say it differently, and what is written goes out only
+  // when the checkpoint before it is with the backups.
   void save() {
     since_saved_ = 0;
     (void)socket_.checkpoint(pack());

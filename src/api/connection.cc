@@ -124,9 +124,9 @@ Result<size_t> Connection::write(const iovec* parts, int count) {
     if (first == left.size()) return total;
   }
   if (is_replicated()) {
-    if (auto stable = await_input(); !stable) {
+    if (auto waited = await_basis(); !waited) {
       if (total != 0) return total;
-      return stable.error();
+      return waited.error();
     }
   }
   for (;;) {
@@ -174,7 +174,7 @@ Result<short> Connection::wait(short events, Time deadline) {
 }
 
 Status Connection::shutdown(int how) {
-  if (how != SHUT_RD && is_replicated()) GECKO_CHECK(await_input());   // an end is output, too
+  if (how != SHUT_RD && is_replicated()) GECKO_CHECK(await_basis());   // an end is output, too
   if (how != SHUT_RD) session_->connection_ending(*this);
   std::shared_lock lock(io_);
   while (state_ == State::yielding) {
@@ -320,6 +320,7 @@ Status Connection::save_checkpoint(const void* data, size_t size) {
     checkpoint_ = std::move(point);
   }
   GECKO_CHECK(session_->checkpoint_changed(*this));
+  checkpoints_.fetch_add(1, std::memory_order_relaxed);   // what is asked for from now on comes after it
   trim_log(input);
   return {};
 }

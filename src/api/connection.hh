@@ -8,7 +8,7 @@
 // no call is inside the kernel and none can start. part() takes the application's epoll registration away (a dup would keep it alive),
 // keeps a private copy of the descriptor and puts an EOF end under the application's number. take_back() or forget() ends it.
 //
-// A replicated one (docs/adr/0026) keeps what it has read since its last checkpoint, and what it writes waits until the backups have that:
+// A replicated one (docs/adr/0026) keeps what it has read since its last checkpoint, and what it writes waits until the backups have that, and the checkpoint:
 // connection_replicated.cc, session_replicated.cc.
 //
 // Threads: everything may be called from any thread. io_ is a leaf: nothing else is locked under it except waiters_lock_ and input_lock_.
@@ -60,6 +60,11 @@ class Connection : public std::enable_shared_from_this<Connection> {
   struct Checkpoint {
     uint64_t input = 0, output = 0;
     wire::Bytes blob;
+  };
+  // What the output of a replicated one rests on: all that was read before, and how many checkpoints were made here.
+  struct Basis {
+    uint64_t input = 0, checkpoints = 0;
+    bool within(const Basis& other) const { return input <= other.input && checkpoints <= other.checkpoints; }
   };
 
   Connection(std::shared_ptr<Session> session, Fd socket, Birth birth);
@@ -129,8 +134,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   // The next part of what has been read that geckod has not been told.
   std::optional<wire::AppInput> untold(uint64_t told, bool told_end) const;
   void trim_log(uint64_t below);
-  uint64_t stable() const { return stable_.load(std::memory_order_relaxed); }
-  void set_stable(uint64_t offset);
+  Basis stable() const;             // the backups have that
+  void set_stable(const Basis& basis);
   // The program has not yet written once more all that its client has: it cannot leave, because only this process knows how much that is.
   bool is_catching_up() const { return swallow_.load(std::memory_order_relaxed) != 0; }
 
@@ -150,7 +155,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void wake();
   ssize_t take(int fd, const iovec* parts, int count);                     // from the kernel, into the log; shared lock held
   Result<size_t> swallow(std::vector<iovec>& parts, size_t& first);        // what the client has already
-  Status await_input();                                                    // until the backups have all that has been read
+  Basis basis() const;                                                     // of what is written now
+  Status await_basis();                                                    // until the backups have it
 
   const std::shared_ptr<Session> session_;
   const Birth birth_;
@@ -175,7 +181,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not
   std::unique_ptr<core::InputLog> input_;    // null: not replicated. What was read since the last checkpoint,
   mutable std::mutex input_lock_;            // ... in the kernel's order: held from taking bytes to adding them
-  std::atomic<uint64_t> stable_{0};
+  std::atomic<uint64_t> checkpoints_{0};     // that the session has been given
+  std::atomic<uint64_t> stable_input_{0}, stable_checkpoints_{0};
   std::atomic<uint64_t> swallow_{birth_.replayed && birth_.base.sent > birth_.output ? birth_.base.sent - birth_.output : 0};
   std::mutex waiters_lock_;
   WaitList waiters_;

@@ -1,4 +1,4 @@
-// A replicated connection (docs/adr/0026): what is read goes into its log, what is written waits until the backups have that, and what a predecessor had
+// A replicated connection (docs/adr/0026): what is read goes into its log, what is written waits until the backups have that and the checkpoints, and what a predecessor had
 // written already is not written again.
 #include <sys/socket.h>
 
@@ -14,7 +14,7 @@ constexpr auto kStablePatience = std::chrono::milliseconds(50);
 
 void Connection::replicate(uint64_t read_so_far, uint64_t stable) {
   input_ = std::make_unique<core::InputLog>(read_so_far);
-  stable_ = stable;
+  stable_input_ = stable;
 }
 
 uint64_t Connection::log_begin() const {
@@ -38,8 +38,19 @@ void Connection::trim_log(uint64_t below) {
   input_->trim(below);
 }
 
-void Connection::set_stable(uint64_t offset) {
-  if (offset > stable()) stable_.store(offset, std::memory_order_relaxed);
+Connection::Basis Connection::stable() const {
+  return {stable_input_.load(std::memory_order_relaxed), stable_checkpoints_.load(std::memory_order_relaxed)};
+}
+
+void Connection::set_stable(const Basis& basis) {
+  const Basis so_far = stable();
+  if (basis.input > so_far.input) stable_input_.store(basis.input, std::memory_order_relaxed);
+  if (basis.checkpoints > so_far.checkpoints) stable_checkpoints_.store(basis.checkpoints, std::memory_order_relaxed);
+}
+
+Connection::Basis Connection::basis() const {
+  const std::lock_guard lock(input_lock_);
+  return {input_->end(), checkpoints_.load(std::memory_order_relaxed)};
 }
 
 ssize_t Connection::take(int fd, const iovec* parts, int count) {
@@ -83,18 +94,14 @@ Result<size_t> Connection::swallow(std::vector<iovec>& parts, size_t& first) {
   return total;
 }
 
-Status Connection::await_input() {
-  const auto read_so_far = [&] {
-    const std::lock_guard lock(input_lock_);
-    return input_->end();
-  };
-  const uint64_t end = read_so_far();
+Status Connection::await_basis() {
+  const Basis all = basis();
   const Time deadline = is_blocking() ? Time::max() : monotonic_now() + kStablePatience;
-  while (stable() < end) {
+  while (!all.within(stable())) {
     {
       const Registered registered(waiters_lock_, waiters_, Waiter::mine());   // a move wakes us
-      const auto stable = session_->wait_stable(*this, end, deadline);
-      if (stable || stable.error().code != Errc::again) return stable;
+      const auto waited = session_->wait_stable(*this, all, deadline);
+      if (waited || waited.error().code != Errc::again) return waited;
     }
     {
       const std::shared_lock lock(io_);

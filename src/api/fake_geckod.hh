@@ -402,8 +402,14 @@ class FakeGeckod {
         break;
       }
       case ApiType::await_stable: {
-        const auto m = *wire::decode<wire::AppAwait>(r.body);
-        if (keeps) reply(r.client, ApiType::stable, wire::AppStable{m.id, m.offset});
+        if (!keeps) break;
+        if (version < 5) {
+          const auto m = *wire::decode<wire::AppAwaitBefore5>(r.body);
+          reply(r.client, ApiType::stable, wire::AppStableBefore5{m.id, m.offset});
+        } else {
+          const auto m = *wire::decode<wire::AppAwait>(r.body);
+          reply(r.client, ApiType::stable, wire::AppStable{m.id, m.offset, m.checkpoints});
+        }
         break;
       }
       case ApiType::yielded: {

@@ -143,6 +143,45 @@ TEST_F(Replicated, AWriteWaitsUntilTheBackupsHaveWhatWasRead) {
   EXPECT_EQ(n1.recorded(ApiType::await_stable), 0u);
 }
 
+TEST_F(Replicated, AWriteWaitsUntilTheBackupsHaveTheCheckpointBeforeIt) {
+  listen();
+  auto [client, socket, opened] = serve();
+  client.send("request");
+  ASSERT_EQ(read_some(socket), "request");
+  ASSERT_TRUE(socket.write("1"));
+  EXPECT_EQ(n1.expect_message<wire::AppAwait>(ApiType::await_stable).checkpoints, 0u);
+  n1.keeps = false;
+  ASSERT_TRUE(socket.checkpoint(bytes("state")));
+  std::thread writer([&socket = socket] { EXPECT_EQ(*socket.write("2"), 1u); });
+  const auto asked = n1.expect_message<wire::AppAwait>(ApiType::await_stable);
+  EXPECT_EQ(asked.offset, 7u);
+  EXPECT_EQ(asked.checkpoints, 1u);
+  EXPECT_EQ(n1.recorded(ApiType::checkpoint), 1u) << "it is said before what waits for it";
+  n1.tell(ApiType::stable, wire::AppStable{opened.id, 7, 0});   // an answer to something that was asked before
+  EXPECT_EQ(client.receive(1), "1");
+  pollfd nothing{client.fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&nothing, 1, 30), 0);
+  n1.tell(ApiType::stable, wire::AppStable{opened.id, 7, 1});
+  writer.join();
+  EXPECT_EQ(client.receive(1), "2");
+  EXPECT_TRUE(socket.write("3")) << "none since";
+  EXPECT_EQ(n1.recorded(ApiType::await_stable), 0u);
+}
+
+TEST_F(Replicated, AShutdownWaitsForACheckpointAndANonBlockingOneGivesUp) {
+  listen();
+  n1.keeps = false;
+  auto [client, socket, opened] = serve();
+  ASSERT_TRUE(socket.set_blocking(false));
+  ASSERT_TRUE(socket.checkpoint(bytes("state")));
+  EXPECT_EQ(socket.shutdown(SHUT_WR).error().code, Errc::again);
+  const auto asked = n1.expect_message<wire::AppAwait>(ApiType::await_stable);
+  EXPECT_EQ(asked.offset, 0u);
+  n1.tell(ApiType::stable, wire::AppStable{opened.id, asked.offset, asked.checkpoints});
+  EXPECT_TRUE(eventually([&socket = socket] { return socket.shutdown(SHUT_WR).has_value(); }));
+  EXPECT_TRUE(client.at_end());
+}
+
 TEST_F(Replicated, WhoeverOnlyWritesDoesNotWait) {
   listen();
   n1.keeps = false;
@@ -325,8 +364,10 @@ TEST_F(Replicated, ANewGeckodIsToldEverythingAgain) {
   EXPECT_TRUE(begin.bytes.empty());
   EXPECT_EQ(rest.offset, 6u);
   EXPECT_EQ(text(rest), "after!");
-  EXPECT_EQ(n1.expect_message<wire::AppAwait>(ApiType::await_stable).offset, 11u);
-  n1.tell(ApiType::stable, wire::AppStable{opened.id, 11});
+  const auto awaits = n1.expect_message<wire::AppAwait>(ApiType::await_stable);
+  EXPECT_EQ(awaits.offset, 11u);
+  EXPECT_EQ(awaits.checkpoints, 1u);
+  n1.tell(ApiType::stable, wire::AppStable{opened.id, 11, awaits.checkpoints});
   writer.join();
   EXPECT_EQ(client.receive(6), "answer");
   const std::lock_guard guard(lock);
@@ -472,6 +513,21 @@ TEST_F(Replicated, AnOlderGeckodHearsNothing) {
   socket->close();
   (void)n1.expect(ApiType::closed);
   for (const auto type : {ApiType::input, ApiType::await_stable, ApiType::replication}) EXPECT_EQ(n1.recorded(type), 0u);
+}
+
+TEST_F(Replicated, AGeckodThatKnowsNothingOfCheckpointsIsAskedForInputOnly) {
+  n1.version = 4;
+  listen();
+  auto [client, socket, opened] = serve();
+  client.send("x");
+  ASSERT_EQ(read_some(socket), "x");
+  ASSERT_TRUE(socket.checkpoint(bytes("state")));
+  ASSERT_TRUE(socket.write("y"));
+  EXPECT_EQ(n1.expect_message<wire::AppAwaitBefore5>(ApiType::await_stable).offset, 1u);
+  ASSERT_TRUE(socket.checkpoint(bytes("state")));
+  ASSERT_TRUE(socket.write("z"));
+  EXPECT_EQ(client.receive(2), "yz");
+  EXPECT_EQ(n1.recorded(ApiType::await_stable), 0u);
 }
 
 // As when a node is set back to the version before.

@@ -93,9 +93,9 @@ class Session : public std::enable_shared_from_this<Session> {
 
   // Of replicated ones. Geckod is told what has been read since it was told last.
   void has_read(const Connection& connection);
-  // Until the backups have its input up to there, or need not. Errors: again (deadline, or it is no longer live), busy (it would wait inside a callback).
+  // Until the backups have all that, or need not. Errors: again (deadline, or it is no longer live), busy (it would wait inside a callback).
   // No callback of the application runs meanwhile on this thread.
-  Status wait_stable(const Connection& connection, uint64_t offset, Time deadline);
+  Status wait_stable(const Connection& connection, const Connection::Basis& basis, Time deadline);
 
   static bool in_callback();                   // this thread runs a callback of the application for some session
 
@@ -129,7 +129,7 @@ class Session : public std::enable_shared_from_this<Session> {
     uint64_t announced = 0;        // to which incarnation of geckod
     uint64_t told = 0;             // replicated: what has been read, up to there, to that incarnation
     bool told_end = false;
-    uint64_t awaited = 0;          // geckod has been asked to say when the backups have it up to there
+    Connection::Basis awaited;     // geckod has been asked to say when the backups have that
   };
 
   explicit Session(Options options);
@@ -209,6 +209,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void tell_log(Known& known, uint64_t from);            // m_ held
   void tell_input(Known& known);                         // m_ held
   void tell_await(const Known& known);                   // m_ held
+  Result<wire::AppStable> decode_stable(wire::ByteView body) const;
+  bool is_stable(const Connection& connection, const Connection::Basis& basis) const;   // m_ held; as far as this geckod can say
   void on_stable(const wire::AppStable& message);
   void wait_quietly(std::unique_lock<std::mutex>& lock, const void* key, const std::function<bool()>& over, Time deadline);
   bool may_read_quietly() const;                         // m_ held

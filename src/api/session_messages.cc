@@ -178,7 +178,7 @@ Status Session::handle_checked(const wire::FrameView& frame, std::vector<Fd>& fd
       return {};
     }
     case ApiType::stable: {
-      GECKO_TRY(const auto m, wire::decode<wire::AppStable>(frame.body));
+      GECKO_TRY(const auto m, decode_stable(frame.body));
       on_stable(m);
       return {};
     }

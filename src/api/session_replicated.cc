@@ -47,8 +47,15 @@ void Session::tell_input(Known& known) {
 }
 
 void Session::tell_await(const Known& known) {
-  if (link_ != Link::up || known.announced != incarnation_ || known.awaited <= known.connection->stable()) return;
-  (void)send(wire::ApiType::await_stable, wire::AppAwait{known.connection->id(), known.awaited});
+  if (link_ != Link::up || known.announced != incarnation_ || is_stable(*known.connection, known.awaited)) return;
+  const auto& [input, checkpoints] = known.awaited;
+  if (version_ < 5) (void)send(wire::ApiType::await_stable, wire::AppAwaitBefore5{known.connection->id(), input});
+  else (void)send(wire::ApiType::await_stable, wire::AppAwait{known.connection->id(), input, checkpoints});
+}
+
+// One of an older version does not know of checkpoints.
+bool Session::is_stable(const Connection& connection, const Connection::Basis& basis) const {
+  return Connection::Basis{basis.input, version_ < 5 ? 0 : basis.checkpoints}.within(connection.stable());
 }
 
 void Session::has_read(const Connection& connection) {
@@ -67,25 +74,31 @@ void Session::has_read(const Connection& connection) {
   }
 }
 
+Result<wire::AppStable> Session::decode_stable(wire::ByteView body) const {
+  if (version_ >= 5) return wire::decode<wire::AppStable>(body);
+  GECKO_TRY(const auto old, wire::decode<wire::AppStableBefore5>(body));
+  return wire::AppStable{old.id, old.offset, 0};
+}
+
 void Session::on_stable(const wire::AppStable& message) {
   const std::lock_guard lock(m_);
   const auto at = connections_.find(message.id);
   if (at == connections_.end()) return;
-  at->second.connection->set_stable(message.offset);
+  at->second.connection->set_stable({message.offset, message.checkpoints});
   quiet_waiters_.wake_all(at->second.connection.get());
 }
 
-Status Session::wait_stable(const Connection& connection, uint64_t offset, Time deadline) {
+Status Session::wait_stable(const Connection& connection, const Connection::Basis& basis, Time deadline) {
   std::unique_lock lock(m_);
   // Without a session it is a plain connection; in a group that is not replicated any more, too.
   const auto over = [&] {
-    return stopping_ || !replicates_ || connection.stable() >= offset || !connections_.contains(connection.id()) ||
+    return stopping_ || !replicates_ || is_stable(connection, basis) || !connections_.contains(connection.id()) ||
            connection.state() != Connection::State::live;
   };
   if (!over()) {
     Known& known = connections_.find(connection.id())->second;
-    if (known.awaited < offset) {
-      known.awaited = offset;   // not announced: with the announcement
+    if (!basis.within(known.awaited)) {
+      known.awaited = {std::max(basis.input, known.awaited.input), std::max(basis.checkpoints, known.awaited.checkpoints)};   // not announced: with that
       tell_await(known);
     }
     if (in_callback())   // the thread that reads geckod's answers may be this one

@@ -64,6 +64,12 @@ Result<wire::Opened> ApiSession::decode_opened(wire::ByteView body) const {
   return wire::Opened{old.id, old.flow, old.movable, old.epoch, {}};
 }
 
+Result<wire::AppAwait> ApiSession::decode_await(wire::ByteView body) const {
+  if (version_ >= 5) return wire::decode<wire::AppAwait>(body);
+  GECKO_TRY(const auto old, wire::decode<wire::AppAwaitBefore5>(body));
+  return wire::AppAwait{old.id, old.offset, 0};
+}
+
 bool ApiSession::asks_recovery(uint16_t port) const {
   return version_ >= 3 && !unrecovered_.contains(port) && group_ != nullptr && group_->config().recovery != config::Recovery::none;
 }
@@ -215,10 +221,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       return {};
     }
     case ApiType::await_stable: {
-      GECKO_TRY(const auto m, wire::decode<wire::AppAwait>(f.body));
+      GECKO_TRY(const auto m, decode_await(f.body));
       GECKO_CHECK(joined_group());
       group_->when_stable(*this, m, [this, alive = std::weak_ptr<bool>(alive_), m] {
-        if (!alive.expired()) send(ApiType::stable, wire::AppStable{m.id, m.offset});
+        if (alive.expired()) return;
+        if (version_ < 5) send(ApiType::stable, wire::AppStableBefore5{m.id, m.offset});
+        else send(ApiType::stable, wire::AppStable{m.id, m.offset, m.checkpoints});
       });
       return {};
     }

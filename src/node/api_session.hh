@@ -46,6 +46,7 @@ class ApiSession {
   Status handle(const wire::FrameView& frame, std::vector<Fd>& fds, uint64_t& request);
   Status joined_group() const;
   Result<wire::Opened> decode_opened(wire::ByteView body) const;
+  Result<wire::AppAwait> decode_await(wire::ByteView body) const;
   bool asks_recovery(uint16_t port) const;
   Daemon& daemon_;
   net::PeerCred who_;

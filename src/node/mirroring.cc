@@ -40,6 +40,8 @@ void Mirroring::link_down(uint16_t node) {
   it->second.linked = false;
   it->second.has.clear();
   it->second.inputs.clear();   // it may have been started again, and have nothing
+  it->second.checkpoints.clear();
+  it->second.inputs_said = it->second.inputs_answered = 0;
   it->second.unanswered.clear();
 }
 
@@ -48,6 +50,7 @@ void Mirroring::tell_everything(Backup& backup) {
   backup.has.clear();
   backup.refused.clear();
   backup.inputs.clear();
+  backup.checkpoints.clear();
   backup.unanswered.clear();
   backup.left.clear();
   for (const auto& [handle, subject] : subjects_) backup.left.push_back(handle);
@@ -55,7 +58,7 @@ void Mirroring::tell_everything(Backup& backup) {
 
 uint32_t Mirroring::add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp) {
   const uint32_t handle = next_handle_++;
-  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}, 0, false, tcp.acked + tcp.received});
+  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}, 0, false, 0, 0, tcp.acked + tcp.received});
   whole_.insert(handle);
   return handle;
 }
@@ -86,7 +89,9 @@ void Mirroring::checkpoint(uint32_t handle, std::shared_ptr<const core::SavedSta
   if (it == subjects_.end()) return;
   if (it->second.replica) it->second.replica->checkpoint(*saved);
   it->second.saved = std::move(saved);
+  ++it->second.checkpoints;
   saved_.insert(handle);
+  look_how_far(handle);
 }
 
 void Mirroring::end(uint32_t handle) {
@@ -187,9 +192,15 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
   }
   for (const uint32_t handle : replicas) say_replica(node, b, handle, subjects_.at(handle));
   for (const uint32_t handle : saved) {
-    const auto& s = subjects_.at(handle).saved;
-    if (s && std::ranges::find(replicas, handle) == replicas.end()) (void)send_.checkpoint(node, {incarnation_, handle, s->input, s->output, s->blob});
+    const Subject& subject = subjects_.at(handle);
+    if (subject.saved && std::ranges::find(replicas, handle) == replicas.end()) say_checkpoint(node, b, handle, subject);
   }
+}
+
+void Mirroring::say_checkpoint(uint16_t node, Backup& b, uint32_t handle, const Subject& subject) {
+  const core::SavedState& s = *subject.saved;
+  if (!send_.checkpoint(node, {incarnation_, handle, s.input, s.output, s.blob})) return;
+  if (subject.replica && b.inputs.contains(handle)) ask_for_checkpoints(node, b, handle, subject);
 }
 
 void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept) {
@@ -213,6 +224,7 @@ void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept) {
 void Mirroring::replicate(uint32_t handle, core::Replica replica, uint64_t stable, Time now) {
   const auto it = subjects_.find(handle);
   if (it == subjects_.end() || it->second.replica) return;
+  it->second.checkpoints += replica.saved().size();   // new backups have to have them, too
   it->second.replica = std::move(replica);
   if (it->second.saved) it->second.replica->checkpoint(*it->second.saved);   // after a restart of geckod the library says it first
   it->second.stable = stable;
@@ -236,7 +248,7 @@ std::optional<Mirroring::Progress> Mirroring::progress(uint32_t handle) const {
   const core::Replica* r = replica(handle);
   if (r == nullptr) return {};
   const Subject& subject = subjects_.at(handle);
-  return Progress{r->input().end(), subject.stable, kept_by_all(handle, subject).offset};
+  return Progress{r->input().end(), subject.stable, kept_by_all(handle, subject).offset, subject.checkpoints, subject.stable_checkpoints};
 }
 
 void Mirroring::input(uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end) {
@@ -254,6 +266,7 @@ void Mirroring::say_input(uint16_t node, Backup& b, uint32_t handle, uint64_t of
     bytes = bytes.subspan(part.size());
     const bool last = end && bytes.empty();
     if (!send_.inputs(node, {incarnation_, {{handle, offset, last, wire::Bytes(part.begin(), part.end())}}})) return;   // the link is going down
+    ++b.inputs_said;
     offset += part.size();
   } while (!bytes.empty());
 }
@@ -263,28 +276,58 @@ void Mirroring::say_replica(uint16_t node, Backup& b, uint32_t handle, const Sub
   const core::InputLog& log = subject.replica->input();
   say_input(node, b, handle, log.begin(), log.from(log.begin()), log.ended());
   for (const core::SavedState& s : subject.replica->saved()) (void)send_.checkpoint(node, {incarnation_, handle, s.input, s.output, s.blob});
+  if (subject.checkpoints != 0) ask_for_checkpoints(node, b, handle, subject);
+}
+
+// By input that says nothing new.
+void Mirroring::ask_for_checkpoints(uint16_t node, Backup& b, uint32_t handle, const Subject& subject) {
+  const uint64_t before = b.inputs_said;
+  say_input(node, b, handle, subject.replica->input().end(), {}, false);
+  if (b.inputs_said != before) b.checkpoints.push_back({b.inputs_said, handle, subject.checkpoints});
+}
+
+// Backups that are not to have its input yet get the checkpoint with it.
+void Mirroring::say_checkpoint_now(uint32_t handle) {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end() || !it->second.replica || incarnation_ == 0 || saved_.erase(handle) == 0) return;
+  for (auto& [node, backup] : backups_)
+    if (backup.inputs.contains(handle)) say_checkpoint(node, backup, handle, it->second);
 }
 
 void Mirroring::on_kept(uint16_t from, const wire::InputsKept& kept) {
   const auto backup = backups_.find(from);
-  if (backup == backups_.end() || kept.incarnation != incarnation_) return;
+  if (backup == backups_.end()) return;
+  Backup& b = backup->second;
+  ++b.inputs_answered;
+  if (kept.incarnation != incarnation_) return;
   for (const wire::InputMark& mark : kept.marks) {
-    const auto it = backup->second.inputs.find(mark.handle);
-    if (it == backup->second.inputs.end()) continue;
-    it->second = {std::max(it->second.offset, mark.offset), it->second.end || mark.end, mark.refused};
+    const auto it = b.inputs.find(mark.handle);
+    if (it == b.inputs.end()) continue;
+    it->second.offset = std::max(it->second.offset, mark.offset);
+    it->second.end = it->second.end || mark.end;
+    it->second.refused = mark.refused;
     look_how_far(mark.handle);
+  }
+  while (!b.checkpoints.empty() && b.checkpoints.front().input <= b.inputs_answered) {
+    const CheckpointSaid said = b.checkpoints.front();
+    b.checkpoints.pop_front();
+    const auto it = b.inputs.find(said.handle);
+    if (it == b.inputs.end()) continue;
+    it->second.checkpoints = said.checkpoints;
+    look_how_far(said.handle);
   }
 }
 
 // What a backup refuses to keep is not kept there, and is not waited for.
 Mirroring::Kept Mirroring::kept_by_all(uint32_t handle, const Subject& subject) const {
-  Kept all{subject.replica->input().end(), subject.replica->input().ended()};
+  Kept all{subject.replica->input().end(), subject.replica->input().ended(), false, subject.checkpoints};
   for (const auto& [node, backup] : backups_) {
     const auto kept = backup.inputs.find(handle);
     if ((backup.linked && !backup.keeps_input) || backup.refused.contains(handle) || (kept != backup.inputs.end() && kept->second.refused)) continue;
     const Kept has = kept == backup.inputs.end() ? Kept{} : kept->second;
     all.offset = std::min(all.offset, has.offset);
     all.end = all.end && has.end;
+    all.checkpoints = std::min(all.checkpoints, has.checkpoints);
   }
   return all;
 }
@@ -294,9 +337,10 @@ void Mirroring::look_how_far(uint32_t handle) {
   if (it == subjects_.end() || !it->second.replica) return;
   Subject& s = it->second;
   const Kept kept = kept_by_all(handle, s);
-  if (kept.offset <= s.stable && (!kept.end || s.stable_end)) return;
+  if (kept.offset <= s.stable && (!kept.end || s.stable_end) && kept.checkpoints <= s.stable_checkpoints) return;
   s.stable = std::max(s.stable, kept.offset);
   s.stable_end = s.stable_end || kept.end;
+  s.stable_checkpoints = std::max(s.stable_checkpoints, kept.checkpoints);
   if (on_stable_) on_stable_(s.tcp.flow, s.stable, s.stable_end);
 }
 

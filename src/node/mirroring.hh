@@ -26,7 +26,7 @@ class Mirroring {
     std::function<bool(uint16_t node, const wire::Checkpoint&)> checkpoint;
     std::function<bool(uint16_t node, const wire::Inputs&)> inputs;
   };
-  // All backups have the input of this connection up to there (`end`: and its end); with no backups, at once.
+  // All backups have the input of this connection up to there (`end`: and its end), or more of its checkpoints; with no backups, at once.
   using Stable = std::function<void(const Flow& flow, uint64_t offset, bool end)>;
   struct Lag {
     uint16_t node = 0;
@@ -51,15 +51,17 @@ class Mirroring {
   const wire::TcpMirror* find(uint32_t handle) const;
   void identify(uint32_t handle, const ConnId& id, uint64_t epoch);
   void moved(uint32_t handle, const wire::TcpMirror& tcp);
-  void checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved);
+  void checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved);   // told at the next flush,
+  void say_checkpoint_now(uint32_t handle);                                          // ... of a replicated one at once, if output waits for it
   void end(uint32_t handle);
   // From now on it is replicated. `stable`: so far it is known to be safe already.
   void replicate(uint32_t handle, core::Replica replica, uint64_t stable, Time now);
   void unreplicate(uint32_t handle);
   bool is_replicated(uint32_t handle) const;
   void input(uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end);
-  // Input of a replicated connection. kept: by all backups now; less than what is stable when one of them is new.
-  struct Progress { uint64_t reported = 0, stable = 0, kept = 0; };
+  // Of a replicated connection's input. kept: by all backups now; less than what is stable when one of them is new. And how many checkpoints there
+  // have been, and are stable.
+  struct Progress { uint64_t reported = 0, stable = 0, kept = 0, checkpoints = 0, stable_checkpoints = 0; };
   std::optional<Progress> progress(uint32_t handle) const;
   const core::Replica* replica(uint32_t handle) const;
   size_t size() const { return subjects_.size(); }
@@ -85,11 +87,20 @@ class Mirroring {
     std::optional<core::Replica> replica;
     uint64_t stable = 0;
     bool stable_end = false;
+    uint64_t checkpoints = 0;        // so far; `saved` is the last
+    uint64_t stable_checkpoints = 0;
     uint64_t told = 0;               // how far its streams had come at the last flush
   };
-  struct Kept {                          // of a connection's input, by a backup
-    uint64_t offset = 0;
+  struct Kept {                          // of a replicated connection, by a backup
+    uint64_t offset = 0;                 // its input
     bool end = false, refused = false;
+    uint64_t checkpoints = 0;
+  };
+  // A checkpoint has no answer of its own: the one to the input that was said after it, over the same link, says that it has arrived.
+  struct CheckpointSaid {
+    uint64_t input = 0;                  // that message's number
+    uint32_t handle = 0;
+    uint64_t checkpoints = 0;
   };
   struct Advance {                   // of a port's connections, since the flush before
     uint16_t port = 0;
@@ -110,10 +121,14 @@ class Mirroring {
     std::deque<Batch> unanswered;
     std::unordered_set<uint32_t> has, refused;
     std::unordered_map<uint32_t, Kept> inputs;   // of connections whose mirrors it has been sent on this link
+    uint64_t inputs_said = 0, inputs_answered = 0;   // messages of this link; each has one answer, in order
+    std::deque<CheckpointSaid> checkpoints;
   };
   void tell_everything(Backup& backup);
   void say(uint16_t node, Backup& backup, Time now);
   void say_replica(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
+  void say_checkpoint(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
+  void ask_for_checkpoints(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
   void say_input(uint16_t node, Backup& backup, uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end);
   Kept kept_by_all(uint32_t handle, const Subject& subject) const;
   void look_how_far(uint32_t handle);

@@ -52,7 +52,7 @@ class Shield {
   void checkpoint(const Flow& flow, std::shared_ptr<const core::SavedState> saved);
   // What its program has read of a replicated one; of others nothing is kept.
   void input(const Flow& flow, const wire::AppInput& input);
-  // Calls back when the backups have its input up to there: at once if they have, or if it is not replicated.
+  // Calls back when the backups have its input up to there and its checkpoints so far: at once if they have, or if it is not replicated.
   void when_stable(const Flow& flow, uint64_t offset, std::function<void()> then);
   const core::Replica* replica(const Flow& flow) const;
   std::optional<Mirroring::Progress> progress(const Flow& flow) const;   // nothing: it is not replicated
@@ -96,6 +96,11 @@ class Shield {
 
  private:
   enum class Stage { open, ending, ended };       // ending: a moment's wait
+  struct Waiting {
+    uint64_t offset = 0, checkpoints = 0;
+    std::function<void()> then;
+    bool is_over(const Mirroring::Progress& p) const { return p.stable >= offset && p.stable_checkpoints >= checkpoints; }
+  };
   struct Guarded {
     Stage stage = Stage::open;
     uint32_t handle = 0;                          // 0: no mirror,
@@ -113,7 +118,7 @@ class Shield {
     uint64_t stable = 0;
     ConnId id;
     uint64_t epoch = 0;
-    std::multimap<uint64_t, std::function<void()>> waiting;   // when_stable
+    std::deque<Waiting> waiting;                  // when_stable; each for no less than the one before
   };
   struct Newborn {
     bpf::Protection protection;

@@ -47,21 +47,24 @@ void Shield::input(const Flow& flow, const wire::AppInput& m) {
 void Shield::when_stable(const Flow& flow, uint64_t offset, std::function<void()> then) {
   Guarded* g = on() ? find(flow) : nullptr;
   const auto so_far = g == nullptr ? std::nullopt : mirroring_.progress(g->handle);
-  if (!so_far || so_far->stable >= std::min(offset, so_far->reported)) return then();
-  g->waiting.emplace(std::min(offset, so_far->reported), std::move(then));
+  if (!so_far) return then();
+  Waiting waits{std::min(offset, so_far->reported), so_far->checkpoints, std::move(then)};
+  if (g->waiting.empty() && waits.is_over(*so_far)) return waits.then();
+  g->waiting.push_back(std::move(waits));
+  mirroring_.say_checkpoint_now(g->handle);
 }
 
 void Shield::stable(const Flow& flow, uint64_t offset, bool end) {
   Guarded* g = find(flow);
   if (g == nullptr) return;
   const auto view = table().advance(flow, g->first_in + static_cast<uint32_t>(offset) + (end ? 1 : 0));
-  const auto due = g->waiting.upper_bound(offset);
-  const bool answered = due != g->waiting.begin();
-  std::vector<std::function<void()>> then;
-  for (auto it = g->waiting.begin(); it != due; it = g->waiting.erase(it)) then.push_back(std::move(it->second));
-  for (auto& call : then) call();
-  // Who waits to write carries the acknowledgement along.
-  if (view && view->owes() && !answered) nudge_soon(flow);
+  const auto so_far = mirroring_.progress(g->handle);
+  std::vector<std::function<void()>> due;
+  for (; so_far && !g->waiting.empty() && g->waiting.front().is_over(*so_far); g->waiting.pop_front()) due.push_back(std::move(g->waiting.front().then));
+  // Who waits to write carries the acknowledgement along, also who waits for nothing but a checkpoint any more.
+  const bool answer_comes = !due.empty() || (!g->waiting.empty() && g->waiting.front().offset <= offset);
+  for (auto& call : due) call();
+  if (view && view->owes() && !answer_comes) nudge_soon(flow);
 }
 
 void Shield::nudge_soon(const Flow& flow) {
@@ -81,7 +84,7 @@ void Shield::nudge_soon(const Flow& flow) {
 void Shield::stop_replicating(const Flow& flow, Guarded& g) {
   mirroring_.unreplicate(g.handle);
   (void)table().unclamp(flow);
-  for (auto& [offset, then] : std::exchange(g.waiting, {})) then();
+  for (auto& waits : std::exchange(g.waiting, {})) waits.then();
 }
 
 }  // namespace gecko::node

@@ -6,7 +6,7 @@
 
 namespace gecko::wire {
 
-inline constexpr uint16_t kApiVersion = 4;           // 2: placement; 3: checkpoint, recovered connections; 4: input, stable
+inline constexpr uint16_t kApiVersion = 5;           // 2: placement; 3: checkpoint, recovered connections; 4: input, stable; 5: stable checkpoints
 inline constexpr uint16_t kApiVersionMin = 1;
 inline constexpr size_t kMaxJson = 16u << 20;
 
@@ -35,7 +35,8 @@ enum class ApiType : uint16_t {
   ending = 21,          // it shuts its side of this connection down in a moment. No answer (version 3)
   // replicated connections (docs/adr/0026; version 4)
   input = 22,           // what the program has read of a connection, before it is given to the program. No answer
-  await_stable = 23,    // answered by stable, as soon as the backups have the input up to there: at once where the connection is not replicated
+  // Answered by stable, as soon as the backups have the input up to there and the checkpoints said before this: at once where it is not replicated.
+  await_stable = 23,
   replication = 24,     // whether this program's connections of a port are to be replicated, before it listens there; unsaid: as the group has it. No answer
   // geckod -> application
   welcome = 50,
@@ -92,8 +93,11 @@ struct AppCheckpoint { ConnId id; uint64_t input = 0, output = 0; Bytes blob; GE
 // offset: of the first of these bytes, counted from the connection's birth. The first part says where the program begins, and may be empty. end: the
 // client's FIN comes after them.
 struct AppInput { ConnId id; uint64_t offset = 0; bool end = false; Bytes bytes; GECKO_FIELDS(id, offset, end, wire::limited<256u << 10>(bytes)) };
-struct AppAwait { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };   // nothing beyond what it has reported
-struct AppStable { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };
+// offset: nothing beyond what it has reported. checkpoints: that it has made of this connection; given back in the answer.
+struct AppAwait { ConnId id; uint64_t offset = 0, checkpoints = 0; GECKO_FIELDS(id, offset, checkpoints) };
+struct AppStable { ConnId id; uint64_t offset = 0, checkpoints = 0; GECKO_FIELDS(id, offset, checkpoints) };
+struct AppAwaitBefore5 { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };
+struct AppStableBefore5 { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };
 struct AppReplication { uint16_t port = 0; bool wanted = true; GECKO_FIELDS(port, wanted) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
