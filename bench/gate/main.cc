@@ -169,8 +169,8 @@ class Bench {
 
   Status begin(Way way, std::chrono::microseconds delay) {
     if (way == Way::plain) return {};
-    GECKO_CHECK(lab_->close_gate(way == Way::fast ? GECKO_GATE_FAST : GECKO_GATE_REPLICATED));
-    GECKO_TRY(backup_, Backup::start(*lab_, {.delay = delay}));
+    GECKO_CHECK(lab_->close_gate());
+    GECKO_TRY(backup_, Backup::start(*lab_, {.delay = delay, .clamp = way == Way::replicated}));
     return {};
   }
   Status finish(Way way) {
@@ -183,6 +183,7 @@ class Bench {
     Ends c;
     GECKO_TRY(c.client, lab_test::connect_from(lab_->client(), service));
     GECKO_TRY(c.server, lab_test::accept_from(listener));
+    if (backup_) GECKO_CHECK(backup_->await_born(1));
     return c;
   }
 

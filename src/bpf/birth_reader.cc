@@ -7,7 +7,6 @@
 #include <cstring>
 #include <optional>
 
-#include "bpf/checksum.hh"
 #include "bpf/flow_key.hh"
 
 namespace gecko::bpf {
@@ -47,12 +46,10 @@ Result<Birth> to_birth(const gecko_birth& record) {
   Birth birth;
   birth.flow = from_key(record.key);
   birth.lease = record.lease;
-  birth.mode = static_cast<gecko_gate_mode>(record.mode);
   birth.syn_ack.assign(record.packet, record.packet + std::min<size_t>(record.length, sizeof record.packet));
   const auto at = tcp_at(birth.syn_ack);
   if (!at || (birth.syn_ack[*at + 13] & (kSyn | kAck)) != (kSyn | kAck))
     return make_error(Errc::invalid, "birth of " + birth.flow.str() + ": not a SYN-ACK");
-  complete_tcp_checksum(birth.syn_ack, *at);
   return birth;
 }
 
@@ -60,7 +57,6 @@ Protection Birth::protection(uint16_t term) const {
   Protection p;
   const size_t at = *tcp_at(syn_ack);
   p.term = term;
-  p.clamp = mode == GECKO_GATE_REPLICATED;
   p.snd_nxt = get32(syn_ack, at + 4) + 1;
   p.watermark = p.sent_ack = get32(syn_ack, at + 8);
   p.sent_edge = p.sent_ack + static_cast<uint32_t>(syn_ack[at + 14] << 8 | syn_ack[at + 15]);

@@ -15,10 +15,9 @@ namespace gecko::bpf {
 struct Birth {
   Flow flow;
   uint16_t lease = 0;  // row
-  gecko_gate_mode mode = GECKO_GATE_FAST;
-  std::vector<uint8_t> syn_ack;  // the IP packet, checksums complete: GateSender::send_syn_ack once the backups know (replicated)
+  std::vector<uint8_t> syn_ack;  // the IP packet; its TCP checksum may be unfinished
 
-  // As the SYN-ACK has it; the client has been told nothing but that. A retransmission of a SYN-ACK is reported like the first.
+  // As the SYN-ACK has it, not clamped; the client has been told nothing but that. A retransmission of a SYN-ACK is reported like the first.
   Protection protection(uint16_t term) const;
 };
 

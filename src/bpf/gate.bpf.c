@@ -48,7 +48,6 @@ static __always_inline int report_birth(struct __sk_buff *skb, const struct pack
 		return -1;
 	birth->key = *key;
 	birth->lease = port->lease;
-	birth->mode = port->mode;
 	birth->pad = 0;
 	birth->length = length;
 	birth->pad2 = 0;
@@ -69,25 +68,19 @@ static __always_inline int judge_unknown(struct __sk_buff *skb, const struct pac
 	struct gecko_young *young;
 
 	if ((p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == (TCP_SYN | TCP_ACK)) {
-		const int lost = report_birth(skb, p, key, port);
+		const struct gecko_young fresh = { .term = term };
 
-		if (lost)
+		if (report_birth(skb, p, key, port))
 			count(GECKO_G_BIRTH_LOST);
-		if (port->mode == GECKO_GATE_FAST) {
-			const struct gecko_young fresh = { .term = term };
-
-			bpf_map_update_elem(&gecko_young, key, &fresh, BPF_ANY);
-			count(GECKO_G_PASSED);
-			return VERDICT_PASS;
-		}
-		/* Nobody will send it later: not as if it had left. */
-		return lost ? VERDICT_DROP : swallow(GECKO_G_HELD_SYNACK);
+		bpf_map_update_elem(&gecko_young, key, &fresh, BPF_ANY);
+		count(GECKO_G_PASSED);
+		return VERDICT_PASS;
 	}
 	if (PLANTED(12)) {
 		count(GECKO_G_PASSED);
 		return VERDICT_PASS;
 	}
-	young = port->mode == GECKO_GATE_FAST ? bpf_map_lookup_elem(&gecko_young, key) : 0;
+	young = bpf_map_lookup_elem(&gecko_young, key);
 	if (!young)
 		return refuse(GECKO_G_NO_ENTRY);
 	if (young->term != term)
@@ -113,11 +106,6 @@ static __always_inline int send_marked(struct __sk_buff *skb, const struct packe
 	union marks sent, stamps;
 	int told = 0;
 
-	if (p->tcp_flags & TCP_SYN) {
-		skb->mark = 0;
-		count(GECKO_G_STUB);
-		return bpf_redirect_neigh(skb->ifindex, 0, 0, 0);
-	}
 	if (p->length != p->l4 - p->l3 + sizeof(struct stub))
 		return refuse(GECKO_G_UNREADABLE);
 	for (int i = 0; i < ATTEMPTS && !told; i++) {

@@ -135,7 +135,7 @@ Status Gate::protect_port(const ProtectedPort& p) {
   if (p.port == 0 || p.address.is_unspecified()) return make_error(Errc::invalid, what + ": an address and a port are needed");
   if (p.lease >= GECKO_MAX_GROUPS)
     return make_error(Errc::limit, what + ": lease row " + std::to_string(p.lease) + " of " + std::to_string(GECKO_MAX_GROUPS));
-  const gecko_gate_port value{p.lease, static_cast<uint8_t>(p.mode), 0};
+  const gecko_gate_port value{p.lease, 0};
   // The row of the address first: of what cannot be read there is no telling whether it is of this port.
   for (const uint16_t port : {uint16_t{0}, p.port}) {
     const gecko_group_key key = port_key(p.address, port);

@@ -85,7 +85,6 @@ struct ProtectedPort {
   Address address;
   uint16_t port = 0;   // host order
   uint16_t lease = 0;  // row of the leases: GroupSteering::index
-  gecko_gate_mode mode = GECKO_GATE_FAST;
 };
 
 using GateCounters = std::array<uint64_t, GECKO_G_COUNT>;

@@ -62,8 +62,13 @@ class GateBench : public testing::TestWithParam<bool> {  // true: IPv4
   static GateTable& table() { return gate().table(); }
   static LeaseTable& leases();
   const Family& family() const { return GetParam() ? kV4 : kV6; }
-  Flow flow() const { return family().flow(); }
-  void port_mode(gecko_gate_mode mode, uint16_t port = 80);
+  // Another client's in each test: the gate remembers who was born.
+  Flow flow() const {
+    Flow f = family().flow();
+    f.peer.port = client_port_;
+    return f;
+  }
+  void protect_port(uint16_t port);
   static void lend(std::chrono::milliseconds time = std::chrono::seconds(30)) { leases().open(kRow, kTerm, BootClock::now() + time); }
   // Clamped, in the lease's term.
   Protection protection() const;
@@ -73,6 +78,9 @@ class GateBench : public testing::TestWithParam<bool> {  // true: IPv4
   GateOutcome send(const Bytes& ip_packet, const Sent& how = {});
   std::vector<Birth> births();
   std::vector<Flow> moved();   // a new round, and what moved in the last
+
+ private:
+  uint16_t client_port_ = 0;
 };
 
 }  // namespace gecko::bpf::test

@@ -97,7 +97,9 @@ LeaseTable& GateBench::leases() { return g_world->leases; }
 
 void GateBench::SetUp() {
   if (!g_world) GTEST_SKIP() << g_gate_why_not;
-  port_mode(GECKO_GATE_REPLICATED);
+  static uint16_t next_client = 20000;
+  client_port_ = next_client++;
+  protect_port(80);
   lend();
 }
 
@@ -112,8 +114,8 @@ void GateBench::TearDown() {
   moved();
 }
 
-void GateBench::port_mode(gecko_gate_mode mode, uint16_t port) {
-  const Status s = gate().protect_port({family().group, port, kRow, mode});
+void GateBench::protect_port(uint16_t port) {
+  const Status s = gate().protect_port({family().group, port, kRow});
   ASSERT_TRUE(s) << s.error().message;
 }
 

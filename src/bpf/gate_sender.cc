@@ -58,7 +58,9 @@ std::vector<uint8_t> stub_packet(const Flow& flow) {
   return p;
 }
 
-Status GateSender::send(const std::vector<uint8_t>& packet, uint16_t type) const {
+Status GateSender::nudge(const Flow& flow) const {
+  const std::vector<uint8_t> packet = stub_packet(flow);
+  const uint16_t type = flow.local.address.is_v4() ? ETH_P_IP : ETH_P_IPV6;
   std::vector<uint8_t> frame(kEthernet);  // the gate sends it to the neighbour, whose address is filled in there
   put16(frame, 12, type);
   frame.insert(frame.end(), packet.begin(), packet.end());
@@ -70,13 +72,6 @@ Status GateSender::send(const std::vector<uint8_t>& packet, uint16_t type) const
   if (sendto(socket_.get(), frame.data(), frame.size(), 0, reinterpret_cast<const sockaddr*>(&to), sizeof to) < 0 && errno != ENOBUFS)
     return os_error("send through the gate");
   return {};
-}
-
-Status GateSender::nudge(const Flow& flow) const { return send(stub_packet(flow), flow.local.address.is_v4() ? ETH_P_IP : ETH_P_IPV6); }
-
-Status GateSender::send_syn_ack(const std::vector<uint8_t>& packet) const {
-  if (packet.size() < 40) return make_error(Errc::invalid, "send a SYN-ACK: not a packet");
-  return send(packet, packet[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6);
 }
 
 }  // namespace gecko::bpf

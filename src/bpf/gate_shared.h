@@ -23,17 +23,10 @@ struct gecko_lease {
 /* A deadline further ahead than this is a bug (another clock, another unit): closed. Above geckod's restart grace of 5 s. */
 #define GECKO_LEASE_AHEAD_MAX_NS 60000000000ull
 
-/* What a port's connections may do before geckod has said anything about them. */
-enum gecko_gate_mode {
-	GECKO_GATE_FAST = 1,       /* answer a client at once, tell geckod */
-	GECKO_GATE_REPLICATED = 2, /* not even the SYN-ACK leaves before the backups know the connection */
-};
-
 /* By gecko_group_key. A second row with port 0 stands for the address itself: it has protected ports. */
 struct gecko_gate_port {
 	__u16 lease;             /* row of the leases */
-	__u8 mode;               /* enum gecko_gate_mode */
-	__u8 pad;
+	__u16 pad;
 };
 
 #define GECKO_GATE_F_CLAMP 1     /* acknowledge up to `watermark` only */
@@ -76,7 +69,7 @@ struct gecko_round {
 	__u32 pad;
 };
 
-/* Connections of `fast` ports between their SYN-ACK and geckod's word. */
+/* Connections between their SYN-ACK and geckod's word. */
 struct gecko_young {
 	__u16 term;
 	__u16 pad;
@@ -110,20 +103,19 @@ struct gecko_gate_command {
 	__u64 clock_ns;          /* the program's clock: user space checks that it reads the same one (time namespaces) */
 };
 
-/* A SYN-ACK as it was about to leave: the connection's initial sequence numbers and options, and what is sent when the backups have
- * them. Its TCP checksum may be that of the pseudo header alone (the NIC would have completed it). */
+/* A SYN-ACK as it was about to leave: the connection's initial sequence numbers and options. Its TCP checksum may be that of the pseudo header
+ * alone (the NIC completes it). */
 #define GECKO_BIRTH_PACKET 128
 struct gecko_birth {
 	struct gecko_flow_key key;
 	__u16 lease;
-	__u8 mode;
-	__u8 pad;
+	__u16 pad;
 	__u16 length;
 	__u16 pad2;
 	__u8 packet[GECKO_BIRTH_PACKET]; /* from the IP header on */
 };
 
-/* On packets that geckod makes: an empty segment whose numbers the gate fills in, or a SYN-ACK whose time has come. They leave by the
+/* On packets that geckod makes: an empty segment whose numbers the gate fills in. It leaves by the
  * neighbour table, by which they come to the gate twice; there the mark is taken off. Setting a mark needs CAP_NET_ADMIN. */
 #define GECKO_GATE_MARK 0x6765636b
 #define GECKO_GATE_MARK_ROUTED 0x6765636c /* the second time */
@@ -140,7 +132,7 @@ enum gecko_gate_counter {
 	GECKO_G_BORN,            /* SYN-ACK reported */
 	/* Dropped: */
 	GECKO_G_HELD_ACK,        /* bare acknowledgement of bytes that are not stable */
-	GECKO_G_HELD_SYNACK,     /* until the backups know the connection */
+	GECKO_G_HELD_SYNACK,     /* acknowledges bytes that are not stable (TCP Fast Open) */
 	GECKO_G_STUB_NEEDLESS,   /* the client knows already */
 	GECKO_G_OUTPUT,          /* output above `released` */
 	GECKO_G_EXPIRED,         /* no lease */
@@ -148,8 +140,8 @@ enum gecko_gate_counter {
 	GECKO_G_NO_ENTRY,        /* of a protected port, of a connection nobody has named */
 	GECKO_G_END,             /* FIN or RST its owner has not asked for */
 	GECKO_G_UNREADABLE,      /* fragment or header chain from an address with protected ports */
-	GECKO_G_BIRTH_LOST,      /* nobody reads the births */
 	/* Not dropped: */
+	GECKO_G_BIRTH_LOST,      /* nobody reads the births */
 	GECKO_G_MOVED_LOST,      /* nobody reads which connections have moved */
 	GECKO_G_COUNT
 };

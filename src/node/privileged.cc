@@ -118,7 +118,6 @@ void Privileged::frame(const wire::FrameView& f, std::vector<Fd>& fds) {
     case IpcType::protect_port: ok = handle(wire::IpcPort{}, [&](auto& m) { on_protect_port(m); }); break;
     case IpcType::unprotect_port: ok = handle(wire::IpcPort{}, [&](auto& m) { on_unprotect_port(m); }); break;
     case IpcType::nudge: ok = handle(wire::IpcNudge{}, [&](auto& m) { on_nudge(m); }); break;
-    case IpcType::send_syn_ack: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_send_syn_ack(m); }); break;
     case IpcType::probe: ok = handle(wire::IpcPacket{}, [&](auto& m) { on_probe(m); }); break;
     case IpcType::are_you_there: ok = handle(wire::IpcToken{}, [&](auto& m) { refuse(IpcType::done, m.token, Error{Errc{}, ""}); }); break;
     case IpcType::reload_keys: ok = handle(wire::IpcToken{}, [&](auto& m) { on_reload_keys(m); }); break;

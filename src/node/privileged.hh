@@ -84,7 +84,6 @@ class Privileged {
   void on_protect_port(const wire::IpcPort& m);
   void on_unprotect_port(const wire::IpcPort& m);
   void on_nudge(const wire::IpcNudge& m);
-  void on_send_syn_ack(const wire::IpcPacket& m);
   void on_probe(const wire::IpcPacket& m);
   Status may_protect(const wire::IpcPort& m) const;
   const bpf::GateSender* sender(uint16_t group);

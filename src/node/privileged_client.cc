@@ -108,21 +108,17 @@ void PrivilegedClient::are_you_there(StatusCallback done) {
   channel_.send(raw(IpcType::are_you_there), wire::IpcToken{token});
 }
 
-void PrivilegedClient::protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done) {
+void PrivilegedClient::protect_port(uint16_t group, uint16_t port, StatusCallback done) {
   const uint64_t token = next_token_++;
   waiting_.emplace(token, without_fd(std::move(done)));
-  channel_.send(raw(IpcType::protect_port), wire::IpcPort{token, group, port, replicated});
+  channel_.send(raw(IpcType::protect_port), wire::IpcPort{token, group, port});
 }
 
 void PrivilegedClient::unprotect_port(uint16_t group, uint16_t port) {
-  channel_.send(raw(IpcType::unprotect_port), wire::IpcPort{0, group, port, false});
+  channel_.send(raw(IpcType::unprotect_port), wire::IpcPort{0, group, port});
 }
 
 void PrivilegedClient::nudge(wire::IpcNudge command) { channel_.send(raw(IpcType::nudge), command); }
-
-void PrivilegedClient::send_syn_ack(uint16_t group, wire::Bytes packet) {
-  channel_.send(raw(IpcType::send_syn_ack), wire::IpcPacket{group, std::move(packet)});
-}
 
 void PrivilegedClient::end_sockets(uint16_t group, StatusCallback done) {
   const uint64_t token = next_token_++;

@@ -49,10 +49,9 @@ class PrivilegedClient {
   void keeper(FdCallback done);     // a connection to the lease keeper
   void reload_keys(StatusCallback done);
   void are_you_there(StatusCallback done);   // never answered while it is stopped or stuck
-  void protect_port(uint16_t group, uint16_t port, bool replicated, StatusCallback done);
+  void protect_port(uint16_t group, uint16_t port, StatusCallback done);
   void unprotect_port(uint16_t group, uint16_t port);
   void nudge(wire::IpcNudge command);
-  void send_syn_ack(uint16_t group, wire::Bytes packet);
   void end_sockets(uint16_t group, StatusCallback done);
   void probe(uint16_t group, wire::Bytes packet);
 

@@ -49,8 +49,7 @@ Status Privileged::may_protect(const wire::IpcPort& m) const {
 
 void Privileged::on_protect_port(const wire::IpcPort& m) {
   Status done = may_protect(m);
-  if (done)
-    done = kernel_.gate->protect_port({options_.groups[m.group].address, m.port, m.group, m.replicated ? GECKO_GATE_REPLICATED : GECKO_GATE_FAST});
+  if (done) done = kernel_.gate->protect_port({options_.groups[m.group].address, m.port, m.group});
   refuse(IpcType::done, m.token, done ? Error{Errc{}, ""} : done.error());
 }
 
@@ -77,14 +76,6 @@ void Privileged::on_nudge(const wire::IpcNudge& m) {
   if (out == nullptr) return;
   for (const Flow& flow : m.flows)
     if (belongs(options_.groups[m.group], flow)) (void)out->nudge(flow);
-}
-
-void Privileged::on_send_syn_ack(const wire::IpcPacket& m) {
-  const auto* out = sender(m.group);
-  const auto segment = tcp::read_packet(m.packet);
-  if (out == nullptr || !segment || !belongs(options_.groups[m.group], Flow{segment->from, segment->to})) return;
-  if ((segment->flags & (tcp::Segment::kSyn | tcp::Segment::kAck)) != (tcp::Segment::kSyn | tcp::Segment::kAck)) return;
-  (void)out->send_syn_ack(m.packet);
 }
 
 // To the client, or to this machine's own kernel as from the client; a segment that carries nothing.

@@ -105,8 +105,7 @@ void Shield::guard(uint16_t port, bool replicated) {
   for (const auto& [id, connection] : group_.connections())
     if (connection.flow.local.port == port && !guarded_.contains(connection.flow))
       let_pass(connection.flow, "it began before a program that asks for recovery served its port");
-  // In the gate's words `fast` all the same: a SYN-ACK that waited for the backups would let a flood of SYNs cost them (docs/adr/0026).
-  group_.daemon().privileged().protect_port(group_.index(), port, false, [this, port](const Status& ok) {
+  group_.daemon().privileged().protect_port(group_.index(), port, [this, port](const Status& ok) {
     if (ok) return;
     ports_.erase(port);
     log_error("port " + std::to_string(port) + " of group '" + group_.config().name + "' is not protected: " + ok.error().message);

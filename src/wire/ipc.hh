@@ -31,7 +31,6 @@ enum class IpcType : uint16_t {
   protect_port = 20,    // the gate judges what leaves from this port of the group from now on -> done
   unprotect_port = 21,  // no longer. No answer
   nudge = 22,           // tell these clients what they may hear and have not. No answer
-  send_syn_ack = 23,    // the backups know the connection. No answer
   probe = 24,           // a segment that makes a client, or our kernel, say where it is. No answer
   end_sockets = 30,  // all connections of the group's address and ports end here, silently where the gate guards them -> done
   // answers
@@ -68,10 +67,10 @@ struct IpcContact { uint64_t token = 0; uint16_t group = 0; uint16_t contact = 0
 struct IpcServing { uint16_t port = 0; std::vector<uint16_t> nodes, slots; GECKO_FIELDS(port, wire::limited<64>(nodes), wire::limited<4096>(slots)) };
 struct IpcSynSlots { uint16_t group = 0; uint16_t mode = 0; std::vector<uint16_t> slots; std::vector<IpcServing> serving;
   GECKO_FIELDS(group, mode, wire::limited<4096>(slots), wire::limited<64>(serving)) };
-struct IpcPort { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; bool replicated = false; GECKO_FIELDS(token, group, port, replicated) };
+struct IpcPort { uint64_t token = 0; uint16_t group = 0; uint16_t port = 0; GECKO_FIELDS(token, group, port) };
 inline constexpr size_t kMaxNudges = 1024, kMaxSmallPacket = 160;
 struct IpcNudge { uint16_t group = 0; std::vector<Flow> flows; GECKO_FIELDS(group, wire::limited<kMaxNudges>(flows)) };
-// A whole IP packet of the group's to a client. probe: as tcp::build_probe makes it; send_syn_ack: bpf::Birth::syn_ack.
+// A whole IP packet of the group's to a client, as tcp::build_probe makes it.
 struct IpcPacket { uint16_t group = 0; Bytes packet; GECKO_FIELDS(group, wire::limited<kMaxSmallPacket>(packet)) };
 struct IpcNear { uint16_t group = 0; Address network; std::vector<uint16_t> nodes; GECKO_FIELDS(group, network, wire::limited<64>(nodes)) };
 

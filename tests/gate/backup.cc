@@ -3,6 +3,8 @@
 #include <deque>
 #include <map>
 
+#include "base/clock.hh"
+
 namespace gecko::lab_test {
 
 using bpf::BootClock;
@@ -27,6 +29,15 @@ Backup::~Backup() {
   thread_.join();
 }
 
+Status Backup::await_born(size_t connections) const {
+  const Time end = monotonic_now() + std::chrono::seconds(5);
+  while (born_ < connections) {
+    if (monotonic_now() > end) return make_error(Errc::timeout, "the pretended backup has not heard of a connection");
+    std::this_thread::sleep_for(options_.round);
+  }
+  return {};
+}
+
 void Backup::run() {
   struct Pending {
     BootTime due;
@@ -37,20 +48,15 @@ void Backup::run() {
     uint32_t seen = 0;
   };
   std::map<Flow, Connection> connections;
-  std::deque<std::pair<BootTime, bpf::Birth>> newborn;
   while (!stop_) {
     const BootTime now = BootClock::now();
-    (void)births_.read([&](bpf::Birth birth) { newborn.emplace_back(now + options_.delay, std::move(birth)); });
-    for (; !newborn.empty() && newborn.front().first <= now; newborn.pop_front()) {
-      const bpf::Birth& birth = newborn.front().second;
-      const bpf::Protection protection = birth.protection(GateLab::kTerm);
-      if (!connections.contains(birth.flow)) {
-        if (!table_.protect(birth.flow, protection)) continue;
-        connections[birth.flow].seen = protection.watermark;
-        ++born_;
-      }
-      if (birth.mode == GECKO_GATE_REPLICATED) (void)sender_.send_syn_ack(birth.syn_ack);
-    }
+    (void)births_.read([&](const bpf::Birth& birth) {
+      bpf::Protection protection = birth.protection(GateLab::kTerm);
+      protection.clamp = options_.clamp;
+      if (connections.contains(birth.flow) || !table_.protect(birth.flow, protection)) return;
+      connections[birth.flow].seen = protection.watermark;
+      ++born_;
+    });
     for (auto it = connections.begin(); it != connections.end();) {
       auto& [flow, c] = *it;
       Result<bpf::GateView> view = table_.view(flow);

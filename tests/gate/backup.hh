@@ -1,5 +1,5 @@
-// What geckod will be to the gate, pretended: takes connections over at their birth, and calls bytes stable `delay` after our kernel has
-// received them. Stops in its destructor.
+// What geckod is to the gate, pretended: names connections at their birth, and calls bytes stable `delay` after our kernel has received
+// them. Stops in its destructor.
 #pragma once
 
 #include <atomic>
@@ -18,11 +18,14 @@ class Backup {
     std::chrono::microseconds delay{0};
     std::chrono::microseconds round{100};  // how often it looks
     bool nudge = true;                     // tell the client at once; false: leave it to the replies
+    bool clamp = true;                     // acknowledge what is stable only
   };
   // Connections are protected in GateLab::kTerm.
   static Result<std::unique_ptr<Backup>> start(GateLab& lab, const Options& options);
   ~Backup();
   size_t born() const { return born_; }
+  // Until it has named so many; what a connection does before is not clamped.
+  Status await_born(size_t connections) const;
 
  private:
   Backup(bpf::GateTable table, bpf::BirthReader births, bpf::GateSender sender, const Options& options)

@@ -41,7 +41,7 @@ Status GateLab::setup() {
   return {};
 }
 
-Status GateLab::close_gate(gecko_gate_mode mode, std::chrono::milliseconds lease) {
+Status GateLab::close_gate(std::chrono::milliseconds lease) {
   GECKO_TRY(gate_, bpf::Gate::load());
   GECKO_TRY(const Fd lease_map, gate_->dup_lease_map());
   GECKO_TRY(leases_, bpf::LeaseTable::map(lease_map));
@@ -49,7 +49,7 @@ Status GateLab::close_gate(gecko_gate_mode mode, std::chrono::milliseconds lease
   Status attached;
   NetLab::in(node(), [&] { attached = gate_->attach(nic_); });
   GECKO_CHECK(attached);
-  for (const bool v4 : {false, true}) GECKO_CHECK(gate_->protect_port({group(v4), kPort, kRow, mode}));
+  for (const bool v4 : {false, true}) GECKO_CHECK(gate_->protect_port({group(v4), kPort, kRow}));
   return {};
 }
 

@@ -29,7 +29,7 @@ class GateLab {
   int nic() const { return nic_; }  // of the node
 
   // The gate, attached, port 80 of both addresses protected, with a lease.
-  Status close_gate(gecko_gate_mode mode, std::chrono::milliseconds lease = std::chrono::seconds(50));
+  Status close_gate(std::chrono::milliseconds lease = std::chrono::seconds(50));
   // A fresh load that takes over what is attached, as a restarted geckod does.
   Status replace_gate();
   Status open_gate();  // detached: without the gate

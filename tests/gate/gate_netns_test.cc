@@ -140,10 +140,11 @@ void check_announcements(const std::vector<Tapped>& seen, const Flow& flow) {
 TEST_P(GateNet, EveryByteArrivesAtEveryReplicationDelay) {
   for (const auto delay : {0us, 200us, 1000us, 5000us}) {
     SCOPED_TRACE("delay " + std::to_string(delay.count()) + " us");
-    ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
+    ASSERT_OK(lab_->close_gate());
     const auto backup = must(Backup::start(*lab_, {.delay = delay}));
     auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
     Connection c = connect();
+    ASSERT_OK(backup->await_born(1));
     const Time start = monotonic_now();
     constexpr uint64_t kBytes = 24 << 20;
     transfer(c, kBytes, kBytes);
@@ -172,9 +173,10 @@ TEST_P(GateNet, EveryByteArrivesAtEveryReplicationDelay) {
 TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
   for (const char* offload : {"off", "on"}) {
     ASSERT_OK(NetLab::run(lab_->node(), std::string("ethtool -K eth0 tx ") + offload + " >/dev/null"));
-    ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
+    ASSERT_OK(lab_->close_gate());
     const auto backup = must(Backup::start(*lab_, {.delay = 500us}));
     Connection c = connect();
+    ASSERT_OK(backup->await_born(1));
     transfer(c, 2 << 20, 2 << 20);
     EXPECT_LE(retransmissions(c.server), 2 * (2u << 20) / 1448 / 10);   // a checksum that did not hold would be all of them, for ever
     EXPECT_GT(count(GECKO_G_CLAMPED), 0u);
@@ -184,9 +186,10 @@ TEST_P(GateNet, ChecksumsHoldWithAndWithoutOffload) {
 
 // The reply carries the acknowledgement: nothing else is sent.
 TEST_P(GateNet, ARequestAndItsReplyCostNoPacketMore) {
-  ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
+  ASSERT_OK(lab_->close_gate());
   auto backup = must(Backup::start(*lab_, {}));
   Connection c = connect();
+  ASSERT_OK(backup->await_born(1));
   backup.reset();  // from here on the application says what is stable, before it replies
   bpf::GateTable& table = lab_->gate().table();
   const uint32_t start = must(table.view(c.flow)).watermark;
@@ -288,11 +291,12 @@ class Keeper {
 constexpr auto kOnTheWire = 5ms;
 
 TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
-  ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED, 10ms));
+  ASSERT_OK(lab_->close_gate(10ms));
   const Keeper keeper(lab_->leases());  // before the connections: a child holds what was open
   ASSERT_TRUE(eventually([&] { return keeper.rounds() > 3; }));
   const auto backup = must(Backup::start(*lab_, {.delay = 200us}));
   Connection down = connect(), up = connect(), free = connect(GateLab::kFreePort);
+  ASSERT_OK(backup->await_born(2));
   auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
   {
     Stream d(down.server, down.client), u(up.client, up.server), f(free.server, free.client);
@@ -347,10 +351,10 @@ TEST_P(GateNet, AStoppedKeeperSilencesItsConnectionsAndNoOthers) {
 
 // Its sockets are closed by the kernel, which says so to their peers; of protected ones nobody hears.
 TEST_P(GateNet, AKilledServersConnectionsDoNotEnd) {
-  ASSERT_OK(lab_->close_gate(GECKO_GATE_FAST));
-  const auto backup = must(Backup::start(*lab_, {}));
+  ASSERT_OK(lab_->close_gate());
+  const auto backup = must(Backup::start(*lab_, {.clamp = false}));
   Connection kept = connect(), free = connect(GateLab::kFreePort), unread = connect();
-  ASSERT_TRUE(eventually([&] { return backup->born() == 2; }));
+  ASSERT_OK(backup->await_born(2));
   ASSERT_OK(send_pattern(unread.client, 0, 1000));  // closing with unread data makes a RST
   auto tap = must(WireTap::start(lab_->client(), GateLab::kNic));
   const pid_t server = fork();
@@ -373,9 +377,10 @@ TEST_P(GateNet, AKilledServersConnectionsDoNotEnd) {
 
 // A restarted geckod loads the gate again: table, leases and births are those of before, for everybody who holds them.
 TEST_P(GateNet, ANewGateTakesOverUnderLoad) {
-  ASSERT_OK(lab_->close_gate(GECKO_GATE_REPLICATED));
+  ASSERT_OK(lab_->close_gate());
   const auto backup = must(Backup::start(*lab_, {.delay = 200us}));
   Connection c = connect();
+  ASSERT_OK(backup->await_born(1));
   {
     Stream down(c.server, c.client), up(c.client, c.server);
     for (int i = 0; i < 5; ++i) {
