@@ -183,8 +183,8 @@ class StreamConnection {
 
   Step discard() {
     if (!shut_) {
+      if (const auto ended = socket_.shutdown(SHUT_WR); !ended) return failed(ended.error(), Step::write);
       shut_ = true;
-      (void)socket_.shutdown(SHUT_WR);
     }
     in_.clear();
     char buffer[kChunk];

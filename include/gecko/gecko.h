@@ -211,8 +211,9 @@ GECKO_API size_t gecko_socket_get_state(gecko_socket *socket, void *data, size_t
 
 /* For the day this node dies: the program's state (at most 1 MiB) after all that it has read and written so far, kept by other nodes until the next
  * checkpoint of this connection. No other thread may read or write it meanwhile. It is under way when this returns: a node that dies within milliseconds
- * may take it along, then the one before counts; of a replicated connection what is written after it waits until they have it. A connection that has moved needs a new one at its new node. GECKO_UNSUPPORTED: it has passed a
- * node of an older version. Of use only where the group file says `recovery`, and where the program listens with it. */
+ * may take it along, then the one before counts. In a replicated connection what is written after it waits until they have it. A connection that has
+ * moved needs a new one at its new node. GECKO_UNSUPPORTED: it has passed a node of an older version. Of use only where the group file says `recovery`,
+ * and where the program listens with it. */
 GECKO_API int gecko_socket_checkpoint(gecko_socket *socket, const void *data, size_t size);
 /* Bytes that were read from and written to the connection since its birth, on whatever nodes; also right where the program uses the descriptor
  * directly. Either pointer may be NULL. */

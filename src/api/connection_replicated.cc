@@ -1,5 +1,5 @@
-// A replicated connection (docs/adr/0026): what is read goes into its log, what is written waits until the backups have that and the checkpoints, and what a predecessor had
-// written already is not written again.
+// A replicated connection (docs/adr/0026): what is read goes into its log, what is written waits until the backups have that and the checkpoints, and
+// what a predecessor had written already is not written again.
 #include <sys/socket.h>
 
 #include <algorithm>
