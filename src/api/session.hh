@@ -129,7 +129,7 @@ class Session : public std::enable_shared_from_this<Session> {
     uint64_t announced = 0;        // to which incarnation of geckod
     uint64_t told = 0;             // replicated: what has been read, up to there, to that incarnation
     bool told_end = false;
-    Connection::Basis awaited;     // geckod has been asked to say when the backups have that
+    Connection::Basis awaited{};   // geckod has been asked to say when the backups have that
   };
 
   explicit Session(Options options);
