@@ -69,7 +69,8 @@ TEST_F(Files, AWitnessIsAddedAndRemovedWithItsOwnService) {
   const auto steps = [](const lab::Output& output) {   // "what on whom", of those about a service
     EXPECT_EQ(output.code, 0) << output.err;
     std::vector<std::string> all;
-    for (const auto& step : Json::parse(output.out, nullptr, false)["steps"])
+    const auto reply = Json::parse(output.out, nullptr, false);
+    for (const auto& step : reply["steps"])
       if (step["do"].get<std::string>().starts_with("systemctl")) all.push_back(step["do"].get<std::string>() + " on " + step["on"].get<std::string>());
     return all;
   };

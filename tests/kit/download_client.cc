@@ -62,7 +62,8 @@ void DownloadClient::take(std::span<const uint8_t> bytes) {
     const auto head = parse_head(head_);
     if (!head) return fail(Failure::wrong, head.error().message);
     if (!*head) return;
-    if ((*head)->status != 200 || (*head)->content_length != options_.size)
+    if ((*head)->status != 200) return fail(Failure::failed, "answer with status " + std::to_string((*head)->status));
+    if ((*head)->content_length != options_.size)
       return fail(Failure::wrong,
                   "answer with status " + std::to_string((*head)->status) + " and " + std::to_string((*head)->content_length) + " bytes");
     in_body_ = true;
