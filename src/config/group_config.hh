@@ -13,7 +13,8 @@
 
 namespace gecko::config {
 
-inline constexpr size_t kMaxNodes = 64;        // per group: the slot and slice tables of the steering program
+inline constexpr size_t kMaxNodes = 64;        // per group, removed ones included: the slot and slice tables of the steering program
+inline constexpr size_t kMaxServing = 32;      // what a view has room for beside a witness (wire::kMaxMembers)
 inline constexpr size_t kMaxPorts = 64;
 inline constexpr uint32_t kMaxWeight = 100;
 inline constexpr size_t kMaxConfigErrors = 50;

@@ -121,6 +121,19 @@ witness = false
   EXPECT_EQ(parse_group(text + "[membership]\ntwo_nodes = \"available\"\n", "x").error().code, Errc::invalid);
 }
 
+// As many as a view has members; the places of those that are gone count for the file alone.
+TEST(GroupConfig, ThirtyTwoNodesServeAndAWitnessVotes) {
+  std::string text = "[group]\nname = \"web\"\naddress = \"fd00:1::80\"\nports = [80]\n";
+  for (size_t i = 0; i < kMaxNodes; ++i)
+    text += "[[node]]\nname = \"n" + std::to_string(i) + "\"\naddress = \"fd00::" + std::to_string(i + 1) + "\"\n" +
+            (i < kMaxServing ? "" : i == kMaxServing ? "witness = true\n" : "removed = true\n");
+  const auto group = parse_group(text, "x");
+  ASSERT_TRUE(group) << group.error().message;
+  EXPECT_EQ(group->nodes.size(), kMaxNodes);
+  EXPECT_EQ(group->serving_nodes(), kMaxServing);
+  EXPECT_EQ(group->present_nodes(), kMaxServing + 1);
+}
+
 TEST(GroupConfig, TwoNodesMayGoOnAlone) {
   std::string text = slurp(kTestdata + "/good/smallest.toml") + "\n[membership]\ntwo_nodes = \"available\"\n";
   const auto group = parse_group(text, "x");

@@ -60,8 +60,6 @@ Status check_options(const LabOptions& options) {
   for (const uint32_t weight : options.weights)
     if (weight < 1 || weight > config::kMaxWeight)
       return make_error(Errc::invalid, "weight " + std::to_string(weight) + ": a weight is 1 to " + std::to_string(config::kMaxWeight));
-  if (options.witness && options.nodes == kMaxLabNodes)
-    return make_error(Errc::invalid, std::to_string(options.nodes) + " nodes and a witness: a group has at most " + std::to_string(config::kMaxNodes));
   if (options.witness && options.two_available) return make_error(Errc::invalid, "with a witness no node goes on alone: two_available has no meaning there");
   if (options.owner.find_first_of(" \n") != std::string::npos) return make_error(Errc::invalid, "an owner is one word");
   return {};

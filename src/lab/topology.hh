@@ -15,7 +15,7 @@
 
 namespace gecko::lab {
 
-inline constexpr int kMaxLabNodes = 64;  // config::kMaxNodes; their host parts stay below the group's 80
+inline constexpr int kMaxLabNodes = 32;  // config::kMaxServing; their host parts stay below the group's 80
 
 struct LabOptions {
   std::string name = "lab";             // [a-z0-9][a-z0-9-]{0,19}

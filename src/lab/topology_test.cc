@@ -83,15 +83,14 @@ TEST(Topology, RefusesWhatItCannotBuild) {
   EXPECT_THAT(refusal([](LabOptions& o) { o.name = "../x"; }), HasSubstr("'../x' is no name"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.name = ""; }), HasSubstr("no name"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.name = std::string(21, 'a'); }), HasSubstr("1 to 20"));
-  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 0; }), HasSubstr("1 to 64"));
-  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 65; }), HasSubstr("1 to 64"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 0; }), HasSubstr("1 to 32"));
+  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 33; }), HasSubstr("1 to 32"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.ports = {80, 80}; }), HasSubstr("port 80 is given twice"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.ports = {0}; }), HasSubstr("port 0"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.ports = {}; }), HasSubstr("1 to 64 ports"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.policy = "best"; }), HasSubstr("'best' is no policy"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 0}; }), HasSubstr("weight 0"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.weights = {1, 1, 1, 1}; }), HasSubstr("4 weights for 3 nodes"));
-  EXPECT_THAT(refusal([](LabOptions& o) { o.nodes = 64, o.witness = true; }), HasSubstr("at most 64"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.two_available = o.witness = true; }), HasSubstr("no node goes on alone"));
   EXPECT_THAT(refusal([](LabOptions& o) { o.owner = "a\nnamespace b"; }), HasSubstr("one word"));
 }

@@ -27,6 +27,7 @@ constexpr Duration kAgreementKept = std::chrono::seconds(5), kAgreementGood = st
                    kWordComes = std::chrono::seconds(1);
 // Without a lease for so long a group that recovers nothing chooses its contact as if there were no views: a lone survivor goes on serving.
 constexpr Duration kStandIn = std::chrono::seconds(1);
+static_assert(config::kMaxServing + 1 == wire::kMaxMembers, "whom the group file allows, a view has room for");
 
 // The message of the link for each of the machine's.
 LinkType type_of(const core::ViewMessage& message) {

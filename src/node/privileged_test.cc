@@ -9,12 +9,18 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <map>
 #include <optional>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "node/kernel_setup.hh"
+#include "node/lease_keeper_start.hh"
 #include "node/privileged_client.hh"
+#include "tcp/packet.hh"
+#include "wire/test_state.hh"
 
 namespace gecko::node {
 namespace {
@@ -77,13 +83,16 @@ class PrivilegedHalf : public ::testing::Test {
     options_.node = "n1";
     options_.user = "nobody";
     auto group = config::parse_group(std::string("[group]\nname = \"lab\"\naddress = \"") + kGroup +
-                                         "\"\nports = [8080]\n[[node]]\nname = \"n1\"\naddress = \"" + kNode +
+                                         "\"\nports = [8080]\nrecovery = \"fast\"\n[[node]]\nname = \"n1\"\naddress = \"" + kNode +
                                          "\"\n[[node]]\nname = \"n2\"\naddress = \"2001:db8:1::12\"\n",
                                      "test.toml");
     ASSERT_TRUE(group) << group.error().message;
     options_.groups.push_back(std::move(*group));
     auto kernel = set_up_kernel(options_);
     ASSERT_TRUE(kernel) << kernel.error().message;
+    auto counters = kernel->gate->dup_counter_map();
+    ASSERT_TRUE(counters) << counters.error().message;
+    gate_counters_ = std::move(*counters);
     int pair[2];
     ASSERT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
     command_.reset(pair[0]);
@@ -124,17 +133,59 @@ class PrivilegedHalf : public ::testing::Test {
     while (!ended_ && monotonic_now() < deadline) std::this_thread::sleep_for(1ms);
     return ended_;
   }
-  // A frame of our own making instead of PrivilegedClient's.
-  void say(uint16_t type, const wire::Bytes& body) {
+  // A frame of our own making instead of PrivilegedClient's, maybe with a descriptor. False: the session has ended.
+  bool say(const Fd& to, uint16_t type, const wire::Bytes& body, int descriptor = -1) {
     wire::Bytes out;
-    wire::put_frame(out, type, 0, body);
-    (void)!::send(command_.get(), out.data(), out.size(), MSG_NOSIGNAL);   // it may have ended the session by now
+    wire::put_frame(out, type, descriptor >= 0 ? 1 : 0, body);
+    iovec piece{out.data(), out.size()};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    if (descriptor >= 0) {
+      message.msg_control = control;
+      message.msg_controllen = sizeof control;
+      cmsghdr* const header = CMSG_FIRSTHDR(&message);
+      header->cmsg_level = SOL_SOCKET;
+      header->cmsg_type = SCM_RIGHTS;
+      header->cmsg_len = CMSG_LEN(sizeof(int));
+      std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+    }
+    while (::sendmsg(to.get(), &message, MSG_NOSIGNAL) < 0) {   // so short a frame goes whole or not at all
+      if (errno != EAGAIN) return false;
+      loop_.run_once(1ms);
+    }
+    return true;
+  }
+  // What was said before has been done.
+  bool is_there() {
+    std::optional<Status> answer;
+    client().are_you_there([&](const Status& status) { answer = status; });
+    return bool(wait(answer));
+  }
+  // Packets that have been put into the hold device.
+  static uint64_t injected() {
+    std::ifstream in("/proc/thread-self/net/dev");
+    for (std::string line; std::getline(in, line);) {
+      std::istringstream words(line);
+      std::string name;
+      uint64_t bytes = 0, packets = 0;
+      if (words >> name >> bytes >> packets && name == "gecko-hold:") return packets;
+    }
+    ADD_FAILURE() << "there is no hold device";
+    return 0;
+  }
+  // Segments of geckod's own making that the gate has seen and, of a connection that nobody has named, refused.
+  uint64_t nudged() const {
+    const auto counters = bpf::read_gate_counters(gate_counters_.get());
+    EXPECT_TRUE(counters);
+    return counters ? (*counters)[GECKO_G_NO_ENTRY] : 0;
   }
 
   Options options_;
   HandoffJournal journal_;
   net::Loop loop_;
-  Fd command_;
+  Fd command_, gate_counters_;
   std::unique_ptr<PrivilegedClient> client_;
   std::thread other_half_;
   std::atomic<bool> ended_{false};
@@ -230,41 +281,142 @@ TEST_F(PrivilegedHalf, ThawsWhatItHoldsWhenTheOtherHalfVanishes) {
   EXPECT_TRUE(own.speaks());
 }
 
-TEST_F(PrivilegedHalf, SaysThatItIsThere) {
-  std::optional<Status> answer;
-  client().are_you_there([&](const Status& status) { answer = status; });
-  EXPECT_TRUE(wait(answer));
+TEST_F(PrivilegedHalf, SaysThatItIsThere) { EXPECT_TRUE(is_there()); }
+
+// Through the hold device anything could be said to anybody: probes leave in the group's name alone, or come in as one of its clients'.
+TEST_F(PrivilegedHalf, ProbesOnlyConnectionsOfItsGroup) {
+  using tcp::Segment;
+  const Endpoint own = at(kGroup, 8080), outbound = at(kGroup, 40000), other_port = at(kGroup, 2222), foreign = at(kNode, 8080);
+  const Endpoint client_end = at("2001:db8:1::99", 4711);
+  const wire::Bytes payload(2);
+  const auto segment = [&](const Endpoint& from, const Endpoint& to, uint8_t flags = Segment::kAck, size_t bytes = 0) {
+    Segment s;
+    s.from = from;
+    s.to = to;
+    s.flags = flags;
+    s.payload = wire::ByteView(payload).first(bytes);
+    return tcp::build_packet(s);
+  };
+  const auto probes = [&](const wire::Bytes& packet, uint16_t group = 0) {
+    const uint64_t before = injected();
+    client().probe(group, packet);
+    EXPECT_TRUE(is_there());
+    return injected() - before;
+  };
+  EXPECT_EQ(probes(segment(own, client_end, Segment::kAck, 1)), 1u);
+  EXPECT_EQ(probes(segment(outbound, client_end)), 1u);
+  EXPECT_EQ(probes(segment(client_end, own)), 1u) << "to this machine's own kernel";
+
+  EXPECT_EQ(probes(segment(foreign, client_end)), 0u) << "in this node's own name";
+  EXPECT_EQ(probes(segment(client_end, foreign)), 0u) << "to a connection of this node's own";
+  EXPECT_EQ(probes(segment(other_port, client_end)), 0u);
+  EXPECT_EQ(probes(segment(client_end, other_port)), 0u);
+  EXPECT_EQ(probes(segment(own, client_end), 7), 0u) << "of a group that there is not";
+  EXPECT_EQ(probes(segment(own, client_end, Segment::kAck, 2)), 0u) << "more than the byte that asks";
+  EXPECT_EQ(probes(segment(client_end, own, Segment::kAck, 1)), 0u) << "a byte in a client's name";
+  for (const uint8_t flags : {uint8_t{0}, Segment::kSyn, Segment::kFin, Segment::kRst})
+    for (const uint8_t with : {uint8_t{0}, Segment::kAck}) {
+      if (flags == 0 && with != 0) continue;
+      EXPECT_EQ(probes(segment(own, client_end, static_cast<uint8_t>(flags | with))), 0u) << +flags << " " << +with;
+      EXPECT_EQ(probes(segment(client_end, own, static_cast<uint8_t>(flags | with))), 0u) << +flags << " " << +with;
+    }
+  const auto whole = segment(own, client_end);
+  for (size_t n = 0; n < whole.size(); ++n) EXPECT_EQ(probes({whole.begin(), whole.begin() + static_cast<ptrdiff_t>(n)}), 0u) << n;
+  EXPECT_FALSE(ended_);
+}
+
+TEST_F(PrivilegedHalf, NudgesOnlyConnectionsOfItsGroup) {
+  const Endpoint own = at(kGroup, 8080), client_end = at("2001:db8:1::99", 4711);
+  const auto nudges = [&](std::vector<Flow> flows, uint16_t group = 0) {
+    const uint64_t before = nudged();
+    client().nudge({group, std::move(flows)});
+    EXPECT_TRUE(is_there());
+    return nudged() - before;
+  };
+  EXPECT_EQ(nudges({{own, client_end}}), 1u);
+  EXPECT_EQ(nudges({{at(kNode, 8080), client_end}, {at(kGroup, 2222), client_end}, {client_end, own}}), 0u);
+  EXPECT_EQ(nudges({{own, client_end}}, 7), 0u);
+  EXPECT_FALSE(ended_);
 }
 
 TEST_F(PrivilegedHalf, EndsTheSessionOverACommandThatMakesNoSense) {
-  say(999, {1, 2, 3});
+  (void)say(command_, 999, {1, 2, 3});
   EXPECT_TRUE(ends_within(5s));
 }
 
+struct Command {
+  IpcType type;
+  wire::Bytes body;
+  bool (*decodes)(wire::ByteView);
+  bool with_descriptor;
+};
+template <wire::Message M>
+Command command(IpcType type, const M& message, bool with_descriptor = false) {
+  return {type, wire::encode(message), [](wire::ByteView body) { return wire::decode<M>(body).has_value(); }, with_descriptor};
+}
+
+// One of each, that would do something as it is. The token is none that PrivilegedClient gives.
+std::vector<Command> one_of_each() {
+  constexpr uint64_t kToken = 1u << 20;
+  const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
+  wire::test::Entropy entropy(4711);
+  auto state = wire::test::make_state(entropy, 100);
+  state.flow = flow;
+  state.v4_mapped = false;
+  tcp::Segment probe;
+  probe.from = flow.local;
+  probe.to = flow.peer;
+  return {command(IpcType::freeze, wire::IpcFreeze{kToken, 0, flow, true, 0, 0, 0}, true),
+          command(IpcType::adopt, wire::IpcAdopt{kToken, 0, flow, 0}, true),
+          command(IpcType::thaw, wire::IpcToken{kToken}),
+          command(IpcType::retire, wire::IpcRetire{kToken, true}),
+          command(IpcType::restore, wire::IpcRestore{kToken, 0, flow, {}, 1, {}, 0, wire::encode(state)}),
+          command(IpcType::activate, wire::IpcToken{kToken}),
+          command(IpcType::ahead, wire::IpcAhead{kToken, 0, {1, 2, 3}}),
+          command(IpcType::listen, wire::IpcListen{kToken, 0, 8080, 16}),
+          command(IpcType::socket, wire::IpcSocket{kToken, 0}),
+          command(IpcType::contact, wire::IpcContact{kToken, 0, 0, true}),
+          command(IpcType::syn_slots, wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}, {65535}}}}),
+          command(IpcType::near, wire::IpcNear{0, *Address::parse("2001:db8:1::"), {0, 1}}),
+          command(IpcType::reload_keys, wire::IpcToken{kToken}),
+          command(IpcType::keeper, wire::IpcToken{kToken}),
+          command(IpcType::are_you_there, wire::IpcToken{kToken}),
+          command(IpcType::protect_port, wire::IpcPort{kToken, 0, 8080}),
+          command(IpcType::unprotect_port, wire::IpcPort{kToken, 0, 8080}),
+          command(IpcType::nudge, wire::IpcNudge{0, {flow}}),
+          command(IpcType::probe, wire::IpcPacket{0, tcp::build_packet(probe)}),
+          command(IpcType::end_sockets, wire::IpcSocket{kToken, 0})};
+}
+
+// What decodes is carried out or refused, whatever it says; what does not ends the session.
 TEST_F(PrivilegedHalf, SurvivesOrEndsTheSessionOverAnyMutatedCommand) {
   std::mt19937 random(static_cast<unsigned>(::testing::UnitTest::GetInstance()->random_seed()));
-  const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
-  const std::vector<std::pair<IpcType, wire::Bytes>> commands = {
-      {IpcType::thaw, wire::encode(wire::IpcToken{1})},
-      {IpcType::retire, wire::encode(wire::IpcRetire{1, true})},
-      {IpcType::restore, wire::encode(wire::IpcRestore{1, 0, flow, {}, 1, {}, 0, {1, 2, 3}})},
-      {IpcType::activate, wire::encode(wire::IpcToken{1})},
-      {IpcType::are_you_there, wire::encode(wire::IpcToken{1})},
-      {IpcType::ahead, wire::encode(wire::IpcAhead{1, 0, {1, 2, 3}})},
-      {IpcType::listen, wire::encode(wire::IpcListen{1, 0, 8080, 16})},
-      {IpcType::socket, wire::encode(wire::IpcSocket{1, 0})},
-      {IpcType::syn_slots, wire::encode(wire::IpcSynSlots{0, 0, {0, 1}, {{80, {65535}, {65535}}}})},
-      {IpcType::freeze, wire::encode(wire::IpcFreeze{1, 0, flow, true, 0, 0, 0})}};
-  // Values change, lengths do not: these decode, and the session goes on as long as none is nonsense.
+  const auto commands = one_of_each();
+  const Pair foreign = connected(at(kNode, 8080));
+  ASSERT_TRUE(foreign.server);
+  const auto keeper = net::unix_listen(keeper_socket(options_), 0600);   // one that never answers, so that none is forked off
+  ASSERT_TRUE(keeper) << keeper.error().message;
+  const Fd direct = copy(command_);
+  (void)client();   // reads the answers
+  std::map<IpcType, size_t> said;
   for (int i = 0; i < 4000 && !ended_; ++i) {
-    auto [type, body] = commands[random() % (commands.size() - 1)];
+    const auto& [type, valid, decodes, with_descriptor] = commands[random() % commands.size()];
+    wire::Bytes body = valid;
     for (size_t n = random() % 3; n > 0; --n) body[random() % body.size()] ^= static_cast<uint8_t>(1u << random() % 8);
-    say(static_cast<uint16_t>(type), body);
-    char answers[4096];
-    while (::recv(command_.get(), answers, sizeof answers, MSG_DONTWAIT) > 0) {
-    }
+    if (!decodes(body)) continue;
+    ++said[type];
+    ASSERT_TRUE(say(direct, static_cast<uint16_t>(type), body, with_descriptor ? foreign.server.get() : -1)) << "ended by command " << static_cast<int>(type);
+    loop_.run_once({});
   }
-  say(static_cast<uint16_t>(IpcType::freeze), commands.back().second);   // without its descriptor: the end at the latest
+  EXPECT_TRUE(is_there());
+  EXPECT_TRUE(foreign.speaks()) << "a connection of nobody's group was touched";
+  EXPECT_EQ(said.size(), commands.size());
+  for (const auto& [type, count] : said) EXPECT_GT(count, 20u) << "INVALID: command " << static_cast<int>(type);
+  for (const auto& c : commands) {   // cut short, none is a command; one such ends the session, so the decoder is asked for the others
+    for (size_t n = 0; n < c.body.size(); ++n) EXPECT_FALSE(c.decodes(wire::ByteView(c.body).first(n))) << static_cast<int>(c.type) << " at " << n;
+  }
+  EXPECT_FALSE(ended_);
+  (void)say(direct, static_cast<uint16_t>(IpcType::freeze), commands.front().body);   // without its descriptor
   EXPECT_TRUE(ends_within(5s));
   EXPECT_EQ(code_, 0) << "ended by itself, in order";
 }

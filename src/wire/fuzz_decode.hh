@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "wire/codec.hh"
+#include "wire/all_messages.hh"
 
 namespace gecko::wire {
 
@@ -20,7 +20,7 @@ void decode_and_back(ByteView in) {
 }
 
 template <Message... Ms>
-int fuzz_one_of(const uint8_t* data, size_t size) {
+int fuzz_one_of(MessageList<Ms...>, const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   size_t chosen = data[0] % sizeof...(Ms);
   const ByteView body(data + 1, size - 1);

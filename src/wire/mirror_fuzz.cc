@@ -1,11 +1,10 @@
 // Every message about mirrors (mirror.hh).
 #include "wire/fuzz_decode.hh"
-#include "wire/mirror.hh"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace gecko::wire;
   if (size > 1)
     if (const auto mirror = decode<Mirror>(ByteView(data + 1, size - 1)); mirror && !validate(*mirror))
       GECKO_ASSERT(!validate(*mirror).error().message.empty());
-  return fuzz_one_of<Mirror, MirrorMove, Mirrors, MirrorsKept, Checkpoint, RecoverAsk, RecoverAnswer, Inputs, InputsKept, Replica>(data, size);
+  return fuzz_one_of(MirrorMessages{}, data, size);
 }
