@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <memory>
 #include <random>
 
@@ -33,7 +34,7 @@ std::vector<Sample> samples(const Endpoint& group) {
   using T = wire::ApiType;
   const ConnId id = ConnId::random();
   const Flow flow{group, *Endpoint::parse("[2001:db8:dead::1]:4711")};
-  return {sample(T::hello, wire::ApiHello{1, 1, "garbage"}),
+  return {sample(T::hello, wire::ApiHello{wire::kApiVersion, wire::kApiVersionMin, "garbage"}),
           sample(T::join, wire::Join{2, "lab"}),
           sample(T::leave, wire::Leave{3}),
           sample(T::listen, wire::Listen{4, group.port, 16}),
@@ -49,11 +50,20 @@ std::vector<Sample> samples(const Endpoint& group) {
           sample(T::admin, wire::Admin{9, R"({"op":"status"})"}),
           sample(T::admin, wire::Admin{10, R"({"op":"handoff","client":"[2001:db8:dead::1]:4711","to":"n2"})"}),
           {T::subscribe, {}},
-          sample(T::listens, wire::Listens{group.port})};
+          sample(T::listens, wire::Listens{group.port}),
+          sample(T::orphan, wire::AppOrphan{id, flow, true, 1}),
+          sample(T::room, wire::Room{0}),
+          sample(T::checkpoint, wire::AppCheckpoint{id, 3, 4, {6, 7}}),
+          sample(T::recovery, wire::AppRecovery{group.port, false}),
+          sample(T::ending, wire::AppClosed{id}),
+          sample(T::input, wire::AppInput{id, 3, false, {8, 9}}),
+          sample(T::await_stable, wire::AppAwait{id, 5}),
+          sample(T::replication, wire::AppReplication{group.port, false})};
 }
 
-class ApiGarbage : public FaultTest {
+class ApiGarbage : public FaultTest, public ::testing::WithParamInterface<const char*> {
  protected:
+  void SetUp() override { set_up({.name = "gar", .recovery = GetParam()}); }
   // A session that stays until geckod throws it out.
   ApiClient& session() {
     if (!session_) {
@@ -81,7 +91,7 @@ class ApiGarbage : public FaultTest {
   std::mt19937 random_{4711};
 };
 
-TEST_F(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
+TEST_P(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   auto& client = ping(1ms);
   auto& stream = echo(1ms);
   connected();
@@ -91,10 +101,14 @@ TEST_F(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   ASSERT_EQ(::pipe2(pipes, O_CLOEXEC), 0);
   const Fd reading(pipes[0]), writing(pipes[1]);
   const auto all = samples(scene().echo());
+  for (auto type = static_cast<uint16_t>(wire::ApiType::hello); type <= static_cast<uint16_t>(wire::ApiType::replication); ++type)
+    EXPECT_TRUE(std::ranges::any_of(all, [&](const Sample& one) { return static_cast<uint16_t>(one.type) == type; })) << "no sample of type " << type;
 
   for (const auto& [type, body] : all) {
     const auto raw_type = static_cast<uint16_t>(type);
+    say(static_cast<uint16_t>(all.front().type), all.front().body);   // in the newest version again, whatever was made of the last hello
     for (size_t length = 0; length < body.size(); ++length) say(raw_type, {body.begin(), body.begin() + static_cast<ptrdiff_t>(length)});
+    say(raw_type, body, reading.get());
     for (int i = 0; i < 250; ++i) {   // bits, lengths, what follows; some carry a descriptor that is no connection
       wire::Bytes wrong = body;
       for (size_t n = 1 + random_() % 3; n > 0; --n) {
@@ -147,6 +161,7 @@ TEST_F(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   EXPECT_TRUE(progresses(client));
   std::printf("%zu messages in %zu sessions\n", messages_, sessions_);
 }
+INSTANTIATE_TEST_SUITE_P(Groups, ApiGarbage, ::testing::Values("none", "replicated"), [](const auto& i) { return std::string(i.param); });
 
 }  // namespace
 }  // namespace gecko::system_test
