@@ -121,8 +121,8 @@ class GroupReader {
     node.removed = removed && removed->value;
     if (witness && witness->value) read_witness(node, *witness, weight ? std::optional(weight->where) : std::nullopt);
     if (node.serves() && group_.serving_nodes() == kMaxServing)
-      errors_.add(table.source().begin, "node " + shown(node.name) + " is number " + std::to_string(kMaxServing + 1) + " of those that serve, a group has at most " +
-                                            std::to_string(kMaxServing) +
+      errors_.add(table.source().begin, "node " + shown(node.name) + " is number " + std::to_string(kMaxServing + 1) +
+                                            " of those that serve, a group has at most " + std::to_string(kMaxServing) +
                                             " and a witness; make a second group, or write 'removed = true' into the [[node]] of one that is gone");
     // Kept even when something is wrong with it: contacts that name it are not a second error.
     if (name) group_.nodes.push_back(node);

@@ -36,7 +36,6 @@ std::vector<Sample> samples(const Endpoint& group) {
   const Flow flow{group, *Endpoint::parse("[2001:db8:dead::1]:4711")};
   return {sample(T::hello, wire::ApiHello{wire::kApiVersion, wire::kApiVersionMin, "garbage"}),
           sample(T::join, wire::Join{2, "lab"}),
-          sample(T::leave, wire::Leave{3}),
           sample(T::listen, wire::Listen{4, group.port, 16}),
           sample(T::opened, wire::Opened{id, flow, true, 1}),
           sample(T::closed, wire::AppClosed{id}),
@@ -58,7 +57,8 @@ std::vector<Sample> samples(const Endpoint& group) {
           sample(T::ending, wire::AppClosed{id}),
           sample(T::input, wire::AppInput{id, 3, false, {8, 9}}),
           sample(T::await_stable, wire::AppAwait{id, 5}),
-          sample(T::replication, wire::AppReplication{group.port, false})};
+          sample(T::replication, wire::AppReplication{group.port, false}),
+          sample(T::leave, wire::Leave{3})};
 }
 
 class ApiGarbage : public FaultTest, public ::testing::WithParamInterface<const char*> {

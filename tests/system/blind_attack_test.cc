@@ -30,13 +30,14 @@ TEST_F(OffThePath, BlindSegmentsHarmNoConnectionThatMovesOrIsRecovered) {
   for (auto* client : clients) victims.push_back(local(*client));
   const uint64_t challenged = counted("TcpExt.TCPSYNChallenge");
   auto attack = BlindAttack::start(lab(), "client", 30'000, [&, group = scene().echo()](std::mt19937& random) {
-    constexpr uint8_t kKinds[] = {Segment::kRst, Segment::kRst | Segment::kAck, Segment::kSyn, Segment::kAck, Segment::kAck | Segment::kPsh, Segment::kFin | Segment::kAck};
+    constexpr uint8_t kKinds[] = {Segment::kRst, Segment::kRst | Segment::kAck,  Segment::kSyn,
+                                  Segment::kAck, Segment::kAck | Segment::kPsh, Segment::kFin | Segment::kAck};
     BlindSegment one;
     one.from = victims[random() % victims.size()];
     one.to = group;
     one.flags = kKinds[random() % std::size(kKinds)];
-    one.seq = random();
-    one.ack = random();
+    one.seq = static_cast<uint32_t>(random());
+    one.ack = static_cast<uint32_t>(random());
     one.payload_bytes = (one.flags & Segment::kPsh) != 0 ? 8 : 0;
     return one;
   });
@@ -106,7 +107,7 @@ TEST_F(OffThePath, ASynFloodLeavesLiveConnectionsAlone) {
     one.from.port = static_cast<uint16_t>(1024 + random() % 60'000);
     one.to = group;
     one.flags = Segment::kSyn;
-    one.seq = random();
+    one.seq = static_cast<uint32_t>(random());
     return one;
   });
   ASSERT_TRUE(attack) << attack.error().message;

@@ -1,4 +1,5 @@
-// A node's wall clock jumps by a day, forwards and backwards, while it serves. No decision is made by that clock (tests/layers/check_clock.sh), so nothing happens.
+// A node's wall clock jumps by a day, forwards and backwards, while it serves. No decision is made by that clock (tests/layers/check_clock.sh), so
+// nothing happens.
 #include <fcntl.h>
 #include <sys/mman.h>
 

@@ -1,5 +1,5 @@
-// Processes that get no more memory: a memory control group (version 2, or 1 where that has the controller) of their own with a limit, and a neighbour in it that
-// takes all there is, again and again. Who dies for it is the neighbour, or whoever is largest beside it.
+// Processes that get no more memory: a memory control group (version 2, or 1 where that has the controller) of their own with a limit, and a neighbour
+// in it that takes all there is, again and again. Who dies for it is the neighbour, or whoever is largest beside it.
 #pragma once
 
 #include <sys/types.h>
