@@ -177,7 +177,10 @@ void Privileged::on_freeze(const wire::IpcFreeze& m, Fd fd) {
     const auto entry = kernel_.steering.flows().get(m.flow);
     // Sequence space: a received FIN takes one number (RFC 9293 section 3.4).
     const uint32_t next = state->recv_seq + (state->fin_received ? 1 : 0);
-    if (entry && *entry && (*entry)->packets != 0 && seq_after((*entry)->max_end_seq, next))
+    // What lies beyond the window (and a FIN behind it) no client has sent: somebody guesses, and would make every move wait for what never comes.
+    const uint32_t edge = state->rcv_wup + state->rcv_wnd + 1;
+    const auto misses = [&](uint32_t end) { return seq_after(end, next) && !seq_after(end, edge); };
+    if (entry && *entry && (*entry)->packets != 0 && misses((*entry)->max_end_seq))
       return give_up(make_error(Errc::busy, "a hole in the received sequence of " + m.flow.str()));
   }
   wire::IpcCaptured captured{m.token, 0, {}, ahead, segments_in, wire::encode(*state)};

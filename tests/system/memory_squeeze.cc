@@ -34,6 +34,14 @@ bool has_word(const std::string& file, const std::string& word) {
   return false;
 }
 
+// Where this process is, among those of one hierarchy ("0::/..." of /proc/self/cgroup, or "4:memory:/...").
+std::string own_group(const std::string& controllers) {
+  std::ifstream in("/proc/self/cgroup");
+  for (std::string line; std::getline(in, line);)
+    if (const size_t at = line.find(":" + controllers + ":"); at != std::string::npos) return line.substr(at + controllers.size() + 2);
+  return "/";
+}
+
 }  // namespace
 
 Status MemorySqueeze::put(const std::string& name, const std::string& value) const { return write_file(group_ + "/" + name, value); }
@@ -41,13 +49,14 @@ Status MemorySqueeze::put(const std::string& name, const std::string& value) con
 Result<std::unique_ptr<MemorySqueeze>> MemorySqueeze::begin(const std::vector<pid_t>& pids, uint64_t limit_bytes, Dies who) {
   std::unique_ptr<MemorySqueeze> squeeze(new MemorySqueeze());
   squeeze->version2_ = has_word(std::string(kVersion2) + "/cgroup.controllers", "memory");
-  squeeze->parent_ = squeeze->version2_ ? kVersion2 : kVersion1;
+  const std::string root = squeeze->version2_ ? kVersion2 : kVersion1;
+  squeeze->home_ = root + own_group(squeeze->version2_ ? "" : "memory");
   if (squeeze->version2_) {
-    if (auto ok = write_file(squeeze->parent_ + "/cgroup.subtree_control", "+memory"); !ok) return make_error(Errc::unsupported, ok.error().message);
-  } else if (::access((squeeze->parent_ + "/memory.limit_in_bytes").c_str(), R_OK) != 0) {
+    if (auto ok = write_file(root + "/cgroup.subtree_control", "+memory"); !ok) return make_error(Errc::unsupported, ok.error().message);
+  } else if (::access((root + "/memory.limit_in_bytes").c_str(), R_OK) != 0) {
     return make_error(Errc::unsupported, "neither /sys/fs/cgroup nor /sys/fs/cgroup/memory has a memory controller");
   }
-  const std::string group = squeeze->parent_ + "/gecko-squeeze-" + std::to_string(::getpid());
+  const std::string group = root + "/gecko-squeeze-" + std::to_string(::getpid());
   if (::mkdir(group.c_str(), 0755) != 0) return make_error(Errc::unsupported, "make " + group + ": " + std::strerror(errno));
   squeeze->group_ = group;
   GECKO_CHECK(squeeze->put(squeeze->version2_ ? "memory.max" : "memory.limit_in_bytes", std::to_string(limit_bytes)));
@@ -103,7 +112,7 @@ MemorySqueeze::~MemorySqueeze() {
   // Its child, too, may be on its way out still.
   for (int i = 0; i < 1000; ++i) {
     std::ifstream in(group_ + "/cgroup.procs");
-    for (std::string pid; in >> pid;) (void)write_file(parent_ + "/cgroup.procs", pid);
+    for (std::string pid; in >> pid;) (void)write_file(home_ + "/cgroup.procs", pid);
     if (::rmdir(group_.c_str()) == 0) return;
     ::usleep(1000);
   }

@@ -25,7 +25,7 @@ class MemorySqueeze {
   Status put(const std::string& name, const std::string& value) const;
   [[noreturn]] void eat(Dies who) const;
 
-  std::string parent_, group_;
+  std::string home_, group_;
   bool version2_ = false;
   std::vector<pid_t> pids_;
   pid_t neighbour_ = -1;
