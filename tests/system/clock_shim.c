@@ -1,6 +1,5 @@
 /* The wall clock of one node of a lab is moved, by so many seconds as the first eight bytes of the file GECKO_TEST_CLOCKS/GECKO_NODE say at the moment; every
  * other clock is as it is. For LD_PRELOAD: clocks_test. */
-#define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <stdint.h>

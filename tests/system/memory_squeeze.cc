@@ -74,11 +74,12 @@ Result<std::unique_ptr<MemorySqueeze>> MemorySqueeze::begin(const std::vector<pi
 void MemorySqueeze::eat(Dies who) const {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)put("cgroup.procs", "0");
-  (void)write_file("/proc/self/oom_score_adj", who == Dies::neighbour ? "1000" : "-1000");
+  (void)write_file("/proc/self/oom_score_adj", "-1000");
   for (;;) {
     const pid_t child = ::fork();
     if (child == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+      if (who == Dies::neighbour) (void)write_file("/proc/self/oom_score_adj", "1000");
       for (;;) {
         void* const at = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (at == MAP_FAILED) ::_exit(0);

@@ -7,7 +7,7 @@
 namespace gecko::system_test {
 namespace {
 
-constexpr uint64_t kMiB = 1u << 20;
+constexpr uint64_t kRoom = 16u << 20;   // for what the node allocates from then on, and the neighbour
 
 class Memory : public RecoveryTest {
  protected:
@@ -23,7 +23,7 @@ class Memory : public RecoveryTest {
     ASSERT_NO_FATAL_FAILURE(all_protected("n2"));
   }
   std::unique_ptr<MemorySqueeze> squeeze(MemorySqueeze::Dies who) {
-    auto made = MemorySqueeze::begin(scene().processes("n2"), 4 * kMiB, who);
+    auto made = MemorySqueeze::begin(scene().processes("n2"), kRoom, who);
     if (made) return std::move(*made);
     why_not_ = made.error();
     return nullptr;
