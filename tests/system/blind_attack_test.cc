@@ -67,9 +67,9 @@ TEST_F(OffThePath, BlindSegmentsHarmNoConnectionThatMovesOrIsRecovered) {
   ASSERT_TRUE(faults().kill("n2"));
   EXPECT_TRUE(eventually([&] { return recovered(others("n2")) == clients.size(); }, 20s)) << recoveries("n3") << recoveries("n1");
   for (auto* client : clients) EXPECT_TRUE(progresses(*client, 10s)) << local(*client).str();
+  const auto number = [](uint64_t n) { return static_cast<unsigned long long>(n); };
   std::printf("%llu handoffs (%llu waited for a hole) and a recovery of %zu connections under %llu forged segments, %llu of them since the death\n",
-              static_cast<unsigned long long>(moved), static_cast<unsigned long long>(waited), clients.size(), static_cast<unsigned long long>((*attack)->sent()),
-              static_cast<unsigned long long>((*attack)->sent() - before));
+              number(moved), number(waited), clients.size(), number((*attack)->sent()), number((*attack)->sent() - before));
   (*attack)->stop();
 }
 
