@@ -46,7 +46,7 @@ std::string own_group(const std::string& controllers) {
 
 Status MemorySqueeze::put(const std::string& name, const std::string& value) const { return write_file(group_ + "/" + name, value); }
 
-Result<std::unique_ptr<MemorySqueeze>> MemorySqueeze::begin(const std::vector<pid_t>& pids, uint64_t limit_bytes, Dies who) {
+Result<std::unique_ptr<MemorySqueeze>> MemorySqueeze::begin(const std::vector<pid_t>& pids, uint64_t limit_bytes) {
   std::unique_ptr<MemorySqueeze> squeeze(new MemorySqueeze());
   squeeze->version2_ = has_word(std::string(kVersion2) + "/cgroup.controllers", "memory");
   const std::string root = squeeze->version2_ ? kVersion2 : kVersion1;
@@ -66,12 +66,12 @@ Result<std::unique_ptr<MemorySqueeze>> MemorySqueeze::begin(const std::vector<pi
   }
   squeeze->neighbour_ = ::fork();
   if (squeeze->neighbour_ < 0) return os_error("fork");
-  if (squeeze->neighbour_ == 0) squeeze->eat(who);
+  if (squeeze->neighbour_ == 0) squeeze->eat();
   return squeeze;
 }
 
 // Takes 4 KiB after 4 KiB without an end; when a child of it has died of that, the next one does.
-void MemorySqueeze::eat(Dies who) const {
+void MemorySqueeze::eat() const {
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   (void)put("cgroup.procs", "0");
   (void)write_file("/proc/self/oom_score_adj", "-1000");
@@ -79,7 +79,6 @@ void MemorySqueeze::eat(Dies who) const {
     const pid_t child = ::fork();
     if (child == 0) {
       ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-      if (who == Dies::neighbour) (void)write_file("/proc/self/oom_score_adj", "1000");
       for (;;) {
         void* const at = ::mmap(nullptr, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (at == MAP_FAILED) ::_exit(0);
@@ -88,19 +87,6 @@ void MemorySqueeze::eat(Dies who) const {
     }
     if (child < 0 || ::waitpid(child, nullptr, 0) < 0) ::_exit(1);
   }
-}
-
-uint64_t MemorySqueeze::refusals() const {
-  std::ifstream in(group_ + (version2_ ? "/memory.events" : "/memory.failcnt"));
-  uint64_t count = 0;
-  if (!version2_) {
-    in >> count;
-    return count;
-  }
-  uint64_t number = 0;
-  for (std::string name; in >> name >> number;)
-    if (name == "max") count = number;
-  return count;
 }
 
 MemorySqueeze::~MemorySqueeze() {

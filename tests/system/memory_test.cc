@@ -1,4 +1,4 @@
-// A node that gets no more memory: its lease holds, or it is expelled like one that has died; its clients go on somewhere, once, or are told.
+// A node whose processes get no more memory and die of it: its clients go on somewhere, once, or are told, and it comes back.
 #include <algorithm>
 
 #include "memory_squeeze.hh"
@@ -22,8 +22,8 @@ class Memory : public RecoveryTest {
     }));
     ASSERT_NO_FATAL_FAILURE(all_protected("n2"));
   }
-  std::unique_ptr<MemorySqueeze> squeeze(MemorySqueeze::Dies who) {
-    auto made = MemorySqueeze::begin(scene().processes("n2"), kRoom, who);
+  std::unique_ptr<MemorySqueeze> squeeze() {
+    auto made = MemorySqueeze::begin(scene().processes("n2"), kRoom);
     if (made) return std::move(*made);
     why_not_ = made.error();
     return nullptr;
@@ -44,25 +44,11 @@ class Memory : public RecoveryTest {
   Error why_not_{};
 };
 
-TEST_F(Memory, ANeighbourThatTakesItAllTakesNoConnection) {
-  ASSERT_NO_FATAL_FAILURE(begin());
-  const pid_t keeper = lease_keeper(lab(), "n2");
-  EXPECT_GT(std::stoul("0" + status_line(keeper, "VmLck")), 0u) << "the lease keeper can be swapped out";
-  const auto pressure = squeeze(MemorySqueeze::Dies::neighbour);
-  if (!pressure && why_not_.code == Errc::unsupported) GTEST_SKIP() << why_not_.message;
-  ASSERT_TRUE(pressure) << why_not_.message;
-  for (int i = 0; i < 50; ++i)
-    for (auto* client : clients_) ASSERT_TRUE(progresses(*client, 10s)) << local(*client).str() << " hangs";
-  EXPECT_GT(pressure->refusals(), 100u) << "INVALID: there was no pressure";
-  EXPECT_FALSE(owned_twice());
-  EXPECT_EQ(lease_keeper(lab(), "n2"), keeper);
-  EXPECT_TRUE(eventually([&] { return is_member("n2") && leases("n2"); }, 20s)) << status("n2");
-}
-
 TEST_F(Memory, ANodeThatDiesOfItEndsLikeAnyOther) {
   ASSERT_NO_FATAL_FAILURE(begin());
+  EXPECT_GT(std::stoul("0" + status_line(lease_keeper(lab(), "n2"), "VmLck")), 0u) << "the lease keeper can be swapped out";
   may_be_lost = clients_.size();   // of a program that dies alone the clients are told
-  auto pressure = squeeze(MemorySqueeze::Dies::others);
+  auto pressure = squeeze();
   if (!pressure && why_not_.code == Errc::unsupported) GTEST_SKIP() << why_not_.message;
   ASSERT_TRUE(pressure) << why_not_.message;
   const auto killed = [&] {
