@@ -61,9 +61,8 @@ std::vector<Sample> samples(const Endpoint& group) {
           sample(T::leave, wire::Leave{3})};
 }
 
-class ApiGarbage : public FaultTest, public ::testing::WithParamInterface<const char*> {
+class ApiGarbage : public FaultTest {
  protected:
-  void SetUp() override { set_up({.name = "gar", .recovery = GetParam()}); }
   // A session that stays until geckod throws it out.
   ApiClient& session() {
     if (!session_) {
@@ -91,7 +90,7 @@ class ApiGarbage : public FaultTest, public ::testing::WithParamInterface<const 
   std::mt19937 random_{4711};
 };
 
-TEST_P(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
+TEST_F(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   auto& client = ping(1ms);
   auto& stream = echo(1ms);
   connected();
@@ -161,7 +160,6 @@ TEST_P(ApiGarbage, LeavesGeckodAndOtherConnectionsAsTheyWere) {
   EXPECT_TRUE(progresses(client));
   std::printf("%zu messages in %zu sessions\n", messages_, sessions_);
 }
-INSTANTIATE_TEST_SUITE_P(Groups, ApiGarbage, ::testing::Values("none", "replicated"), [](const auto& i) { return std::string(i.param); });
 
 }  // namespace
 }  // namespace gecko::system_test
