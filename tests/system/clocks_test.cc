@@ -41,7 +41,7 @@ class Clocks : public RecoveryTest {
   }
   std::string today(const std::string& node) {
     const auto answer = ask().ask(node, {{"op", "events"}, {"snapshot", true}});
-    return answer ? answer->value("time", "").substr(0, 10) : "";
+    return answer ? answer->value("/snapshot/time"_json_pointer, "").substr(0, 10) : "";
   }
   std::string view(const std::string& node) { return membership(node).value("view", nlohmann::json()).dump(); }
 
@@ -57,6 +57,7 @@ TEST_F(Clocks, AWallClockThatJumpsChangesNothing) {
   move(local(talking), "n2");
   move(local(idle), "n2");
   const std::string before = view("n1"), day = today("n2");
+  ASSERT_NE(day, "");
   for (const int64_t jump_s : {kDay_s, -kDay_s, int64_t{0}})
     for (const std::string node : {"n2", "n1"}) {   // an owner; the contact
       *moved_by_s_[node] = jump_s;
