@@ -150,6 +150,29 @@ TEST(View, MirrorsAreKeptAlongTheRing) {
   EXPECT_EQ(heir_of({}, 7), wire::kNoNode);
 }
 
+TEST(View, WhoJoinsWithADeathIsNotItsHeirWhileSomebodyStays) {
+  wire::View view;
+  for (const NodeIndex n : std::vector<NodeIndex>{0, 2}) view.members.push_back({n, n + 100u, n, false});
+  Change change;
+  change.remove = one(0);
+  change.join = {{1, 101, 1, false}};
+  const auto next = successor(view, change);   // 1 is the next in the ring; 2 has the mirrors
+  ASSERT_EQ(next.orphans.size(), 1u);
+  EXPECT_EQ(next.orphans[0].heir, 2);
+  // Nobody stays: the first of those who come.
+  change.remove = one(0) | one(2);
+  const auto others = successor(view, change);
+  ASSERT_EQ(others.orphans.size(), 2u);
+  EXPECT_EQ(others.orphans[0].heir, 1);
+  // A new life of the heir is an empty one.
+  view.members.push_back({1, 101, 1, false});
+  change.remove = one(0);
+  change.join = {{1, 102, 1, false}};
+  const auto again = successor(view, change);
+  ASSERT_EQ(again.orphans.size(), 2u);
+  for (const auto& o : again.orphans) EXPECT_EQ(o.heir, 2);
+}
+
 TEST(Membership, AHeirsHeirGetsWhatItWasRecovering) {
   Group g(4);
   const Owner first{1, g[1].incarnation()}, second{2, g[2].incarnation()};

@@ -88,14 +88,21 @@ View successor(const View& view, const Change& change) {
   });
   const auto gone = missing(view, next);
   const auto is_gone = [&](NodeIndex node) { return std::any_of(gone.begin(), gone.end(), [&](const Owner& o) { return o.node == node; }); };
+  // Who comes with this view has no mirrors yet: an heir is somebody who stays, while there is one.
+  View stays = next;
+  std::erase_if(stays.members, [&](const auto& m) { return !owns(view, m.node, m.incarnation); });
+  const auto heir = [&](NodeIndex node) {
+    const auto first = successors_of(stays, node, 1);
+    return first.empty() ? heir_of(next, node) : first.front();
+  };
   // An heir that is missing leaves what it was recovering to its own heir, who also gets what it had recovered.
   for (auto& o : next.orphans)
-    if (o.heir == kNoNode || is_gone(o.heir)) o.heir = heir_of(next, o.heir == kNoNode ? o.node : o.heir);
+    if (o.heir == kNoNode || is_gone(o.heir)) o.heir = heir(o.heir == kNoNode ? o.node : o.heir);
   const auto has_heir = [&](const Owner& o) {
     return std::any_of(next.orphans.begin(), next.orphans.end(), [&](const auto& known) { return Owner{known.node, known.incarnation} == o; });
   };
   for (const auto& o : gone)
-    if (!find(view, o.node)->witness && !has_heir(o)) next.orphans.push_back({o.node, o.incarnation, heir_of(next, o.node)});
+    if (!find(view, o.node)->witness && !has_heir(o)) next.orphans.push_back({o.node, o.incarnation, heir(o.node)});
   if (next.orphans.size() > wire::kMaxOrphans)
     next.orphans.erase(next.orphans.begin(), next.orphans.end() - static_cast<ptrdiff_t>(wire::kMaxOrphans));
 
