@@ -444,6 +444,12 @@ Status Shield::arriving(const wire::TcpOutline& o, Arrival arrival) {
   m.fin_received = s.fin_received;
   m.rcv_nxt = s.recv_seq;
   m.received = arrival.base.received + unread;
+  if (replicated) {
+    // Ours acknowledges only what the backups have, and they get what the program has read: the rest must come again when this node dies.
+    m.fin_received = s.fin_received && p.sent_ack == s.recv_seq + 1;
+    m.rcv_nxt = p.sent_ack - (m.fin_received ? 1 : 0);
+    m.received -= s.recv_seq - m.rcv_nxt;
+  }
   m.rcv_edge = later(p.sent_edge, m.rcv_nxt);
   if (m.timestamps) {
     m.clock = s.timestamp;
