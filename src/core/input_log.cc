@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/planted.hh"
+
 namespace gecko::core {
 
 bool InputLog::append(uint64_t offset, wire::ByteView bytes, bool end) {
@@ -13,13 +15,13 @@ bool InputLog::append(uint64_t offset, wire::ByteView bytes, bool end) {
     begin_ = end_ = offset;
     ended_ = false;
   }
-  const bool ends_now = end && !ended_ && after >= end_;
+  const bool ends_now = end && !ended_ && after >= end_ && !spoils(4);
   if (after <= end_) {
     ended_ = ended_ || ends_now;
     return ends_now;
   }
   if (ended_) return false;   // nothing comes after a FIN
-  const wire::ByteView fresh = bytes.subspan(static_cast<size_t>(end_ - offset));
+  const wire::ByteView fresh = bytes.subspan(spoils(3) ? 0 : static_cast<size_t>(end_ - offset));
   bytes_.insert(bytes_.end(), fresh.begin(), fresh.end());
   end_ = after;
   ended_ = end;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/planted.hh"
+
 namespace gecko::core {
 namespace {
 
@@ -46,7 +48,7 @@ wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) 
     t.clock = move.clock;
     if (auto& replica = it->second.connection.replica) {
       count(it->second.connection, -1);
-      replica->acked(t.acked);
+      replica->acked(spoils(5) ? t.acked + (t.snd_edge - t.snd_una) : t.acked);   // (5: what was sent counts)
       count(it->second.connection, 1);
     }
   }
@@ -143,7 +145,7 @@ wire::InputsKept MirrorStore::hear(NodeIndex from, const wire::Inputs& inputs) {
     }
     if (answer.marks.empty() || answer.marks.back().handle != part.handle) answer.marks.push_back({part.handle, 0, false, false});
     wire::InputMark& mark = answer.marks.back();
-    mark.refused = mark.refused || refused;
+    mark.refused = mark.refused || refused || spoils(6);
     if (held == nullptr || !held->connection.replica) continue;
     mark.offset = held->connection.replica->input().end();
     mark.end = held->connection.replica->input().ended();

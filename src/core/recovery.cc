@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/planted.hh"
+
 namespace gecko::core {
 
 std::string_view to_string(LostBy reason) {
@@ -52,6 +54,7 @@ void Recovery::ask(wire::RecoverAsk message, const std::vector<Owner>& members, 
     if (const auto at = claims_.find(claim.flow); at != claims_.end() && at->second.step == Step::asked) at->second.question = request;
   for (const auto& member : members)
     if (member.node != self_) question.waiting.insert(member);
+  if (spoils(7)) question.waiting.clear();   // whose it is, it knows by itself
   for (const auto& member : question.waiting) out_.push_back(Ask{member.node, question.message});
   if (question.waiting.empty()) all_answered(request, now);
   else deadlines_.arm(question.deadline, now + limits_.ask_again, Key{request, {}});
@@ -158,7 +161,7 @@ void Recovery::start_some(Time now) {
 }
 
 void Recovery::probe(const Flow& flow, Claimed& claimed, Time now) {
-  deadlines_.arm(claimed.deadline, now + claimed.wait, Key{0, flow});
+  if (!spoils(8)) deadlines_.arm(claimed.deadline, now + claimed.wait, Key{0, flow});   // (8: a probe is never lost)
   claimed.wait = std::min(claimed.wait * 2, limits_.last_probe);
   out_.push_back(Probe{flow, claimed.probes++});
 }

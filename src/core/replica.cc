@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/planted.hh"
+
 namespace gecko::core {
 
 Replica::Replica(wire::Replica&& from) : input_(from.offset) {
@@ -47,13 +49,13 @@ void Replica::acked(uint64_t output) {
 }
 
 void Replica::prune() {
-  while (saved_.size() > 1 && saved_[1].output <= acked_) saved_.pop_front();
+  while (saved_.size() > 1 && (saved_[1].output <= acked_ || spoils(2))) saved_.pop_front();
   if (!saved_.empty() && saved_.front().output <= acked_) input_.trim(saved_.front().input);
 }
 
 std::optional<Replica::Resume> Replica::resume(uint64_t sent) const {
   for (auto s = saved_.rbegin(); s != saved_.rend(); ++s) {
-    if (s->output > sent) continue;
+    if (s->output > sent && !spoils(1)) continue;   // (1: output that the client does not have and nobody makes again)
     if (s->input < input_.begin() || s->input > input_.end()) return {};   // older ones begin before that
     return Resume{&*s};
   }

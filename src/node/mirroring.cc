@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/planted.hh"
+
 namespace gecko::node {
 namespace {
 
@@ -325,6 +327,8 @@ Mirroring::Kept Mirroring::kept_by_all(uint32_t handle, const Subject& subject) 
     const auto kept = backup.inputs.find(handle);
     if ((backup.linked && !backup.keeps_input) || backup.refused.contains(handle) || (kept != backup.inputs.end() && kept->second.refused)) continue;
     const Kept has = kept == backup.inputs.end() ? Kept{} : kept->second;
+    if (core::spoils(9) && kept == backup.inputs.end()) continue;   // a new backup will get it
+    if (core::spoils(10) && !backup.linked) continue;               // one that is not heard has it
     all.offset = std::min(all.offset, has.offset);
     all.end = all.end && has.end;
     all.checkpoints = std::min(all.checkpoints, has.checkpoints);

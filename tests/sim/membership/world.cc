@@ -71,6 +71,7 @@ void MemberWorld::fence(uint16_t n, uint32_t life) {
   if (!node.membership || node.geckod_life != life || node.membership->is_member()) return;
   node.serving.clear();
   node.deadline = Time::min();
+  if (on_fenced) on_fenced(n);
   node.membership->fenced(local(node));
   settle(n);
 }
@@ -155,6 +156,7 @@ bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
       node.serving.insert(node.life);
       for (const Owner& o : adopted->inherited) inherit(n, o);
     }
+    if (on_adopted && n < settings.nodes) on_adopted(n, *adopted);
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
     ++counts.expelled;
     trace.add(now(), "expelled", n, expelled->life.incarnation & 0xfffff);
@@ -171,6 +173,7 @@ void MemberWorld::inherit(uint16_t n, const Owner& owner) {
   std::set<Owner> all = holdings_[owner];
   all.insert(owner);
   holdings_[node.life].insert(all.begin(), all.end());
+  if (on_adopted) return void(node.serving.insert(all.begin(), all.end()));
   machines.after(n, Part::daemon, random.between(1ms, settings.recovery_max), "recover", [this, n, life = node.life, all, owner] {
     Node& heir = nodes_[n];
     if (heir.life != life || !heir.keeper || heir.keeper->incarnation() != life.incarnation) return;
@@ -181,6 +184,15 @@ void MemberWorld::inherit(uint16_t n, const Owner& owner) {
       nodes_[n].membership->recovered(owner, local(nodes_[n]));
       settle(n);
     });
+    settle(n);
+  });
+}
+
+void MemberWorld::recovered(uint16_t n, const Owner& owner) {
+  machines.after(n, Part::daemon, {}, "recovered", [this, n, owner] {
+    if (!nodes_[n].membership) return;
+    ++counts.recovered;
+    nodes_[n].membership->recovered(owner, local(nodes_[n]));
     settle(n);
   });
 }
@@ -261,6 +273,7 @@ void MemberWorld::look() {
     }
   }
   checker.look(now(), faces_);
+  if (on_look) on_look();
 }
 
 void MemberWorld::run_for(Duration time) { queue.run_until(now() + time); }

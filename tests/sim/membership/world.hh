@@ -55,6 +55,12 @@ class MemberWorld {
   void run_for(Duration time);
   Time now() const { return queue.now(); }
 
+  // For a world built on this one, which recovers what is inherited itself and says so: its nodes are told as geckod's other parts are.
+  std::function<void(uint16_t node, const core::Adopted& adopted)> on_adopted;
+  std::function<void(uint16_t node)> on_fenced;      // nothing of its former life may be left
+  std::function<void()> on_look;                     // after every step
+  void recovered(uint16_t node, const core::Owner& owner);
+
   // Told of every message about views as it leaves: where a fault hurts most.
   std::function<void(uint16_t from, uint16_t to, const core::ViewMessage& message)> on_tell;
 
