@@ -103,6 +103,29 @@ void Membership::declare_dead(NodeSet nodes, Time now) {
   look_again(now);
 }
 
+void Membership::shut_out(NodeSet nodes, Time now) {
+  const NodeSet welcome = std::exchange(shut_out_, nodes & ~one(settings_.self)) & ~nodes;
+  std::erase_if(removals_, [&](const Owner& o) { return (welcome & one(o.node)) != 0; });
+  if (shut_out_ != 0) next_join_ = now;
+  tick(now);
+}
+
+// Also once they are gone: they may be linked with nodes that think well of them, and ask those.
+void Membership::keep_out(Time now) {
+  if (shut_out_ == 0 || !is_member()) return;
+  for (const auto& m : state_.view.members)
+    if (shut_out_ & one(m.node)) removals_.insert({m.node, m.incarnation});
+  for (NodeIndex n = 0; n <= wire::kMaxNodeIndex; ++n)
+    if (shut_out_ & one(n)) tell_peers(wire::LeaveAsk{n, wire::kAnyLife});
+  next_join_ = now + settings_.join_retry;
+}
+
+NodeSet Membership::kept_out() const {
+  NodeSet set = shut_out_;
+  for (const auto& [node, until] : unwelcome_) set |= one(node);
+  return set;
+}
+
 void Membership::recovered(const Owner& owner, Time now) {
   const auto& orphans = state_.view.orphans;
   if (std::none_of(orphans.begin(), orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == owner && o.heir == settings_.self; })) return;
@@ -137,7 +160,7 @@ void Membership::ask(NodeIndex at, Time now) {
 }
 
 void Membership::on(NodeIndex from, const ViewMessage& message, Time now) {
-  if (from != settings_.self && !(peers_ & one(from))) return;
+  if (from != settings_.self && !(peers_ & ~shut_out_ & one(from))) return;
   std::visit([&](const auto& m) { hear(from, m, now); }, message);
   tick(now);
 }
@@ -164,7 +187,12 @@ void Membership::hear(NodeIndex from, const wire::JoinAsk& message, Time now) {
   look_again(now);
 }
 
-void Membership::hear(NodeIndex, const wire::LeaveAsk& message, Time now) {
+void Membership::hear(NodeIndex from, const wire::LeaveAsk& message, Time now) {
+  if (message.incarnation == wire::kAnyLife) {
+    if (message.node <= wire::kMaxNodeIndex && message.node != settings_.self && find(state_.view, from) != nullptr)
+      unwelcome_[message.node] = now + 3 * settings_.join_retry;
+    return look_again(now);
+  }
   if (!owns(state_.view, message.node, message.incarnation)) return;
   leaves_[message.node] = {*find(state_.view, message.node), now + 3 * settings_.join_retry};
   look_again(now);
@@ -215,7 +243,7 @@ void Membership::adopt(const wire::View& next, Time now) {
   }
   out_.push_back(std::move(adopted));
   if (expelled) out_.push_back(Expelled{life});
-  if (!is_member() && wants_ && fenced_) next_join_ = now;
+  if ((!is_member() && wants_ && fenced_) || shut_out_ != 0) next_join_ = now;
   reason_since_ = Time::max();
   look_again(now);
 }
@@ -223,12 +251,14 @@ void Membership::adopt(const wire::View& next, Time now) {
 void Membership::tick(Time now) {
   std::erase_if(joins_, [&](const auto& j) { return now >= j.second.until; });
   std::erase_if(leaves_, [&](const auto& l) { return now >= l.second.until; });
+  std::erase_if(unwelcome_, [&](const auto& u) { return now >= u.second; });
   if (now >= next_join_) {
     next_join_ = Time::max();
     if (!is_member() && wants_ && fenced_) {
       tell_peers(wire::JoinAsk{me()});
       next_join_ = now + settings_.join_retry;
     }
+    keep_out(now);
     for (const Owner& o : removals_) {
       tell_peers(wire::LeaveAsk{o.node, o.incarnation});
       next_join_ = now + settings_.join_retry;
@@ -244,6 +274,7 @@ Time Membership::next() const {
   Time at = next_join_;
   for (const auto& [node, asked] : joins_) at = std::min(at, asked.until);
   for (const auto& [node, asked] : leaves_) at = std::min(at, asked.until);
+  for (const auto& [node, until] : unwelcome_) at = std::min(at, until);
   if (attempt_) at = std::min(at, attempt_->until);
   else at = std::min(at, turn());
   if (state_.view.two_nodes == wire::TwoNodes::available && state_.view.members.size() == 2 && !settings_.witness)

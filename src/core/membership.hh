@@ -66,6 +66,9 @@ class Membership {
   // An operator's word that these nodes are down for good, when a majority is lost: their votes count as given. If that is not true, two
   // nodes may own one connection.
   void declare_dead(NodeSet nodes, Time now);
+  // All nodes whose keys are not good any more here (docs/adr/0031): to be no members, whatever they ask for; not heard; and while this node is a
+  // member, nobody is to let them in. Their removal is a majority's decision like any other.
+  void shut_out(NodeSet nodes, Time now);
   void recovered(const Owner& owner, Time now);
 
   // --- events
@@ -82,7 +85,7 @@ class Membership {
   uint64_t incarnation() const { return state_.incarnation; }
   bool is_member() const { return owns(state_.view, settings_.self, state_.incarnation); }
   const wire::MembershipState& state() const { return state_; }
-  size_t remembered() const { return joins_.size() + leaves_.size() + recovered_.size(); }   // bounded by nodes and kMaxOrphans
+  size_t remembered() const { return joins_.size() + leaves_.size() + unwelcome_.size() + recovered_.size(); }   // bounded by nodes and kMaxOrphans
 
  private:
   struct Asked {                   // a wish of another node, forgotten unless it is repeated
@@ -123,6 +126,8 @@ class Membership {
   size_t count(NodeSet voters) const;
   std::optional<wire::View> wished(Time now) const;
   NodeSet dead(Time now) const;
+  NodeSet kept_out() const;        // by this node or by a member's word
+  void keep_out(Time now);
   size_t place() const;
   Time turn() const;               // when this node would begin; max: no reason to
   // views
@@ -153,7 +158,9 @@ class Membership {
   bool fenced_ = false, wants_ = true;
   Time next_join_ = Time::max(), next_ask_{};
   std::map<NodeIndex, Asked> joins_, leaves_;
+  std::map<NodeIndex, Time> unwelcome_;                      // by a member's word, forgotten unless it is repeated
   std::set<Owner> removals_;                                 // wishes of an operator here, repeated until done
+  NodeSet shut_out_ = 0;
   std::set<Owner> recovered_;                                // reported, still listed
 
   std::optional<Pending> pending_;

@@ -251,6 +251,75 @@ TEST(Membership, WhoLeavesStaysAway) {
   EXPECT_TRUE(g[1].is_member());
 }
 
+// A thief of its key is alive and asks: where it was shut out, and where nobody has heard of that yet.
+TEST(Membership, WhoseKeyIsRevokedAtOneNodeIsLetInByNobody) {
+  for (const NodeIndex revoked : std::initializer_list<NodeIndex>{0, 2}) {   // 0: the contact, and the first in line to propose
+    Group g(3);
+    const NodeIndex reloaded = revoked == 0 ? 2 : 0;
+    const Owner life{revoked, g[revoked].incarnation()};
+    g[reloaded].shut_out(one(revoked), g.now);
+    g.run(100ms);
+    EXPECT_EQ(members(g[1].view()), one(1) | one(reloaded));
+    EXPECT_EQ(g[1].view().contact, revoked == 0 ? 1 : 0);
+    EXPECT_EQ(g.nodes[revoked].expelled, std::vector{life});
+    g[revoked].fenced(g.now);
+    const auto epoch = g[1].view().epoch;
+    g.run(3s);
+    EXPECT_EQ(members(g[1].view()), one(1) | one(reloaded));
+    EXPECT_EQ(g[1].view().epoch, epoch) << "the view flaps";
+    g[1].shut_out(one(revoked), g.now);
+    g.run(1s);
+    EXPECT_EQ(g[1].view().epoch, epoch);
+    // It has a new key.
+    g[1].shut_out(0, g.now);
+    g[reloaded].shut_out(0, g.now);
+    g.run(2s);
+    EXPECT_TRUE(g[revoked].is_member());
+    EXPECT_EQ(g[1].view().members.size(), 3u);
+    EXPECT_EQ(g[1].remembered(), 0u) << "whoever was unwelcome is forgotten";
+  }
+}
+
+TEST(Membership, OnlyAMembersWordKeepsANodeOut) {
+  Group g(4);
+  g[0].remove(2, g.now);
+  g[0].leave(g.now);
+  g.run(200ms);
+  ASSERT_EQ(members(g[1].view()), one(1) | one(3));
+  g[0].shut_out(one(2), g.now);
+  g[2].fenced(g.now);
+  g.run(1s);
+  EXPECT_TRUE(g[2].is_member());
+}
+
+TEST(Membership, NothingIsHeardOfWhoIsShutOut) {
+  Group g(3);
+  g[1].shut_out(one(2), g.now);
+  (void)g[1].take();
+  auto forged = g[1].view();
+  forged.epoch += 5;
+  forged.members = {*find(forged, 2)};
+  forged.contact = 2;
+  const auto state = g[1].state();
+  g[1].on(2, wire::ViewIs{forged}, g.now);
+  g[1].on(2, wire::ViewPrepare{g[1].view().epoch, {99, 2}}, g.now);
+  g[1].on(2, wire::LeaveAsk{0, wire::kAnyLife}, g.now);
+  EXPECT_EQ(g[1].state(), state);
+  EXPECT_EQ(g[1].remembered(), 0u);
+}
+
+// Of two neither is removed without its own vote, or an operator's word that it is dead.
+TEST(Membership, OfTwoTheOneThatIsShutOutStaysListedUntilItIsDeclaredDead) {
+  Group g(2);
+  g[0].shut_out(one(1), g.now);
+  g.kill(1);   // what it says is not heard
+  g.run(1s);
+  EXPECT_EQ(g[0].view().members.size(), 2u);
+  g[0].declare_dead(one(1), g.now);
+  g.run(200ms);
+  EXPECT_EQ(g[0].view().members.size(), 1u);
+}
+
 TEST(Membership, TwoNodesSafeAndAvailable) {
   for (const auto mode : {wire::TwoNodes::safe, wire::TwoNodes::available}) {
     Group g(2, mode);

@@ -36,6 +36,7 @@ std::optional<wire::View> Membership::wished(Time now) const {
     // Whoever most of us do not reach would be removed at once. A new life of a member replaces the old one in any case: that is dead.
     if (!find(view, node) && ((agreed_ | suspects_) & one(node))) continue;
     if (view.members.size() >= wire::kMaxMembers && !find(view, node)) continue;
+    if (kept_out() & one(node)) continue;
     change.join.push_back(asked.member);
   }
   if (!is_member() && is_voter() && fenced_ && wants_) change.join.push_back(me());

@@ -85,7 +85,9 @@ struct ViewRefused { uint64_t epoch = 0; Ballot promised; GECKO_FIELDS(epoch, pr
 struct ViewIs { View view; GECKO_FIELDS(view) };                     // decided
 struct ViewAsk { uint64_t epoch = 0; GECKO_FIELDS(epoch) };          // mine is this one; do you have a later one?
 struct JoinAsk { Member member; GECKO_FIELDS(member) };              // about the sender itself
-struct LeaveAsk { uint16_t node = 0; uint64_t incarnation = 0; GECKO_FIELDS(node, incarnation) };   // of itself, or by an operator
+inline constexpr uint64_t kAnyLife = 0;
+// Of itself, or by an operator. kAnyLife: by a member that does not take its key any more, of a member or not; said again for as long as that holds.
+struct LeaveAsk { uint16_t node = 0; uint64_t incarnation = 0; GECKO_FIELDS(node, incarnation) };
 struct Recovered { uint16_t node = 0; uint64_t incarnation = 0; GECKO_FIELDS(node, incarnation) };  // that orphan's heir is done
 
 // The first view: asked of every node that is linked, before anybody has one. Each answers one candidate for a while.
