@@ -90,6 +90,7 @@ void KeeperClient::frame(const wire::FrameView& f) {
     case KeeperType::newer: return with(wire::KeeperNewer{}, for_group);
     case KeeperType::lease: return with(wire::KeeperLease{}, for_group);
     case KeeperType::contact: return with(wire::KeeperContact{}, for_group);
+    case KeeperType::keyed: return with(wire::KeeperKeyed{}, for_group);
     default: return;
   }
 }

@@ -121,6 +121,10 @@ bool LeaseKeeper::understand(net::Channel* from, const wire::FrameView& f, std::
       for (auto& g : groups_) {
         g->told_at = Time::min();
         tell(KeeperType::contact, wire::KeeperContact{g->index, g->keeper.contact(), g->keeper.claim().term, g->keeper.acts_as_contact(now)});
+        wire::KeeperKeyed keyed{g->index, {}};
+        for (const auto& [node, peer] : g->peers)
+          if (!peer.serial.empty()) keyed.peers.push_back({node, peer.serial});
+        tell(KeeperType::keyed, keyed);
       }
     });
   if (from != geckod_) return true;   // a former one's last words
@@ -148,6 +152,16 @@ bool LeaseKeeper::understand(net::Channel* from, const wire::FrameView& f, std::
         if (peer.key && (peer.use_new || !peer.former)) peer.former = peer.key;
         peer.former_until = now + kFormerKey;
         peer.key = Key{m.key_id, m.send, m.receive};
+        peer.serial = m.serial;
+        peer.use_new = false;
+      });
+    case KeeperType::forget_key:
+      return with(wire::KeeperForgetKey{}, [&](const wire::KeeperForgetKey& m) {
+        Group* g = group(m.group);
+        if (g == nullptr || !g->peers.contains(m.peer)) return;
+        Peer& peer = g->peers[m.peer];
+        peer.key.reset();
+        peer.former.reset();
         peer.use_new = false;
       });
     case KeeperType::use_key:

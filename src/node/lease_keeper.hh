@@ -43,6 +43,7 @@ class LeaseKeeper {
     std::optional<Key> key, former;                // former: accepted until a heartbeat with the new one has come, or `former_until`
     Time former_until{};
     bool use_new = false;                          // the peer has the new one
+    std::string serial;                            // of the certificate that the latest key came from
   };
   struct Group {
     Group(core::NodeIndex self, const core::KeeperSettings& settings, Time now) : keeper(self, settings, now) {}

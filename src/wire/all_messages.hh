@@ -25,8 +25,9 @@ using MirrorMessages =
                 RecoverAnswer>;
 using TcpMessages = MessageList<TcpState, TcpMirror>;
 using KeeperMessages =
-    MessageList<KeeperHello, KeeperLife, KeeperHere, KeeperPeer, KeeperPeers, KeeperKey, KeeperUseKey, KeeperAdopt, KeeperHold, KeeperRelease,
-                KeeperAppoint, KeeperLives, KeeperHeld, KeeperSuspicions, KeeperNewer, KeeperLease, KeeperContact>;
+    MessageList<KeeperHello, KeeperLife, KeeperHere, KeeperPeer, KeeperPeers, KeeperKey, KeeperForgetKey, KeeperUseKey, KeeperAdopt, KeeperHold, KeeperRelease,
+                KeeperAppoint, KeeperLives, KeeperHeld, KeeperSuspicions, KeeperNewer, KeeperLease, KeeperSerial, KeeperKeyed,
+                KeeperContact>;
 using HeartbeatMessages = MessageList<ContactClaim, Heartbeat>;
 using IpcMessages =
     MessageList<IpcFreeze, IpcAdopt, IpcRetire, IpcCaptured, IpcToken, IpcRestore, IpcAhead, IpcStatus, IpcActivated, IpcListen, IpcSocket,
