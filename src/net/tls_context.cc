@@ -43,7 +43,7 @@ Status check_chain(X509_STORE* store, X509* certificate, const std::string& wher
 struct TlsContext::Impl {
   ContextPtr context;
   std::vector<std::string> revoked;  // sorted
-  std::string serial, not_after;
+  std::string serial, authority, not_after;
 };
 
 KeyMaterial::~KeyMaterial() { OPENSSL_cleanse(key.data(), key.size()); }
@@ -65,6 +65,7 @@ Result<KeyMaterial> KeyMaterial::read(const std::string& key_dir) {
 TlsContext::~TlsContext() = default;
 ssl_ctx_st* TlsContext::raw() const { return impl_->context.get(); }
 const std::string& TlsContext::serial() const { return impl_->serial; }
+const std::string& TlsContext::authority() const { return impl_->authority; }
 const std::string& TlsContext::not_after() const { return impl_->not_after; }
 
 bool TlsContext::is_revoked(const std::string& serial_hex) const {
@@ -129,6 +130,7 @@ Status TlsContext::update(const KeyMaterial& keys) {
   GECKO_CHECK(check_chain(store, certificate.get(), where));
   impl->revoked = std::move(revoked);
   impl->serial = serial;
+  impl->authority = fingerprint_of(authority.get());
   impl->not_after = iso_time(X509_get0_notAfter(certificate.get()));
   impl_ = std::move(impl);
   return {};

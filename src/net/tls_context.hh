@@ -1,6 +1,6 @@
 // The keys of one group on this node, ready for links: loaded, checked against each other, replaceable while links stand.
 // Rotation and revocation: reload() (or update()) is for links made afterwards; links that stand are ended by whoever owns
-// them when is_revoked(peer_serial()).
+// them: when is_revoked(peer_serial()), when authority() or serial() is another one.
 #pragma once
 
 #include <memory>
@@ -36,6 +36,7 @@ class TlsContext {
   const std::string& group() const { return group_; }
   const std::string& node() const { return node_; }
   const std::string& serial() const;        // of our own certificate
+  const std::string& authority() const;     // the CA's fingerprint
   const std::string& not_after() const;     // of our own certificate, ISO 8601 UTC
   ssl_ctx_st* raw() const;
   ~TlsContext();

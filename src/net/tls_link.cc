@@ -102,6 +102,8 @@ TlsLink::~TlsLink() {
 
 const std::string& TlsLink::peer_node() const { return check_->peer.node; }
 const std::string& TlsLink::peer_serial() const { return check_->serial; }
+// The context that a link was made with lives as long as the link: no later one has its address.
+bool TlsLink::has_present_keys() const { return SSL_get_SSL_CTX(ssl_) == check_->context->raw(); }
 void TlsLink::set_events(Events events) { in_->events = std::make_shared<Events>(std::move(events)); }
 
 Result<std::array<uint8_t, 32>> TlsLink::export_key(std::string_view label) const {

@@ -62,6 +62,7 @@ class TlsLink {
   bool is_up() const { return phase_ == Phase::up; }
   const std::string& peer_node() const;
   const std::string& peer_serial() const;
+  bool has_present_keys() const;             // false: the context was updated since its handshake began
   const Endpoint& peer_address() const { return peer_address_; }
   // 32 bytes that only the two ends of this session know (RFC 5705), for the use that `label` names; while it is up.
   Result<std::array<uint8_t, 32>> export_key(std::string_view label) const;

@@ -24,6 +24,8 @@ Links::Links(net::Loop& loop, const config::GroupConfig& config, uint16_t self, 
       digest_(config::digest(config)),
       tls_(std::move(tls)),
       events_(std::move(events)),
+      serial_(tls_->serial()),
+      authority_(tls_->authority()),
       peers_(config.nodes.size()) {
   for (uint16_t i = 0; i < peers_.size(); ++i) peers_[i].index = i;
   peers_[self_].state = PeerState::up;
@@ -111,6 +113,7 @@ void Links::greeted(Peer& peer, const wire::FrameView& f) {
   if (static_cast<LinkType>(f.type) != LinkType::hello) return bad(make_error(Errc::invalid, "the first message on a link must be hello"));
   const auto m = wire::decode<wire::Hello>(f.body);
   if (!m) return bad(m.error());
+  if (!peer.link->has_present_keys()) return renew(peer, "it was made while the keys were replaced");
   const auto version = wire::negotiate(wire::kLinkVersion, wire::kLinkVersionMin, m->version, m->version_min);
   if (!version) return bad(version.error());
   if (m->group != config_.name || m->node != config_.nodes[peer.index].name)
@@ -119,6 +122,7 @@ void Links::greeted(Peer& peer, const wire::FrameView& f) {
   peer.software = m->software;
   peer.config_digest = m->config_digest;
   peer.incarnation = m->incarnation;
+  peer.serial = peer.link->peer_serial();
   peer.state = PeerState::up;
   peer.last_error.clear();
   peer.only_geckod_ended = false;
@@ -145,9 +149,29 @@ void Links::heartbeat() {
   loop_.at(heartbeat_due_, [this] { heartbeat(); });
 }
 
+// The machine lives, and its applications: to the owner of the links it is as if the peer's kernel had ended this one.
+void Links::renew(Peer& peer, const char* why) {
+  down(peer, make_error(Errc::closed, why));
+  if (peer.index < self_) return;   // the other one dials
+  loop_.cancel(peer.redial_timer);
+  dial(peer);
+}
+
 void Links::keys_changed() {
-  for (auto& peer : peers_)
-    if (peer.link && tls_->is_revoked(peer.link->peer_serial())) down(peer, make_error(Errc::permission, "its certificate has been revoked"));
+  const bool new_key = std::exchange(serial_, tls_->serial()) != tls_->serial();
+  const bool new_authority = std::exchange(authority_, tls_->authority()) != tls_->authority();
+  for (auto& peer : peers_) {
+    if (peer.index == self_) continue;
+    const bool revoked = tls_->is_revoked(peer.serial);
+    if (revoked || (new_authority && !peer.serial.empty())) {
+      const std::string why = revoked ? "its certificate (serial " + peer.serial + ") has been revoked" : "its certificate is of a former CA";
+      log_warn("group '" + config_.name + "': node " + config_.nodes[peer.index].name + " is shut out: " + why);
+      events_.distrusted(peer);
+      if (peer.link) down(peer, make_error(Errc::permission, why));
+    } else if (new_key && peer.up()) {
+      renew(peer, "to be made again with this node's new key");
+    }
+  }
 }
 
 }  // namespace gecko::node

@@ -19,6 +19,7 @@ class Links {
     std::function<void(Peer&, const wire::FrameView&)> frame;     // after that
     std::function<void(Peer&, const Error&)> down;                // of one that was up
     std::function<wire::Ping()> load;                             // of this node: told with every ping
+    std::function<void(Peer&)> distrusted;                        // its certificate is not good any more; its link, if any, ends afterwards
   };
   // `incarnation`: of this geckod. `self`: its place in the group file.
   Links(net::Loop& loop, const config::GroupConfig& config, uint16_t self, uint64_t incarnation, std::shared_ptr<net::TlsContext> tls, Events events);
@@ -26,7 +27,9 @@ class Links {
   void start();
   void accepted(std::unique_ptr<net::TlsLink> link);
   void down(Peer& peer, const Error& error);
-  void keys_changed();                                            // after a reload: links of revoked nodes go down
+  // After a reload, and when more is known of whose keys are in use: who is revoked, or has a certificate of a former CA, is distrusted. With
+  // a new key of this node links are made again: else one that stands would be known by the old one, and end when that is revoked.
+  void keys_changed();
 
   std::vector<Peer>& peers() { return peers_; }                   // by node index; the own entry has no link
   const std::vector<Peer>& peers() const { return peers_; }
@@ -37,6 +40,7 @@ class Links {
  private:
   void dial(Peer& peer);
   void redial_later(Peer& peer);
+  void renew(Peer& peer, const char* why);
   void greet(Peer& peer);
   void frame(Peer& peer, const wire::FrameView& frame);
   void greeted(Peer& peer, const wire::FrameView& frame);
@@ -49,6 +53,7 @@ class Links {
   const std::string digest_;
   const std::shared_ptr<net::TlsContext> tls_;
   const Events events_;
+  std::string serial_, authority_;                                // of the keys in use
   std::vector<Peer> peers_;
   Time heartbeat_due_{};
 };

@@ -89,6 +89,7 @@ bool Members::others_decide() const {
   size_t here = 0;
   for (const auto& m : view().members) {
     if (m.node == place_.self) here += is_member() ? 1 : 0;
+    else if (shut_out_by_ & one(m.node)) ++here;
     else if (m.node < place_.peers.size() && place_.peers[m.node].up()) here += is_member() && (suspects_ & one(m.node)) ? 0 : 1;
   }
   return here > view().members.size() / 2;
@@ -130,9 +131,11 @@ void Members::keeper_here(const wire::KeeperLife& life) {
   if (same_life) membership_.emplace(settings, *stored_, core::Membership::GoesOn{}, now());
   else membership_.emplace(settings, stored_, random64() >> wire::kLifeBits, now());
   membership_->peers(all);
+  membership_->shut_out(shut_out_, now());
   auto& keeper = place_.keeper;
   keeper.tell(KeeperType::peers, peers);
   for (auto& peer : place_.peers) {
+    if (shut_out_ & one(peer.index)) forget_key(peer.index);
     if (peer.index == place_.self || !peer.up() || peer.version < kVersionWithViews) continue;
     give_key(peer);
   }
@@ -312,7 +315,9 @@ void Members::on(const wire::KeeperSuspicions& m) {
     if ((m.mine ^ suspects_) & one(n)) events_.happened(SuspicionIs{n, (m.mine & one(n)) != 0});
   if (const NodeSet less = suspects_ & ~m.mine; less != 0) log_info("group '" + place_.config.name + "': " + names(less) + " answers again");
   suspects_ = m.mine;
-  membership_->suspicions(m.mine, m.agreed, now());
+  // Of two, the one that has shut this node out is not dead, and decides alone.
+  const NodeSet decides = view().members.size() == 2 ? shut_out_by_ : 0;
+  membership_->suspicions(m.mine & ~decides, m.agreed & ~decides, now());
   settle();
   events_.elect();
 }
@@ -344,6 +349,12 @@ void Members::on(const wire::KeeperContact& m) {
     settle();
   }
   events_.elect();
+}
+
+void Members::on(const wire::KeeperKeyed& m) {
+  for (const auto& keyed : m.peers)
+    if (keyed.peer < place_.peers.size() && place_.peers[keyed.peer].serial.empty()) place_.peers[keyed.peer].serial = keyed.serial;
+  events_.keyed();
 }
 
 // ---------------------------------------------------------------- links
@@ -379,11 +390,37 @@ void Members::give_key(Peer& peer) {
   const uint16_t self = place_.self;
   const uint32_t id = wire::derive_heartbeat_key_id(*exported, group);
   place_.keeper.tell(KeeperType::key, wire::KeeperKey{place_.group, peer.index, id, wire::derive_heartbeat_key(*exported, group, self, peer.index),
-                                                                wire::derive_heartbeat_key(*exported, group, peer.index, self)});
+                                                      wire::derive_heartbeat_key(*exported, group, peer.index, self),
+                                                      peer.serial.substr(0, wire::kMaxSerial)});
   peer.send(LinkType::heartbeat_key, wire::HeartbeatKeyed{id});
 }
 
+void Members::forget_key(uint16_t node) { place_.keeper.tell(KeeperType::forget_key, wire::KeeperForgetKey{place_.group, node}); }
+
+void Members::shut_out(Peer& peer) {
+  forget_key(peer.index);
+  // The last word on its link: it is not to believe that it has been left alone.
+  if (peer.up() && peer.version >= kVersionWithViews) peer.send(LinkType::leave_ask, wire::LeaveAsk{peer.index, wire::kAnyLife});
+  if (shut_out_ & one(peer.index)) return;
+  shut_out_ |= one(peer.index);
+  if (is_member() && view().members.size() == 2 && view().two_nodes == wire::TwoNodes::safe && core::find(view(), peer.index) != nullptr)
+    log_warn("group '" + place_.config.name + "': of two members neither is removed without its own vote: switch " + name(peer.index) +
+             " off, then 'gecko member dead " + name(peer.index) + "' here");
+  if (!membership_) return;
+  membership_->shut_out(shut_out_, now());
+  settle();
+}
+
 void Members::link_up(Peer& peer) {
+  shut_out_by_ &= ~one(peer.index);
+  if (shut_out_ & one(peer.index)) {
+    shut_out_ &= ~one(peer.index);
+    log_info("group '" + place_.config.name + "': " + name(peer.index) + " has a certificate that is good, and may join again");
+    if (membership_) {
+      membership_->shut_out(shut_out_, now());
+      settle();
+    }
+  }
   if (peer.version < kVersionWithViews || (!membership_ && view().epoch == 0)) return;
   if (membership_) give_key(peer);
   peer.send(LinkType::view_ask, wire::ViewAsk{view().epoch});
@@ -400,8 +437,14 @@ void Members::on(Peer& from, const wire::HeartbeatKeyed& m) {
 
 void Members::on(Peer& from, core::ViewMessage message) {
   if (const auto* ask = std::get_if<wire::ViewAsk>(&message)) told_[from.index] = ask->epoch;
+  const auto* leave = std::get_if<wire::LeaveAsk>(&message);
+  if (leave != nullptr && leave->node == place_.self && leave->incarnation == wire::kAnyLife && !(shut_out_by_ & one(from.index))) {
+    shut_out_by_ |= one(from.index);
+    log_error("group '" + place_.config.name + "': " + name(from.index) +
+              " does not take this node's key any more: it is revoked, or of a former CA; install the one of a new 'gecko key sign', then reload geckod");
+  }
   if (!membership_) return;
-  if (const auto* leave = std::get_if<wire::LeaveAsk>(&message); leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
+  if (leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
     if (!std::exchange(leaving_, true))
       log_warn("group '" + place_.config.name + "': this node is removed from the group by an operator at " + name(from.index) + "; " +
                (place_.config.is_witness(place_.self) ? "it stays away until geckod --witness is started again" : "'gecko member join' here lets it in again"));

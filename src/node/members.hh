@@ -53,6 +53,7 @@ class Members {
     std::function<void(const ViewChange&)> view;
     std::function<void()> lease;             // it begins, ends, or has another term
     std::function<void()> elect;             // somebody else may be contact now
+    std::function<void()> keyed;             // it is known now whose keys the lease keeper has (Peer::serial)
     // This life of this node is over: end what it owned, then call `done`, at once or later.
     std::function<void(const core::Owner& former, std::function<void()> done)> fence;
   };
@@ -91,11 +92,13 @@ class Members {
   void on(const wire::KeeperNewer& m);
   void on(const wire::KeeperLease& m);
   void on(const wire::KeeperContact& m);
+  void on(const wire::KeeperKeyed& m);
 
   // --- links
   void settled() { look_for_first_view(); }      // a starting node has waited for the others
   void link_up(Peer& peer);
   void link_down(uint16_t node);
+  void shut_out(Peer& peer);                     // its certificate is not good any more here (docs/adr/0031): until it links with one that is
   Result<bool> on(Peer& from, const wire::FrameView& frame);   // false: it is about something else. An error: it makes no sense
 
  private:
@@ -109,6 +112,7 @@ class Members {
   void wait_for_disk();
   void fence(const core::Owner& former);
   void give_key(Peer& peer);
+  void forget_key(uint16_t node);
   void look_for_first_view();
   void ask_for_first_view_at(Time when);
   bool may_form() const;
@@ -134,6 +138,8 @@ class Members {
   Lease lease_;
   Time lapsed_{};                                // when the lease ended; Time{}: it holds, or never did
   core::NodeSet suspects_ = 0;
+  core::NodeSet shut_out_ = 0;
+  core::NodeSet shut_out_by_ = 0;                // by their word: they live, and are within reach
   core::NodeSet in_view_ = 0;                    // when it was last told (events)
   Contact contact_;
   // The first view.

@@ -17,6 +17,7 @@ struct Peer {
   uint16_t version = 0;
   std::string software, config_digest;
   uint64_t incarnation = 0;
+  std::string serial;                    // of the certificate that it was last known by; also while there is no link
   uint32_t connections = 0;
   uint16_t applications = 0;
   std::optional<std::vector<uint16_t>> ports;   // it has applications for; unknown of nodes that speak link version 2

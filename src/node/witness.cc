@@ -23,7 +23,8 @@ Witness::Group::Group(Witness& witness, uint16_t index, const config::GroupConfi
             {.up = [this](Peer& peer) { members.link_up(peer); },
              .frame = [this](Peer& peer, const wire::FrameView& f) { link_frame(*this, peer, f); },
              .down = [this](Peer& peer, const Error&) { members.link_down(peer.index); },
-             .load = [] { return wire::Ping{}; }}),
+             .load = [] { return wire::Ping{}; },
+             .distrusted = [this](Peer& peer) { members.shut_out(peer); }}),
       // It owns nothing and is never contact: nothing follows from a view, and nothing is left of a former life.
       members({witness.loop_, witness.keeper_, config, index, self, links.peers()},
               {.settled = [] { return true; },
@@ -31,6 +32,7 @@ Witness::Group::Group(Witness& witness, uint16_t index, const config::GroupConfi
                .view = [](const ViewChange&) {},
                .lease = [] {},
                .elect = [] {},
+               .keyed = [this] { links.keys_changed(); },
                .fence = [](const core::Owner&, const std::function<void()>& done) { done(); }},
               std::move(state)) {}
 
