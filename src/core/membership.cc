@@ -48,9 +48,9 @@ void Membership::tell(NodeIndex to, ViewMessage message, Time now) {
   else out_.push_back(Tell{to, std::move(message)});
 }
 
-void Membership::tell_peers(const ViewMessage& message) {
+void Membership::tell_peers(const ViewMessage& message, NodeSet but) {
   for (NodeIndex n = 0; n <= wire::kMaxNodeIndex; ++n)
-    if (peers_ & one(n)) out_.push_back(Tell{n, message});
+    if (peers_ & ~but & one(n)) out_.push_back(Tell{n, message});
 }
 
 Status Membership::form(uint64_t group, Duration lease, wire::TwoNodes two_nodes, Time now) {
@@ -260,7 +260,8 @@ void Membership::tick(Time now) {
     }
     keep_out(now);
     for (const Owner& o : removals_) {
-      tell_peers(wire::LeaveAsk{o.node, o.incarnation});
+      // Who hears that of itself stays away until it is told to join; who is shut out comes back by itself, with a new key.
+      tell_peers(wire::LeaveAsk{o.node, o.incarnation}, shut_out_ & one(o.node));
       next_join_ = now + settings_.join_retry;
     }
     look_again(now);

@@ -145,7 +145,7 @@ class Membership {
   Duration voters_wait() const;
   void store();
   void tell(NodeIndex to, ViewMessage message, Time now);   // oneself: at once
-  void tell_peers(const ViewMessage& message);
+  void tell_peers(const ViewMessage& message, NodeSet but = 0);
 
   const MembershipSettings settings_;
   wire::MembershipState state_;
