@@ -124,7 +124,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   }
   run_actions();
   drop_stale_ahead();
-  shield_.mirroring().link_down(peer.index);
+  shield_.mirroring().link_down(peer.index, daemon_.loop().now());
   choose_backups();
   membership_changed();
   elect();
@@ -202,7 +202,7 @@ void Group::link_frame(Peer& peer, const wire::FrameView& f) {
     case LinkType::gone: return with(wire::Gone{}, [&](wire::Gone& m) { handoff_message(peer, m); });
     case LinkType::mirrors: return with(wire::Mirrors{}, [&](wire::Mirrors& m) { on_mirrors(peer, m); });
     case LinkType::mirrors_kept:
-      return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m); });
+      return with(wire::MirrorsKept{}, [&](wire::MirrorsKept& m) { shield_.mirroring().on_kept(peer.index, m, daemon_.loop().now()); });
     case LinkType::checkpoint: return with(wire::Checkpoint{}, [&](wire::Checkpoint& m) { (void)mirrors_.hear(peer.index, std::move(m)); });
     case LinkType::inputs: return with(wire::Inputs{}, [&](wire::Inputs& m) { peer.send(LinkType::inputs_kept, mirrors_.hear(peer.index, m)); });
     case LinkType::inputs_kept:

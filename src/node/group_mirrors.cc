@@ -36,7 +36,7 @@ void Group::choose_backups() {
   if (!shield_.on()) return;
   if (const uint64_t life = this->life().incarnation; life != 0) shield_.mirroring().begin_life(life);
   const auto nodes = backups(config_.backups);
-  shield_.mirroring().set_backups(nodes);
+  shield_.mirroring().set_backups(nodes, daemon_.loop().now());
   for (const uint16_t node : nodes)
     if (peers_[node].up() && peers_[node].version >= kSpeaksMirrors) shield_.mirroring().link_up(node, peers_[node].version >= kKeepsInput);
   daemon_.gate()->look_soon();

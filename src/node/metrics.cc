@@ -107,6 +107,10 @@ class Gatherer {
     for (const auto& group : daemon_.groups())
       for (const auto& lag : group->shield().mirroring().lags(now))
         text_.sample({{"group", group->config().name}, {"peer", name(*group, lag.node)}}, lag.bytes);
+    text_.family("gecko_unprotected_seconds", "histogram",
+                 "How long this node's connections that had lost their last backup were without one: from its leaving the view or the end of its link until "
+                 "another had said that it has them.");
+    for (const auto& group : daemon_.groups()) text_.histogram({{"group", group->config().name}}, group->shield().mirroring().unprotected());
   }
 
   const Tally& tally(const Group& group) const { return daemon_.events().tally(group.index()); }

@@ -21,9 +21,15 @@ void Mirroring::begin_life(uint64_t incarnation) {
   }
 }
 
-void Mirroring::set_backups(const std::vector<uint16_t>& nodes) {
+void Mirroring::set_backups(const std::vector<uint16_t>& nodes, Time now) {
   order_ = nodes;
-  std::erase_if(backups_, [&](const auto& b) { return std::ranges::find(nodes, b.first) == nodes.end(); });
+  std::unordered_set<uint32_t> lost;
+  std::erase_if(backups_, [&](const auto& b) {
+    const bool gone = std::ranges::find(nodes, b.first) == nodes.end();
+    if (gone) lost.insert(b.second.has.begin(), b.second.has.end());
+    return gone;
+  });
+  bare(lost, now);
   for (const uint16_t node : nodes) backups_.try_emplace(node);
   look_how_far_all();   // nobody waits for who is none any more
 }
@@ -36,11 +42,11 @@ void Mirroring::link_up(uint16_t node, bool keeps_input) {
   tell_everything(it->second);
 }
 
-void Mirroring::link_down(uint16_t node) {
+void Mirroring::link_down(uint16_t node, Time now) {
   const auto it = backups_.find(node);
   if (it == backups_.end()) return;
   it->second.linked = false;
-  it->second.has.clear();
+  bare(std::exchange(it->second.has, {}), now);
   it->second.inputs.clear();   // it may have been started again, and have nothing
   it->second.checkpoints.clear();
   it->second.inputs_said = it->second.inputs_answered = 0;
@@ -58,9 +64,14 @@ void Mirroring::tell_everything(Backup& backup) {
   for (const auto& [handle, subject] : subjects_) backup.left.push_back(handle);
 }
 
+void Mirroring::bare(const std::unordered_set<uint32_t>& handles, Time now) {
+  for (const uint32_t handle : handles)
+    if (const auto it = subjects_.find(handle); it != subjects_.end() && !it->second.bare_since && !is_kept(handle)) it->second.bare_since = now;
+}
+
 uint32_t Mirroring::add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp) {
   const uint32_t handle = next_handle_++;
-  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}, 0, false, 0, 0, tcp.acked + tcp.received});
+  subjects_.emplace(handle, Subject{id, epoch, tcp, {}, {}, 0, false, 0, 0, tcp.acked + tcp.received, {}});
   whole_.insert(handle);
   return handle;
 }
@@ -145,7 +156,10 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     return;
   }
   // It has answered again after too long: what it missed is not known.
-  if (!b.told_all && b.left.empty() && !b.begun) tell_everything(b);
+  if (!b.told_all && b.left.empty() && !b.begun) {
+    bare(std::exchange(b.has, {}), now);
+    tell_everything(b);
+  }
   std::vector<uint32_t> whole(whole_.begin(), whole_.end()), moved;
   for (const uint32_t handle : moved_)
     if (!whole_.contains(handle)) moved.push_back(handle);
@@ -205,19 +219,27 @@ void Mirroring::say_checkpoint(uint16_t node, Backup& b, uint32_t handle, const 
   if (subject.replica && b.inputs.contains(handle)) ask_for_checkpoints(node, b, handle, subject);
 }
 
-void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept) {
+void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now) {
   const auto it = backups_.find(from);
   if (it == backups_.end() || kept.incarnation != incarnation_) return;
   Backup& b = it->second;
+  std::vector<uint32_t> has;
   while (!b.unanswered.empty() && b.unanswered.front().number <= kept.batch) {
     for (const uint32_t handle : b.unanswered.front().whole)
-      if (subjects_.contains(handle)) b.has.insert(handle), b.refused.erase(handle);
+      if (subjects_.contains(handle)) b.has.insert(handle), b.refused.erase(handle), has.push_back(handle);
     b.unanswered.pop_front();
   }
   for (const uint32_t handle : kept.refused) {
     b.has.erase(handle);
     if (subjects_.contains(handle)) b.refused.insert(handle);
     look_how_far(handle);
+  }
+  bare({kept.refused.begin(), kept.refused.end()}, now);
+  for (const uint32_t handle : has) {
+    auto& since = subjects_.at(handle).bare_since;
+    if (!since || !b.has.contains(handle)) continue;
+    unprotected_.add(std::chrono::duration<double>(now - *since).count());
+    since.reset();
   }
 }
 

@@ -15,6 +15,7 @@
 
 #include "base/clock.hh"
 #include "core/mirror_store.hh"
+#include "node/tally.hh"
 #include "wire/mirror.hh"
 
 namespace gecko::node {
@@ -42,10 +43,10 @@ class Mirroring {
   // A new life: handles and mirrors of the former one are nobody's any more, the backups are told everything under the new one.
   void begin_life(uint64_t incarnation);
   uint64_t incarnation() const { return incarnation_; }
-  void set_backups(const std::vector<uint16_t>& nodes);
+  void set_backups(const std::vector<uint16_t>& nodes, Time now);
   const std::vector<uint16_t>& backups() const { return order_; }
   void link_up(uint16_t node, bool keeps_input);   // keeps_input: it is of a version that does
-  void link_down(uint16_t node);
+  void link_down(uint16_t node, Time now);
 
   uint32_t add(const ConnId& id, uint64_t epoch, const wire::TcpMirror& tcp);   // its handle
   const wire::TcpMirror* find(uint32_t handle) const;
@@ -68,9 +69,11 @@ class Mirroring {
 
   bool pending() const;                                       // flush() has something to say
   void flush(Time now);
-  void on_kept(uint16_t from, const wire::MirrorsKept& kept);
+  void on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now);
   void on_kept(uint16_t from, const wire::InputsKept& kept);
   bool is_kept(uint32_t handle) const;                        // a backup has said so
+  // Of connections whose last backup was lost (not in the view, its link ended, no room): until another one had said that it has them.
+  const Histogram& unprotected() const { return unprotected_; }
   std::vector<Lag> lags(Time now) const;
   struct Behind {
     uint64_t bytes = 0;
@@ -90,6 +93,7 @@ class Mirroring {
     uint64_t checkpoints = 0;        // so far; `saved` is the last
     uint64_t stable_checkpoints = 0;
     uint64_t told = 0;               // how far its streams had come at the last flush
+    std::optional<Time> bare_since;  // no backup has it any more
   };
   struct Kept {                          // of a replicated connection, by a backup
     uint64_t offset = 0;                 // its input
@@ -125,6 +129,7 @@ class Mirroring {
     std::deque<CheckpointSaid> checkpoints;
   };
   void tell_everything(Backup& backup);
+  void bare(const std::unordered_set<uint32_t>& handles, Time now);   // those of them that no backup has
   void say(uint16_t node, Backup& backup, Time now);
   void say_replica(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
   void say_checkpoint(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
@@ -148,6 +153,7 @@ class Mirroring {
   // Since the last flush.
   std::unordered_set<uint32_t> whole_, moved_, saved_;
   std::vector<uint32_t> ended_;
+  Histogram unprotected_;
 };
 
 }  // namespace gecko::node

@@ -31,7 +31,7 @@ class Replication : public ::testing::Test {
   }
 
   void use_backups(const std::vector<uint16_t>& nodes) {
-    mirroring_.set_backups(nodes);
+    mirroring_.set_backups(nodes, Time{});
     for (const uint16_t node : nodes) mirroring_.link_up(node, true);
   }
   uint32_t add() {
@@ -67,7 +67,8 @@ class Replication : public ::testing::Test {
     if (broken_.contains(to)) return false;
     posted_[to].push_back([this, to, message] {
       if constexpr (std::is_same_v<M, wire::Checkpoint>) (void)stores_[to].hear(0, message);
-      else mirroring_.on_kept(to, stores_[to].hear(0, message));
+      else if constexpr (std::is_same_v<M, wire::Inputs>) mirroring_.on_kept(to, stores_[to].hear(0, message));
+      else mirroring_.on_kept(to, stores_[to].hear(0, message), Time{});
     });
     return true;
   }
@@ -106,17 +107,17 @@ TEST_F(Replication, ABackupThatIsAwayIsWaitedForUntilTheViewSaysItIsNone) {
   use_backups({1});
   const uint32_t c = add();
   let_through(1);
-  mirroring_.link_down(1);
+  mirroring_.link_down(1, Time{});
   input(c, 0, 10);
   EXPECT_EQ(stable_, 0u);
-  mirroring_.set_backups({2});
+  mirroring_.set_backups({2}, Time{});
   EXPECT_EQ(stable_, 0u) << "the new one has nothing yet";
   mirroring_.link_up(2, true);
   mirroring_.flush(Time{});
   let_through(2);
   EXPECT_EQ(stable_, 10u);
   input(c, 10, 5);
-  mirroring_.set_backups({});
+  mirroring_.set_backups({}, Time{});
   EXPECT_EQ(stable_, 15u);
 }
 
@@ -243,7 +244,7 @@ TEST_F(Replication, AfterABrokenLinkEverythingIsSaidAgain) {
   input(c, 10, 10);
   let_through(1);
   EXPECT_EQ(stable_, 10u);
-  mirroring_.link_down(1);
+  mirroring_.link_down(1, Time{});
   stores_.erase(1);
   broken_.clear();
   mirroring_.link_up(1, true);
@@ -265,7 +266,7 @@ TEST_F(Replication, ACheckpointThatWasSaidBeforeCountsFromTheBeginning) {
 
 TEST_F(Replication, WhoRefusesOrIsOldIsNotWaitedFor) {
   stores_.try_emplace(1, core::MirrorStore::Limits{.replica_bytes = 5});
-  mirroring_.set_backups({1, 2});
+  mirroring_.set_backups({1, 2}, Time{});
   mirroring_.link_up(1, true);
   mirroring_.link_up(2, false);   // of an older version
   const uint32_t c = add();

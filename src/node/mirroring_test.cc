@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <numeric>
+
 namespace gecko::node {
 namespace {
 
@@ -12,7 +14,7 @@ class MirrorLag : public testing::Test {
  protected:
   MirrorLag() {
     mirroring_.begin_life(7);
-    mirroring_.set_backups({1, 2});
+    mirroring_.set_backups({1, 2}, now_);
     for (const uint16_t node : mirroring_.backups()) mirroring_.link_up(node, true);
   }
   static wire::TcpMirror mirror(uint16_t port, uint64_t acked, uint64_t received) {
@@ -22,17 +24,17 @@ class MirrorLag : public testing::Test {
     m.received = received;
     return m;
   }
-  void kept(uint16_t node) { mirroring_.on_kept(node, {7, sent_[node], {}}); }
+  void kept(uint16_t node, std::vector<uint32_t> refused = {}) { mirroring_.on_kept(node, {7, sent_[node], std::move(refused)}, now_); }
   Mirroring::Lag lag(uint16_t node) const {
     for (const auto& l : mirroring_.lags(now_))
       if (l.node == node) return l;
     return {};
   }
+  Time now_{1s};
   Mirroring mirroring_{{.mirrors = [this](uint16_t node, const wire::Mirrors& m) { return sent_[node] = m.batch, true; },
                         .checkpoint = [](uint16_t, const wire::Checkpoint&) { return true; },
                         .inputs = [](uint16_t, const wire::Inputs&) { return true; }}};
   std::map<uint16_t, uint64_t> sent_;   // the last batch
-  Time now_{1s};
 };
 
 TEST_F(MirrorLag, IsWhatEachBackupHasNotConfirmed) {
@@ -70,10 +72,48 @@ TEST_F(MirrorLag, ABackupWithoutALinkIsNotBehindButIncomplete) {
   mirroring_.flush(now_);
   mirroring_.moved(web, mirror(80, 9, 9));
   mirroring_.flush(now_);
-  mirroring_.link_down(2);
+  mirroring_.link_down(2, now_);
   EXPECT_EQ(lag(1).bytes, 18u);
   EXPECT_EQ(lag(2).bytes, 0u);
   EXPECT_FALSE(lag(2).complete);
+}
+
+size_t count(const Histogram& histogram) { return std::accumulate(histogram.counts.begin(), histogram.counts.end(), size_t{0}); }
+
+TEST_F(MirrorLag, WithoutABackupIsWhoeverHadOneUntilAnotherHasSaidThatItHasIt) {
+  mirroring_.add({}, 1, mirror(80, 0, 0));
+  mirroring_.add({}, 1, mirror(80, 5, 5));
+  mirroring_.flush(now_);
+  kept(1);
+  kept(2);
+  now_ += 100ms;
+  mirroring_.link_down(1, now_);   // the other one has them
+  mirroring_.set_backups({2}, now_);
+  now_ += 100ms;
+  mirroring_.set_backups({3}, now_);
+  mirroring_.link_up(3, true);
+  now_ += 30ms;
+  mirroring_.flush(now_);
+  const uint32_t young = mirroring_.add({}, 1, mirror(80, 0, 0));   // it has not lost anything yet
+  mirroring_.flush(now_);
+  EXPECT_EQ(count(mirroring_.unprotected()), 0u);
+  now_ += 10ms;
+  kept(3);
+  EXPECT_EQ(count(mirroring_.unprotected()), 2u);
+  EXPECT_NEAR(mirroring_.unprotected().sum, 0.08, 1e-9);
+  // Its memory is gone, and it has room for one less.
+  mirroring_.link_down(3, now_);
+  now_ += 1s;
+  mirroring_.link_up(3, true);
+  mirroring_.flush(now_);
+  kept(3, {young});
+  EXPECT_EQ(count(mirroring_.unprotected()), 4u);
+  EXPECT_NEAR(mirroring_.unprotected().sum, 2.08, 1e-9);
+  // An end is none of its business.
+  mirroring_.end(young);
+  mirroring_.flush(now_);
+  kept(3);
+  EXPECT_EQ(count(mirroring_.unprotected()), 4u);
 }
 
 }  // namespace
