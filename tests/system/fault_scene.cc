@@ -26,6 +26,20 @@ std::string read_text(const std::string& file) {
   return text.str();
 }
 
+namespace {
+
+constexpr Duration kRestartGrace = 5s;   // of the lease keeper (docs/adr/0017)
+
+// For how long it has been ready to run and no processor was there. 0 where the kernel does not count it: then nothing is excused.
+Duration starved(const std::string& process) {
+  std::ifstream file("/proc/" + process + "/schedstat");
+  uint64_t ran_ns = 0, waited_ns = 0;
+  file >> ran_ns >> waited_ns;
+  return std::chrono::nanoseconds(waited_ns);
+}
+
+}  // namespace
+
 void kill_process(pid_t pid) { kill_at_once({pid}); }
 
 void kill_at_once(const std::vector<pid_t>& pids) {
@@ -129,6 +143,34 @@ bool FaultTest::is_told(kit::Client& client, Duration at_most) {
   return eventually([&] { return done(client); }, at_most);
 }
 
+size_t FaultTest::all_speak(const std::vector<kit::Client*>& clients, Duration at_most) {
+  struct Seen {
+    bool done = false;
+    uint64_t exchanges = 0;
+  };
+  const auto look = [&] {
+    std::vector<Seen> all;
+    swarm_->call([&] {
+      for (auto* client : clients) all.push_back({client->done(), client->totals().exchanges});
+    });
+    return all;
+  };
+  const auto before = look();
+  std::vector<bool> settled(clients.size());
+  (void)eventually([&] {
+    const auto now = look();
+    for (size_t i = 0; i < clients.size(); ++i)
+      settled[i] = settled[i] || now[i].done || now[i].exchanges > before[i].exchanges + 1;   // one may have been on its way
+    return std::ranges::find(settled, false) == settled.end();
+  }, at_most);
+  size_t ended = 0;
+  for (size_t i = 0; i < clients.size(); ++i) {
+    EXPECT_TRUE(settled[i]) << "a connection hangs: " << local(*clients[i]).str() << ", owner '" << owner(local(*clients[i])) << "'";
+    ended += done(*clients[i]) ? 1 : 0;
+  }
+  return ended;
+}
+
 std::string FaultTest::owner(const Endpoint& client) {
   for (const auto& node : scene_->nodes()) {
     const auto rows = ask().ask(node, {{"op", "connections"}}, 1s);
@@ -175,6 +217,15 @@ Names FaultTest::members(const std::string& via) {
 
 bool FaultTest::is_member(const std::string& via) { return membership(via).value("member", false); }
 
+std::string FaultTest::life(const std::string& via) { return membership(via).value("life", ""); }
+
+bool FaultTest::everybody_is_member(Duration at_most) {
+  const auto nodes = lab().geckods();
+  const Names all(nodes.begin(), nodes.end());
+  const auto sees_all = [&](const std::string& node) { return members(node) == all && is_member(node) && leases(node); };
+  return eventually([&] { return std::ranges::all_of(all, sees_all); }, at_most);
+}
+
 bool FaultTest::leases(const std::string& via) {
   const auto m = membership(via);
   return m.contains("lease") && m["lease"]["holds"].get<bool>();
@@ -209,6 +260,28 @@ void FaultTest::start_geckod(const std::string& node) {
   ok = lab().wait_ready();
   ASSERT_TRUE(ok) << ok.error().message;
   (void)ask().ask(node, {{"op", "status"}});   // the operator's connection to the old one fails once
+}
+
+bool FaultTest::restarts_in_time(const std::string& node, std::vector<pid_t> pids) {
+  const std::string before = life(node);
+  EXPECT_NE(before, "") << "INVALID: " << node << " has no life";
+  const Duration starved_before = starved("thread-self");
+  const Time killed = monotonic_now();
+  kill_at_once(pids.empty() ? geckods(node) : pids);
+  start_geckod(node);
+  const Duration took = monotonic_now() - killed;
+  if (HasFatalFailure()) return false;
+  (void)eventually([&] { return !life(node).empty() && is_member(node); }, 20s);
+  if (life(node) == before) return true;
+  Duration waited = starved("thread-self") - starved_before;
+  for (const pid_t pid : geckods(node)) waited += starved(std::to_string(pid));
+  const auto s = [](Duration d) { return std::chrono::duration<double>(d).count(); };
+  EXPECT_GT(took, kRestartGrace) << "its life has ended although it was back in time";
+  EXPECT_LT(took - waited, kRestartGrace) << "its start takes longer than restart_grace: " << s(took) << " s, of which it waited " << s(waited)
+                                          << " s for a processor";
+  std::printf("geckod on %s was back after %.1f s, of which it had waited %.1f s for a processor: its connections are the others' by now\n", node.c_str(),
+              s(took), s(waited));
+  return false;
 }
 
 void FaultTest::restart_application(const std::string& node, const std::string& policy, int descriptors) {

@@ -49,6 +49,8 @@ class FaultTest : public ::testing::Test {
   bool progresses(kit::Client& client, Duration at_most = 5s);     // one more exchange
   // It learns that its connection has ended. One that only waits for an answer is made to ask: nobody else knows its sequence numbers.
   bool is_told(kit::Client& client, Duration at_most);
+  // Each of them speaks or has ended, or the test fails; how many have ended.
+  size_t all_speak(const std::vector<kit::Client*>& clients, Duration at_most);
   std::string owner(const Endpoint& client);                       // "": nobody
   // Moves one connection and expects that to work.
   void move(const Endpoint& client, const std::string& to);
@@ -60,6 +62,8 @@ class FaultTest : public ::testing::Test {
   nlohmann::json membership(const std::string& via);
   Names members(const std::string& via);
   bool is_member(const std::string& via);
+  std::string life(const std::string& via);                        // another one: it has died meanwhile
+  bool everybody_is_member(Duration at_most = 20s);                // of one view, with a lease
   bool leases(const std::string& via);
   std::string contact(const std::string& via);
   bool begins_with_contact(const std::string& node);               // and makes it so where another one is
@@ -70,6 +74,9 @@ class FaultTest : public ::testing::Test {
   std::vector<pid_t> geckods(const std::string& node);             // both halves, not the lease keeper
   void kill_geckod(const std::string& node);                       // both halves; its applications and its lease keeper live
   void start_geckod(const std::string& node);                      // and waits until all see each other
+  // Kills these (both halves if none are named) and starts geckod: its life goes on, or the test fails. False, without a failure: this machine has kept
+  // it waiting for a processor for so long that restart_grace was over, and nothing is proven.
+  bool restarts_in_time(const std::string& node, std::vector<pid_t> pids = {});
   void restart_application(const std::string& node, const std::string& policy = "none", int descriptors = 0);   // gecko-echo
 
   // How many connections may have ended by the end of the test; 0 unless it kills what owns them.

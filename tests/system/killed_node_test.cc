@@ -43,35 +43,7 @@ class FaultInMidHandoff : public FaultTest {
   void hand_back() {
     for (const auto* from : {"n2", "n3"}) (void)ask().handoff(from, client_address(), "n1");
   }
-  // Every connection speaks or has ended; the number of those that have ended.
-  size_t all_speak(Duration at_most) {
-    struct Seen {
-      bool done = false;
-      uint64_t exchanges = 0;
-    };
-    const auto look = [&](kit::Client& client) {
-      Seen seen;
-      swarm_->call([&] { seen = {client.done(), client.totals().exchanges}; });
-      return seen;
-    };
-    std::vector<Seen> before;
-    for (auto* client : clients_) before.push_back(look(*client));
-    std::vector<bool> settled(clients_.size());
-    (void)eventually([&] {
-      for (size_t i = 0; i < clients_.size(); ++i) {
-        if (settled[i]) continue;
-        const Seen now = look(*clients_[i]);
-        settled[i] = now.done || now.exchanges > before[i].exchanges + 1;   // one may have been on its way
-      }
-      return std::find(settled.begin(), settled.end(), false) == settled.end();
-    }, at_most);
-    size_t ended = 0;
-    for (size_t i = 0; i < clients_.size(); ++i) {
-      EXPECT_TRUE(settled[i]) << "a connection hangs: " << local(*clients_[i]).str() << ", owner '" << owner(local(*clients_[i])) << "'";
-      ended += done(*clients_[i]) ? 1 : 0;
-    }
-    return ended;
-  }
+  size_t all_speak(Duration at_most) { return FaultTest::all_speak(clients_, at_most); }
   size_t known_at(const std::string& node) {
     const auto rows = ask().ask(node, {{"op", "connections"}});
     return rows ? (*rows)["connections"].size() : 0;

@@ -31,19 +31,11 @@ class MembershipScene : public FaultTest {
     const auto m = membership(via);
     return m.contains("view") && !m["view"].is_null() ? m["view"]["epoch"].get<uint64_t>() : 0;
   }
-  std::string life(const std::string& via) { return membership(via).value("life", ""); }
   // All processes of geckod: the node is dead, its applications and its kernel live.
   void kill_all(const std::string& node) {
     auto pids = geckods(node);
     pids.push_back(lease_keeper(lab(), node));
     kill_at_once(pids);
-  }
-  bool everybody_is_member(Duration at_most = 20s) {
-    Names all;
-    for (const auto& node : scene().nodes()) all.insert(node);
-    return eventually([&] {
-      return std::all_of(all.begin(), all.end(), [&](const auto& node) { return members(node) == all && is_member(node) && leases(node); });
-    }, at_most);
   }
   static double ms(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 };

@@ -2,10 +2,15 @@
 
 #include <algorithm>
 #include <thread>
-
-#include "kit/net_counters.hh"
+#include <utility>
 
 namespace gecko::system_test {
+namespace {
+
+// Behind the gate: a processor may be taken away between its look at the clock and the wire.
+constexpr Duration kOnTheWire = 10ms;
+
+}  // namespace
 
 template <class Options>
 Options RecoveryTest::transfer(uint64_t size, size_t bytes_per_ms) {
@@ -79,24 +84,79 @@ uint64_t RecoveryTest::recovered(const std::vector<std::string>& at, const char*
 
 std::string RecoveryTest::recoveries(const std::string& node) { return status(node).value("/groups/0/recoveries"_json_pointer, nlohmann::json()).dump(); }
 
+void RecoveryTest::TearDown() {
+  judge_speakers();
+  FaultTest::TearDown();
+}
+
+void RecoveryTest::listen() {
+  judge_speakers();
+  const auto lease_ms = status(scene().nodes().back()).value("/groups/0/membership/view/lease_ms"_json_pointer, 0.0);
+  ASSERT_GT(lease_ms, 0.0);
+  lease_ = std::chrono::duration_cast<Duration>(std::chrono::duration<double, std::milli>(lease_ms));
+  auto speakers = Speakers::listen(lab());
+  ASSERT_TRUE(speakers) << speakers.error().message;
+  speakers_ = std::move(*speakers);
+}
+
+void RecoveryTest::must_be_silent(const std::string& node, BootTime out, BootTime until) { silences_.push_back({node, out, until}); }
+
+void RecoveryTest::judge_speakers() {
+  const auto speakers = std::exchange(speakers_, nullptr);
+  const auto silences = std::exchange(silences_, {});
+  if (!speakers) return;
+  const auto heard = speakers->stop();
+  EXPECT_TRUE(heard) << "INVALID: " << heard.error().message;
+  EXPECT_EQ(speakers->taken_back(), "") << "two nodes speak for one connection";
+  for (const auto& [node, out, until] : silences) {
+    EXPECT_LE(until, BootClock::now()) << "INVALID: it was not listened to for so long";
+    const size_t before = speakers->said(node, out - 1s, out);
+    EXPECT_GT(before, 0u) << "INVALID: " << node << " had nothing to say";
+    std::string first;
+    const size_t late = speakers->said_of_former(node, out, out + lease_ + kOnTheWire, until, &first);
+    EXPECT_EQ(late, 0u) << "left " << node << " without a lease: " << first << " than its end";
+    std::printf("%s: %zu packets in its last second with a lease, %zu of the same connections in the %.1f s after\n", node.c_str(), before, late,
+                std::chrono::duration<double>(until - out - lease_).count());
+  }
+}
+
+void RecoveryTest::stop_all_of(const std::string& node) {
+  ASSERT_TRUE(faults().pause(node));
+  stopped_ = BootClock::now();
+}
+
 void RecoveryTest::wakes_silently(const std::string& node) {
-  const auto dropped = [&] {
-    uint64_t sum = 0;
-    for (const char* name : {"Tcp.InErrs", "Tcp.EstabResets", "TcpExt.TCPChallengeACK", "TcpExt.TCPOFOQueue"})
-      sum += kit::net_counter(lab(), {"client"}, name).value_or(0);
-    return sum;
-  };
+  ASSERT_TRUE(speakers_ && stopped_ != BootTime{}) << "INVALID: nobody listens";
   std::this_thread::sleep_for(5s);   // the fault's length
-  auto& witness = ping(2ms, true);
-  ASSERT_TRUE(progresses(witness));
-  const uint64_t before = dropped();
+  const BootTime woken = BootClock::now();
   ASSERT_TRUE(faults().resume(node));
   EXPECT_TRUE(eventually([&] { return status(node).value("/groups/0/membership/member"_json_pointer, false); }, 20s)) << status(node);
-  EXPECT_EQ(dropped(), before) << "the client was sent packets of the stopped node";
   EXPECT_TRUE(eventually([&] {
     const auto rows = ask().ask(node, {{"op", "connections"}});
     return rows && (*rows)["connections"].empty();
   }));
+  std::this_thread::sleep_for(woken + 1s - BootClock::now());   // what is proven lasts so long
+  must_be_silent(node, stopped_, woken + 1s);
+}
+
+void RecoveryTest::kill_in_mid_recovery(const std::string& dead, const std::string& heir, size_t all) {
+  const auto pids = scene().processes(heir);
+  kit::Operator look(lab());
+  ASSERT_TRUE(look.ask(heir, {{"op", "status"}}));   // connected
+  ASSERT_TRUE(faults().kill(dead));
+  uint64_t under_way = 0, done = 0;
+  ASSERT_TRUE(eventually([&] {
+    const auto answer = look.ask(heir, {{"op", "status"}});
+    if (!answer) return false;
+    under_way = answer->value("/groups/0/recoveries/under_way"_json_pointer, uint64_t{0});
+    done = answer->value("/groups/0/recoveries/recovered"_json_pointer, uint64_t{0});
+    return done > 0 || under_way > 0;
+  }, 10s)) << "the heir of " << dead << " recovers nothing";
+  kill_at_once(pids);
+  std::printf("%s killed while it recovered %zu connections of %s: %llu done, %llu under way\n", heir.c_str(), all, dead.c_str(),
+              static_cast<unsigned long long>(done), static_cast<unsigned long long>(under_way));
+  ASSERT_GT(under_way, 0u) << "INVALID: it was done before anybody could look";
+  ASSERT_LT(done, all);
 }
 
 }  // namespace gecko::system_test
