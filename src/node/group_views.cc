@@ -1,6 +1,7 @@
 // What follows from a view, from a lease and from the end of a life of this node: for its mirrors (whose backups may be others now), for what it
 // inherits (heir.hh), for the steering tables, and for what it owned itself.
 #include <algorithm>
+#include <set>
 
 #include "node/daemon.hh"
 
@@ -9,6 +10,7 @@ namespace gecko::node {
 namespace {
 // Flow entries that are turned to an heir at once; then the links and the others get their turn.
 constexpr size_t kTurnedAtOnce = 512;
+constexpr uint64_t kUnconfirmed = 0;   // the epoch of an entry that no owner has spoken for
 }  // namespace
 
 void Group::on_view(const ViewChange& change) {
@@ -28,6 +30,7 @@ void Group::on_view(const ViewChange& change) {
   }
   run_actions();
   follow_heirs(change);
+  forget_unclaimed(change);
   heir_.view(change);
 }
 
@@ -57,12 +60,30 @@ void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entr
     if (!entry || !*entry || (*entry)->state != GECKO_FLOW_FORWARD || (*entry)->node != dead) continue;   // somebody has said more meanwhile
     // None, this node, or one of a newer group file than this node's: asked for when its next packet comes.
     if (heir >= peers_.size() || heir == self_) (void)daemon_.flows().erase(flow);
-    else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), (*entry)->epoch, (*entry)->flags);
+    else (void)daemon_.flows().set(flow, GECKO_FLOW_FORWARD, number(heir), kUnconfirmed, (*entry)->flags);
   }
   if (at == entries->size()) return;
   daemon_.loop().defer([this, alive = std::weak_ptr<bool>(alive_), entries, at] {
     if (!alive.expired()) turn_to_heirs(entries, at);
   });
+}
+
+// An heir says of each connection that it has brought to life that it owns it. When it is done, what it has said nothing of is not there: it had no mirror
+// of it, maybe because whoever had one has died as well. At the contact the next packet of such a flow asks whose it is, and its client is told.
+void Group::forget_unclaimed(const ViewChange& change) {
+  std::set<uint16_t> done;   // steering numbers of heirs
+  for (const auto& before : orphans_)
+    if (before.heir < peers_.size() && before.heir != self_ && std::ranges::none_of(change.view.orphans, [&](const wire::Orphan& o) {
+          return o.node == before.node && o.incarnation == before.incarnation && o.heir == before.heir;
+        }))
+      done.insert(number(before.heir));
+  orphans_ = change.view.orphans;
+  if (done.empty() || !is_contact()) return;
+  std::vector<Flow> unclaimed;
+  (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
+    if (entry.state == GECKO_FLOW_FORWARD && entry.epoch == kUnconfirmed && done.contains(entry.node) && belongs(config_, flow)) unclaimed.push_back(flow);
+  });
+  for (const auto& flow : unclaimed) (void)daemon_.flows().erase(flow);
 }
 
 void Group::on_lease() {

@@ -170,7 +170,7 @@ TEST_F(Replication, WithoutBackupsACheckpointIsStableAtOnce) {
   use_backups({1});
   checkpoint(c, 0);
   EXPECT_EQ(stable_checkpoints(c), 1u);
-  mirroring_.set_backups({});
+  mirroring_.set_backups({}, Time{});
   EXPECT_EQ(stable_checkpoints(c), 2u);
 }
 
@@ -199,7 +199,7 @@ TEST_F(Replication, ACheckpointThatALinkLostIsSaidAgain) {
   checkpoint(c, 0);
   mirroring_.say_checkpoint_now(c);
   posted_.clear();
-  mirroring_.link_down(1);
+  mirroring_.link_down(1, Time{});
   mirroring_.link_up(1, true);
   mirroring_.flush(Time{});
   EXPECT_EQ(stable_checkpoints(c), 0u);

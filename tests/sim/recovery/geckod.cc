@@ -75,7 +75,7 @@ void Geckod::choose_backups() {
   if (!member_) return;
   const auto nodes = core::successors_of(view_, self_, world_.settings.backups);
   for (const auto& [conn, owned] : owned_) world_.note_kept(self_, conn, nodes);   // before it acts on it
-  mirroring_->set_backups(nodes);
+  mirroring_->set_backups(nodes, now());
   for (const uint16_t node : nodes)
     if (world_.linked(self_, node)) mirroring_->link_up(node, true);
   say_soon();
@@ -117,7 +117,7 @@ void Geckod::fenced() {
 // ---------------------------------------------------------------- links
 
 void Geckod::link_up(uint16_t peer) {
-  mirroring_->link_down(peer);   // node/links ends a link that is replaced first: what was on its way is lost
+  mirroring_->link_down(peer, now());   // node/links ends a link that is replaced first: what was on its way is lost
   handoff_->link_up(peer, world_.incarnation(peer), now());
   choose_backups();
   recovery_->link_up(peer, now());
@@ -126,14 +126,14 @@ void Geckod::link_up(uint16_t peer) {
 
 void Geckod::link_down(uint16_t peer) {
   handoff_->link_down(peer, now());
-  mirroring_->link_down(peer);
+  mirroring_->link_down(peer, now());
   choose_backups();
   run();
 }
 
 void Geckod::on(uint16_t from, const wire::Mirrors& m) { (void)world_.send(self_, from, store_->hear(from, m)); }
 void Geckod::on(uint16_t from, const wire::Checkpoint& m) { (void)store_->hear(from, m); }
-void Geckod::on(uint16_t from, const wire::MirrorsKept& m) { mirroring_->on_kept(from, m); }
+void Geckod::on(uint16_t from, const wire::MirrorsKept& m) { mirroring_->on_kept(from, m, now()); }
 void Geckod::on(uint16_t from, const wire::InputsKept& m) { mirroring_->on_kept(from, m); }
 
 void Geckod::on(uint16_t from, const wire::Inputs& m) {
