@@ -263,7 +263,7 @@ class Group {
     uint16_t dead;   // its steering number
     uint16_t heir;   // index in the node list; kNoNode: there is none
   };
-  void forget_unclaimed(const ViewChange& change);
+  void forget_unclaimed(uint16_t heir, const core::Owner& dead);
   void turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entries, size_t at);
   void on_view(const ViewChange& change);   // the backups may be others now; for each life it inherits this node calls recovered() in the end
   void on_lease();                          // it begins, ends, or has another term
@@ -429,7 +429,6 @@ class Group {
   std::vector<uint16_t> told_ports_;              // to the other nodes
   Drain drain_;
   Heir heir_;
-  std::vector<wire::Orphan> orphans_;   // of the last view: lives whose connections are being recovered
   Members members_;
   Shield shield_;
   core::MirrorStore mirrors_;                     // of the others' connections

@@ -1,7 +1,6 @@
 // What follows from a view, from a lease and from the end of a life of this node: for its mirrors (whose backups may be others now), for what it
 // inherits (heir.hh), for the steering tables, and for what it owned itself.
 #include <algorithm>
-#include <set>
 
 #include "node/daemon.hh"
 
@@ -30,7 +29,6 @@ void Group::on_view(const ViewChange& change) {
   }
   run_actions();
   follow_heirs(change);
-  forget_unclaimed(change);
   heir_.view(change);
 }
 
@@ -68,20 +66,16 @@ void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entr
   });
 }
 
-// An heir says of each connection that it has brought to life that it owns it. When it is done, what it has said nothing of is not there: it had no mirror
-// of it, maybe because whoever had one has died as well. At the contact the next packet of such a flow asks whose it is, and its client is told.
-void Group::forget_unclaimed(const ViewChange& change) {
-  std::set<uint16_t> done;   // steering numbers of heirs
-  for (const auto& before : orphans_)
-    if (before.heir < peers_.size() && before.heir != self_ && std::ranges::none_of(change.view.orphans, [&](const wire::Orphan& o) {
-          return o.node == before.node && o.incarnation == before.incarnation && o.heir == before.heir;
-        }))
-      done.insert(number(before.heir));
-  orphans_ = change.view.orphans;
-  if (done.empty() || !is_contact()) return;
+// An heir says of each connection that it has brought to life that it owns it, and then that it is done. What it has said nothing of is not there: it had
+// no mirror of it, maybe because whoever had one has died as well. At the contact the next packet of such a flow asks whose it is, and its client is told.
+void Group::forget_unclaimed(uint16_t heir, const core::Owner& dead) {
+  if (!is_contact() || heir == self_) return;
+  const bool is_back = core::find(view(), dead.node) != nullptr;   // entries of its new life are not to be turned any more
   std::vector<Flow> unclaimed;
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
-    if (entry.state == GECKO_FLOW_FORWARD && entry.epoch == kUnconfirmed && done.contains(entry.node) && belongs(config_, flow)) unclaimed.push_back(flow);
+    if (entry.state != GECKO_FLOW_FORWARD || !belongs(config_, flow)) return;
+    const bool turned = entry.node == number(heir) && entry.epoch == kUnconfirmed, not_turned_yet = entry.node == number(dead.node) && !is_back;
+    if (turned || not_turned_yet) unclaimed.push_back(flow);
   });
   for (const auto& flow : unclaimed) (void)daemon_.flows().erase(flow);
 }

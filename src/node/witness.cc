@@ -30,6 +30,7 @@ Witness::Group::Group(Witness& witness, uint16_t index, const config::GroupConfi
               {.settled = [] { return true; },
                .happened = [](const Happening&) {},
                .view = [](const ViewChange&) {},
+               .recovered = [](uint16_t, const core::Owner&) {},
                .lease = [] {},
                .elect = [] {},
                .keyed = [this] { links.keys_changed(); },
