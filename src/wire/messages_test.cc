@@ -62,7 +62,7 @@ class Filler {
     if constexpr (std::is_enum_v<T>) value = enum_max(T{});
     else if constexpr (std::is_unsigned_v<T>) {
       for (size_t i = 0; i < sizeof value; ++i) value = static_cast<T>(value << 4 << 4 | static_cast<uint8_t>(++next_));
-    } else value.gecko_fields([this](auto&&... fields) { (fill(fields), ...); });
+    } else value.gecko_fields([this](auto&&... fields) { (void)this, (fill(fields), ...); });
   }
   unsigned next_ = 0;
 };
