@@ -41,14 +41,17 @@ class Replicated : public testing::Test {
   wire::AppInput next_input() { return n1.expect_message<wire::AppInput>(ApiType::input); }
   // Its node has died; another one's geckod gives it to its program again. What a predecessor had read comes out of the socket once more.
   Socket recover(Served& served, wire::Arrive arrive) {
+    arrive.recovered = true;
+    arrive.epoch = 7;
+    arrive.from = "n2";
+    return arrives(served, std::move(arrive));
+  }
+  Socket arrives(Served& served, wire::Arrive arrive) {
     const Fd theirs(fcntl(served.socket.fd(), F_DUPFD_CLOEXEC, 0));
     served.socket.close();
     (void)n1.expect(ApiType::closed);
     arrive.id = served.opened.id;
     arrive.flow = served.opened.flow;
-    arrive.epoch = 7;
-    arrive.from = "n2";
-    arrive.recovered = true;
     n1.tell(ApiType::arrive, arrive, theirs.get());
     auto again = server->accept();
     EXPECT_TRUE(again);
@@ -433,6 +436,27 @@ TEST_F(Replicated, AReplayedConnectionReadsAndWritesOnceMore) {
   const auto fresh = next_input();
   EXPECT_EQ(fresh.offset, 99u) << "what geckod has is not told again";
   EXPECT_EQ(text(fresh), "9");
+}
+
+// The same socket, whose kernel has counted since before.
+TEST_F(Replicated, OneHandedOffToItsOwnNodeGoesOnWhereItStands) {
+  listen();
+  auto served = serve();
+  served.client.send("before");
+  ASSERT_EQ(read_some(served.socket), "before");
+  ASSERT_EQ(text(next_input()), "before");
+  wire::Arrive arrive;
+  arrive.epoch = 2;
+  arrive.from = "n1";
+  arrive.base = {0, 0, true};
+  auto socket = arrives(served, arrive);
+  EXPECT_EQ(next_input().offset, 6u);
+  served.client.send("after");
+  ASSERT_EQ(read_some(socket), "after");
+  const auto fresh = next_input();
+  EXPECT_EQ(fresh.offset, 6u);
+  EXPECT_EQ(text(fresh), "after");
+  EXPECT_EQ(socket.offsets()->first, 11u);
 }
 
 TEST_F(Replicated, OneWithoutACheckpointBeginsAnew) {

@@ -244,8 +244,11 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
   const std::lock_guard lock(m_);
   Known& known = connections_[message.id] = {connection, incarnation_};
   if (message.base.known && replicates_port(message.flow.local.port)) {
-    connection->replicate(message.base.received, 0);   // whether the new backups have what came before, geckod knows
-    tell_log(known, std::max(message.base.received, message.logged));
+    // Handed off to this very node it has the same socket, which has counted since before.
+    const auto here = stream_position(connection->fd());
+    const uint64_t read_so_far = message.base.received + (here ? here->read : 0);   // it has ended: nothing is read any more
+    connection->replicate(read_so_far, 0);   // whether the new backups have what came before, geckod knows
+    tell_log(known, std::max(read_so_far, message.logged));
   }
   queue_arrival(std::move(connection));
 }

@@ -48,7 +48,13 @@ void Shield::when_stable(const Flow& flow, uint64_t offset, std::function<void()
   Guarded* g = on() ? find(flow) : nullptr;
   const auto so_far = g == nullptr ? std::nullopt : mirroring_.progress(g->handle);
   if (!so_far) return then();
-  Waiting waits{std::min(offset, so_far->reported), so_far->checkpoints, std::move(then)};
+  if (offset > so_far->reported) {
+    log_error("the program that serves " + flow.str() + " waits for input up to " + std::to_string(offset) + ", but has told this node only what comes before " +
+              std::to_string(so_far->reported) + ": this connection is not replicated any more; report this as a bug of its library");
+    stop_replicating(flow, *g);
+    return then();
+  }
+  Waiting waits{offset, so_far->checkpoints, std::move(then)};
   if (g->waiting.empty() && waits.is_over(*so_far)) return waits.then();
   g->waiting.push_back(std::move(waits));
   mirroring_.say_checkpoint_now(g->handle);

@@ -278,6 +278,21 @@ TEST_F(Replicated, MovesThenDies) {
   expect_none_lost(others("n3"), crowd_.size());
 }
 
+// The socket stays the same, and so does its place in the mirrors; the program's side of it is another one.
+TEST_F(Replicated, HandedOffToItsOwnNodeThenDies) {
+  begin();
+  ASSERT_NO_FATAL_FAILURE(gather("n2", 32 * kMiB));
+  for (int i = 0; i < 3; ++i)
+    for (auto* client : crowd_.talking) ASSERT_NO_FATAL_FAILURE(move(local(*client), "n2"));
+  for (auto* client : crowd_.idle) ASSERT_NO_FATAL_FAILURE(move(local(*client), "n2"));
+  for (auto* client : crowd_.uploads) ASSERT_NO_FATAL_FAILURE(move(local(*client), "n2"));
+  ASSERT_NO_FATAL_FAILURE(in_midst("n2"));
+  ASSERT_TRUE(faults().kill("n2"));
+  go_on();
+  finish();
+  expect_none_lost(others("n2"), crowd_.size());
+}
+
 TEST_F(Replicated, BackupDies) {
   begin(4);
   ASSERT_NO_FATAL_FAILURE(gather("n2", 32 * kMiB));
