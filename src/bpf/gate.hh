@@ -106,6 +106,7 @@ class Gate {
   Status unprotect_port(const Address& address, uint16_t port);
 
   GateTable& table() { return table_; }
+  const GateTable& table() const { return table_; }
   Result<Fd> dup_table_map() const;
   Result<Fd> dup_table_setter() const;  // second argument of GateTable
   Result<Fd> dup_lease_map() const;     // of LeaseTable::map

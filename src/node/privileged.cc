@@ -28,7 +28,7 @@ constexpr size_t kMaxAheadBytes = 512u << 20;   // sent ahead of their states, o
 
 Privileged::Privileged(const Options& options, Kernel kernel, Fd command_socket, HandoffJournal& journal, std::chrono::seconds watchdog)
     : options_(options), journal_(journal), kernel_(std::move(kernel)), watchdog_(watchdog) {
-  injector_ = std::make_unique<HoldInjector>(kernel_.hold_device);
+  injector_ = std::make_unique<HoldInjector>(kernel_.hold_device, options_, kernel_.gate ? &*kernel_.gate : nullptr);
   channel_ = std::make_unique<net::Channel>(
       loop_, std::move(command_socket), [this](const wire::FrameView& f, std::vector<Fd>& fds) { frame(f, fds); },
       [this](const Error&) { loop_.stop(); }, wire::kMaxIpcQueued);

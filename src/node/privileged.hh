@@ -16,6 +16,7 @@
 #include "net/channel.hh"
 #include "net/tun.hh"
 #include "node/handoff_journal.hh"
+#include "node/hold_injector.hh"
 #include "node/options.hh"
 #include "tcp/connection.hh"
 #include "wire/ipc.hh"
@@ -47,16 +48,6 @@ class Privileged {
     uint32_t slot = HandoffJournal::kNoSlot;   // frozen: in the ring of the given; restored: of the taken
     ConnId id;
     uint32_t next_seq = 0;        // restored: what it expects from its peer
-  };
-  // The steering program on the hold device decides by destination: the group address goes up, all else goes out.
-  class HoldInjector : public tcp::Injector {
-   public:
-    explicit HoldInjector(net::Tun& device) : device_(device) {}
-    Status to_local(wire::ByteView packet) override { return device_.write_packet({}, packet); }
-    Status to_peer(wire::ByteView packet) override { return device_.write_packet({}, packet); }
-
-   private:
-    net::Tun& device_;
   };
 
   void frame(const wire::FrameView& frame, std::vector<Fd>& fds);

@@ -85,7 +85,7 @@ void Privileged::on_probe(const wire::IpcPacket& m) {
   constexpr uint8_t kOther = tcp::Segment::kSyn | tcp::Segment::kFin | tcp::Segment::kRst;
   if ((segment->flags & kOther) != 0 || (segment->flags & tcp::Segment::kAck) == 0) return;
   const auto& group = options_.groups[m.group];
-  if (belongs(group, Flow{segment->from, segment->to})) (void)injector_->to_peer(m.packet);
+  if (belongs(group, Flow{segment->from, segment->to})) (void)kernel_.hold_device.write_packet({}, m.packet);   // of a dead node, or of an end: not held to what a connection of ours may say
   else if (segment->payload.empty() && belongs(group, Flow{segment->to, segment->from})) (void)injector_->to_local(m.packet);
 }
 

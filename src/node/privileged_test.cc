@@ -357,7 +357,7 @@ Command command(IpcType type, const M& message, bool with_descriptor = false) {
 
 // One of each, that would do something as it is. The token is none that PrivilegedClient gives.
 std::vector<Command> one_of_each() {
-  constexpr uint64_t kToken = 1u << 20;
+  constexpr uint64_t kToken = 0x5555'5555'5555'5555;   // no two wrong bits make one that the client gives
   const Flow flow{at(kGroup, 8080), at(kNode, 4711)};
   wire::test::Entropy entropy(4711);
   auto state = wire::test::make_state(entropy, 100);

@@ -350,6 +350,19 @@ TEST_F(Replicated, NothingIsAcknowledgedThatTheBackupDoesNotHave) {
   EXPECT_TRUE(eventually([&] { return done(client); }, 30s)) << row("n2", "connections", client);
 }
 
+// What geckod says to the client so that it goes on after a freeze is no way around the backup either.
+TEST_F(Replicated, NothingIsAcknowledgedByAMoveThatTheBackupDoesNotHave) {
+  begin();
+  auto& client = upload(16 * kMiB, 4'000);
+  ASSERT_NO_FATAL_FAILURE(upload_without_backup(client));
+  const uint64_t before = acknowledged(client);
+  for (int i = 0; i < 20; ++i) ASSERT_NO_FATAL_FAILURE(move(local(client), "n2"));
+  EXPECT_LE(acknowledged(client), row("n3", "mirrors", client)["input"]["end"].get<uint64_t>()) << "before: " << before;
+  ASSERT_TRUE(faults().kill("n2"));
+  EXPECT_TRUE(eventually([&] { return done(client); }, 30s)) << row("n3", "connections", client);
+  expect_none_lost({"n1", "n3"}, 1);
+}
+
 TEST_F(Replicated, AnOwnerDiesThatItsBackupHasNotHeardForAWhile) {
   begin();
   auto& client = upload(16 * kMiB, 4'000);
