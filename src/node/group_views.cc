@@ -69,6 +69,7 @@ void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entr
 // An heir says of each connection that it has brought to life that it owns it, and then that it is done. What it has said nothing of is not there: it had
 // no mirror of it, maybe because whoever had one has died as well. At the contact the next packet of such a flow asks whose it is, and its client is told.
 void Group::forget_unclaimed(uint16_t heir, const core::Owner& dead) {
+  if (config_.recovery == config::Recovery::none) return;   // there is nothing to inherit: what a node owned is its own, wherever it is now
   if (!is_contact() || heir == self_) return;
   const bool is_back = core::find(view(), dead.node) != nullptr;   // entries of its new life are not to be turned any more
   std::vector<Flow> unclaimed;

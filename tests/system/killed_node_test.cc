@@ -117,6 +117,32 @@ TEST_F(FaultInMidHandoff, AcceptorStoppedAtAnyInstantAnswersWhenItGoesOn) {
   std::printf("acceptor stopped for 3 s: %zu handoffs done, %zu refused\n", moved_, refused_);
 }
 
+// In a group that recovers nothing the view goes on without it, and its connections stay its own.
+TEST_F(FaultInMidHandoff, ANodeThatTheOthersGoOnWithoutKeepsItsConnections) {
+  std::vector<kit::PingClient*> resting;
+  for (int i = 0; i < 8; ++i) resting.push_back(&ping(1h));
+  connected();
+  const auto given = ask().handoff("n1", client_address(), "n2");
+  ASSERT_TRUE(given) << given.error().message;
+  ASSERT_EQ(given->moved, resting.size()) << given->first_refusal;
+  ASSERT_TRUE(const_cast<lab::Lab&>(lab()).pause("n2"));
+  ASSERT_TRUE(eventually([&] { return members("n1") == Names{"n1", "n3"}; })) << membership("n1");
+  const auto answered = [&](kit::PingClient& client) {
+    uint64_t exchanges = 0;
+    swarm_->call([&] { exchanges = client.totals().exchanges; });
+    return exchanges;
+  };
+  std::vector<uint64_t> before;
+  for (auto* client : resting) {
+    before.push_back(answered(*client));
+    swarm_->call([&] { client->speak(); });
+  }
+  std::this_thread::sleep_for(2s);   // longer than a contact asks for the owner of a connection that it does not know
+  ASSERT_TRUE(const_cast<lab::Lab&>(lab()).resume("n2"));
+  for (size_t i = 0; i < resting.size(); ++i)
+    EXPECT_TRUE(eventually([&] { return answered(*resting[i]) > before[i]; })) << local(*resting[i]).str();
+}
+
 TEST_F(FaultInMidHandoff, AcceptorCutOffAndHealedLosesNothing) {
   load(16);
   for (const auto length : {500ms, 2500ms}) {   // shorter and longer than the silence after which a link is given up
