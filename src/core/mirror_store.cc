@@ -195,6 +195,13 @@ void MirrorStore::drop(const OwnerLife& owner) {
   lives_.erase(life);
 }
 
+void MirrorStore::drop_recovered(const wire::View& view) {
+  for (const auto& life : lives()) {
+    const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == life.node && o.incarnation == life.incarnation; });
+    if (!orphan && is_over(view, life.node, life.incarnation)) drop(life);
+  }
+}
+
 std::vector<OwnerLife> MirrorStore::lives() const {
   std::vector<OwnerLife> all;
   for (const auto& [owner, life] : lives_) all.push_back(owner);

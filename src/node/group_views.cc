@@ -30,6 +30,7 @@ void Group::on_view(const ViewChange& change) {
   run_actions();
   follow_heirs(change);
   heir_.view(change);
+  mirrors_.drop_recovered(change.view);
 }
 
 // What was forwarded to a dead node goes to its heir; what nobody inherits is asked for when its next packet comes.

@@ -21,6 +21,12 @@ void Mirroring::begin_life(uint64_t incarnation) {
   }
 }
 
+void Mirroring::end_life() {
+  incarnation_ = 0;
+  ended_.clear();
+  for (auto& [node, backup] : backups_) tell_everything(backup);   // under the next one
+}
+
 void Mirroring::set_backups(const std::vector<uint16_t>& nodes, Time now) {
   order_ = nodes;
   std::unordered_set<uint32_t> lost;
@@ -112,7 +118,7 @@ void Mirroring::end(uint32_t handle) {
   whole_.erase(handle);
   moved_.erase(handle);
   saved_.erase(handle);
-  ended_.push_back(handle);
+  if (incarnation_ != 0) ended_.push_back(handle);
   for (auto& [node, backup] : backups_) {
     backup.has.erase(handle);
     backup.refused.erase(handle);

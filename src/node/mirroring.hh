@@ -42,6 +42,8 @@ class Mirroring {
 
   // A new life: handles and mirrors of the former one are nobody's any more, the backups are told everything under the new one.
   void begin_life(uint64_t incarnation);
+  // This life is over: what it owned is its heir's, and its backups hear no more of it; above all not that it ends here.
+  void end_life();
   uint64_t incarnation() const { return incarnation_; }
   void set_backups(const std::vector<uint16_t>& nodes, Time now);
   const std::vector<uint16_t>& backups() const { return order_; }
