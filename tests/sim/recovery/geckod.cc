@@ -85,6 +85,7 @@ void Geckod::adopted(const core::Adopted& adopted) {
   view_ = adopted.view;
   member_ = core::owns(view_, self_, adopted.incarnation);
   if (member_) mirroring_->begin_life(adopted.incarnation);
+  else mirroring_->end_life();
   choose_backups();
   for (const auto& owner : adopted.gone)
     if (owner.node != self_) handoff_->life_over(owner.node, now());
@@ -97,6 +98,7 @@ void Geckod::adopted(const core::Adopted& adopted) {
   for (const auto& life : adopted.inherited) inherit(life);
   for (const auto& [from, ask] : std::exchange(early_, {})) on(from, ask);
   run();
+  store_->drop_recovered(view_);
 }
 
 void Geckod::fenced() {

@@ -80,6 +80,7 @@ void Geckod::inherit(const core::Owner& life) {
   }
   world_.trace.add(now(), "inherits", self_, life.node, found.size());
   for (const Flow& flow : recovery_->inherit(life, view_.epoch, owners(), std::move(claims), now())) {
+    world_.trace.add(now(), "claims", self_, conn_of(flow), found.at(flow).mirrored.epoch);
     subjects_[conn_of(flow)] = std::move(found.at(flow));
     world_.steer(conn_of(flow), self_);
   }
@@ -226,6 +227,7 @@ void Geckod::arrive(ConnNo conn, Subject subject, uint64_t epoch) {
 }
 
 void Geckod::carry_out(core::Recovery::GiveTo& a) {
+  world_.trace.add(now(), "gives to", self_, conn_of(a.flow), a.owner);
   subjects_.erase(conn_of(a.flow));
   world_.steer(conn_of(a.flow), a.owner);
 }
@@ -239,8 +241,10 @@ void Geckod::carry_out(core::Recovery::Lose& a) {
 }
 
 void Geckod::carry_out(core::Recovery::Drop& a) {
+  world_.trace.add(now(), "drops", self_, conn_of(a.flow));
   if (a.restored) server().destroy(conn_of(a.flow));
   subjects_.erase(conn_of(a.flow));
+  world_.ask_whose(conn_of(a.flow));
 }
 
 void Geckod::carry_out(core::Recovery::Done& a) { world_.recovered(self_, a.life); }

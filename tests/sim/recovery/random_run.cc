@@ -1,6 +1,7 @@
 #include "sim/recovery/random_run.hh"
 
 #include <algorithm>
+#include <map>
 
 #include "sim/recovery/world.hh"
 
@@ -16,6 +17,8 @@ const char* name(Blow blow) {
 namespace {
 
 constexpr Duration kProtectedWithin = 10s;   // after the outage: views, a node that flaps is held for 2 s, clients that probe slowly
+// A `fast` one whose client only waits, and had been told of more than the last mirror, is given up after that (docs/guarantees.md, "Recovery").
+constexpr Duration kGivenUpWithin = core::Recovery::Limits().give_up + 3s;
 constexpr Duration kFinishedWithin = 30s;
 constexpr size_t kConnections = 6;           // at once
 
@@ -57,7 +60,7 @@ class RecoveryRun {
         continue;
       }
       world_.run_for(std::max(Duration{}, outages_end_ - world_.now()));
-      await([this] { return world_.unprotected(); }, "after a strike", kProtectedWithin);
+      await([this] { return world_.unprotected(); }, "after a strike", world_.settings.replicated ? kProtectedWithin : kGivenUpWithin);
       r.protected_after = std::max(r.protected_after, world_.now() - struck);
     }
     working_ = false;
@@ -110,9 +113,19 @@ class RecoveryRun {
       const auto n = static_cast<uint16_t>(random_.below(n_));
       if (working_ && open.size() < kConnections && world_.group.up(n) && world_.transmits(n))
         (void)world_.open(n, 30 + random_.below(random_.chance(0.2) ? 3000 : 600));
-      if (!open.empty() && random_.chance(0.1)) (void)world_.hand_off(open[random_.below(open.size())], static_cast<uint16_t>(random_.below(n_)));
+      if (!open.empty() && random_.chance(0.1)) move(open[random_.below(open.size())], static_cast<uint16_t>(random_.below(n_)));
     }
     later(random_.between(1ms, 20ms), [this] { work(); });
+  }
+
+  // Not to who is being struck: what has come just before its node dies, and no backup has heard of, ends with it (docs/guarantees.md, "Said openly").
+  void move(ConnNo conn, uint16_t target) {
+    if (reckless_ || world_.now() >= struck_until_[target]) (void)world_.hand_off(conn, target);
+  }
+  void let_moves_end(uint16_t n) {
+    if (reckless_) return;
+    struck_until_[n] = Time::max();
+    for (const Time until = world_.now() + 2s; !world_.geckod(n).moves_are_kept() && world_.now() < until;) world_.run_for(100us);
   }
 
   // With the most connections, so that something is recovered.
@@ -146,7 +159,9 @@ class RecoveryRun {
     const uint16_t n = victim(first);
     const auto blow = first ? Blow::kill : static_cast<Blow>(random_.below(static_cast<uint64_t>(Blow::cut)));
     ++blows_[static_cast<size_t>(blow)];
+    let_moves_end(n);
     const Duration time = outage();
+    struck_until_[n] = outages_end_ + 1s;
     switch (blow) {
       case Blow::kill:
         world_.kill(n);
@@ -200,6 +215,7 @@ class RecoveryRun {
   const uint16_t n_;
   bool reckless_ = false, working_ = true, on_ = true;
   Time outages_end_{};
+  std::map<uint16_t, Time> struck_until_;
   std::array<uint64_t, static_cast<size_t>(Blow::kCount)> blows_{};
 };
 

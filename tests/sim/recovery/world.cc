@@ -70,6 +70,11 @@ void RecoveryWorld::nobody_has(ConnNo conn) {
   if (now() - since > 3s && contact() != wire::kNoNode) reset_client(conn);
 }
 
+void RecoveryWorld::ask_whose(ConnNo conn) {
+  for (uint16_t n = 0; n < settings.group.nodes; ++n)
+    if (geckods_[n]->owns(conn)) steer(conn, n);
+}
+
 void RecoveryWorld::to_client(uint16_t, const Packet& packet) {
   for (int copies = random.chance(settings.client_doubled) ? 2 : 1; copies > 0; --copies)
     if (!random.chance(client_loss))
