@@ -86,6 +86,7 @@ void Geckod::adopted(const core::Adopted& adopted) {
   member_ = core::owns(view_, self_, adopted.incarnation);
   if (member_) mirroring_->begin_life(adopted.incarnation);
   else mirroring_->end_life();
+  for (const auto& owner : adopted.gone) mirroring_->backup_over(owner.node, now());
   choose_backups();
   for (const auto& owner : adopted.gone)
     if (owner.node != self_) handoff_->life_over(owner.node, now());
@@ -107,6 +108,7 @@ void Geckod::fenced() {
   recovery_->fence();
   run();
   subjects_.clear();
+  store_->drop_all();
   for (uint16_t n = 0; n < world_.settings.group.nodes; ++n)
     if (n != self_) handoff_->life_over(n, now());
   run();
