@@ -32,7 +32,9 @@ bool Geckod::moves_are_kept() const {
     for (const uint16_t b : backups()) {
       if (!world_.linked(self_, b)) continue;
       const auto* there = world_.geckod(b).store().find({self_, incarnation()}, conn_flow(conn));
-      if (there == nullptr || there->epoch != owned.epoch || (world_.settings.replicated && !there->replica)) return false;
+      if (there == nullptr || there->epoch != owned.epoch) return false;
+      const auto so_far = mirroring_->progress(owned.handle);
+      if (so_far && (so_far->kept < so_far->reported || so_far->stable_checkpoints < so_far->checkpoints)) return false;
     }
   }
   return true;

@@ -183,7 +183,7 @@ void Geckod::carry_out(core::Recovery::Rebuild& a) {
     at.sent = at.acked = r.sent;
     at.unread = subject.unread;
     server().restore(it->first, at, at.told);
-    world_.checker.recovered(it->first, at.sent, at.received, at.fin);
+    if (world_.transmits(self_)) world_.checker.recovered(it->first, at.sent, at.received, at.fin);   // else nobody hears of it: it was stopped, others have it
     recovery_->rebuilt(flow, {}, now());
     run();
   });
@@ -195,7 +195,14 @@ void Geckod::carry_out(core::Recovery::Enliven& a) {
     const auto it = subjects_.find(conn_of(flow));
     if (round != round_ || it == subjects_.end() || !server().has(it->first)) return;
     server().activate(it->first);
-    own(it->first, epoch, std::exchange(it->second.mirrored.replica, {}), it->second.told);
+    Subject& subject = it->second;
+    auto replica = std::exchange(subject.mirrored.replica, {});
+    uint64_t stable = subject.told;
+    if (!replica && world_.settings.replicated) {   // its log had not come yet: it begins here (Shield::arriving)
+      replica.emplace(stable = subject.recovered->received);
+      world_.checker.kept(it->first, stable);
+    }
+    own(it->first, epoch, std::move(replica), stable);
     recovery_->enlivened(flow, {}, now());
     run();
   });

@@ -53,6 +53,8 @@ class RecoveryRun {
     work();
     for (size_t i = 0; i < options_.strikes && world_.checker.violations().empty(); ++i) {
       world_.run_for(i == 0 ? random_.between(80ms, 300ms) : random_.between(0ms, 120ms));
+      // A fault that ended a while ago may have expelled somebody only now.
+      if (!reckless_) await([this] { return world_.unprotected(); }, "before a strike", world_.settings.replicated ? kProtectedWithin : kGivenUpWithin);
       const Time struck = world_.now();
       for (size_t deaths = world_.settings.backups == 2 && random_.chance(0.5) ? 2 : 1; deaths > 0; --deaths) strike(i == 0);
       if (reckless_) {
