@@ -61,6 +61,7 @@ uint64_t Geckod::speaks_for(ConnNo conn) const {
 }
 
 void Geckod::inherit(const core::Owner& life) {
+  world_.excuse_what_only_others_have(self_, life);
   std::vector<wire::Claim> claims;
   std::map<Flow, Subject> found;
   for (auto& mirrored : store_->take({life.node, life.incarnation})) {

@@ -79,6 +79,7 @@ class RecoveryRun {
     r.moved = world_.counts.moved;
     r.closed = world_.counts.closed;
     r.lost = world_.checker.lost();
+    r.excused = world_.checker.excused();
     r.blows = blows_;
     r.nodes = n_;
     r.simulated_s = std::chrono::duration<double>(world_.now().time_since_epoch()).count();
@@ -103,7 +104,7 @@ class RecoveryRun {
 
   std::string unfinished() const {
     for (const ConnNo conn : world_.open_connections())
-      return "connection " + std::to_string(conn) + ": " + (world_.clients.done(conn) ? "not ended" : world_.clients.unfinished(conn));
+      if (!world_.is_gone(conn)) return "connection " + std::to_string(conn) + ": " + (world_.clients.done(conn) ? "not ended" : world_.clients.unfinished(conn));
     return "";
   }
 
