@@ -133,10 +133,10 @@ wire::InputsKept MirrorStore::hear(NodeIndex from, const wire::Inputs& inputs) {
   wire::InputsKept answer{inputs.incarnation, {}};
   for (const wire::Input& part : inputs.parts) {
     Held* held = find({from, inputs.incarnation}, part.handle);
-    const bool refused = held == nullptr || totals_.replica_bytes + part.bytes.size() > limits_.replica_bytes;
+    const bool refused = held != nullptr && totals_.replica_bytes + part.bytes.size() > limits_.replica_bytes;
     if (refused) {
       ++totals_.refused_inputs;
-    } else {
+    } else if (held != nullptr) {   // else nothing of it is here: not refused, so that its owner waits until somebody has it
       MirroredConnection& c = held->connection;
       count(c, -1);
       if (!c.replica) c.replica.emplace(part.offset);
@@ -193,6 +193,17 @@ void MirrorStore::drop(const OwnerLife& owner) {
   if (life == lives_.end()) return;
   while (!life->second.held.empty()) forget(owner, life->second, life->second.held.begin()->first);
   lives_.erase(life);
+}
+
+void MirrorStore::drop_all() {
+  for (const auto& life : lives()) drop(life);
+}
+
+void MirrorStore::drop_recovered(const wire::View& view) {
+  for (const auto& life : lives()) {
+    const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == life.node && o.incarnation == life.incarnation; });
+    if (!orphan && is_over(view, life.node, life.incarnation)) drop(life);
+  }
 }
 
 std::vector<OwnerLife> MirrorStore::lives() const {

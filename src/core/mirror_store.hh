@@ -13,10 +13,9 @@
 #include <vector>
 
 #include "core/replica.hh"
+#include "core/view.hh"
 
 namespace gecko::core {
-
-using NodeIndex = uint16_t;
 
 struct OwnerLife {
   NodeIndex node = 0;
@@ -57,6 +56,9 @@ class MirrorStore {
   // Everything of a life, which is over: later words of it are heard as of a new one, and cost nothing but room until dropped.
   std::vector<MirroredConnection> take(const OwnerLife& owner);
   void drop(const OwnerLife& owner);
+  void drop_all();   // of a backup whose own life is over: what it has been told goes on without it
+  // What is recovered is out of date: lives that are over, and that nobody is to recover any more.
+  void drop_recovered(const wire::View& view);
   std::vector<OwnerLife> lives() const;
   size_t count(const OwnerLife& owner) const;
   template <class Visit>   // (const OwnerLife&, const MirroredConnection&)

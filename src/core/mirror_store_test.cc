@@ -128,7 +128,8 @@ TEST(MirrorStore, KeepsTheInputOfReplicatedConnectionsAndSaysHowFar) {
   ASSERT_EQ(kept.marks.size(), 2u);
   EXPECT_EQ(kept.marks[0].offset, 10u);
   EXPECT_FALSE(kept.marks[0].refused);
-  EXPECT_TRUE(kept.marks[1].refused) << "of no connection that is here";
+  EXPECT_FALSE(kept.marks[1].refused) << "of no connection that is here: whoever owns it is to wait, not to do without";
+  EXPECT_EQ(kept.marks[1].offset, 0u);
   EXPECT_EQ(s.totals().replica_bytes, 10u);
   EXPECT_EQ(s.totals().replicas, 1u);
   EXPECT_TRUE(s.hear(1, wire::Checkpoint{kLife, 1, 4, 50, letters(6)}));

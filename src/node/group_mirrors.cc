@@ -34,7 +34,10 @@ void Group::ending(ApiSession& session, const ConnId& id) {
 
 void Group::choose_backups() {
   if (!shield_.on()) return;
-  if (const uint64_t life = this->life().incarnation; life != 0) shield_.mirroring().begin_life(life);
+  if (const uint64_t life = this->life().incarnation; life != 0) {
+    if (is_member()) shield_.mirroring().begin_life(life);
+    else shield_.mirroring().end_life();
+  }
   const auto nodes = backups(config_.backups);
   shield_.mirroring().set_backups(nodes, daemon_.loop().now());
   for (const uint16_t node : nodes)

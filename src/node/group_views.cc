@@ -13,6 +13,7 @@ constexpr uint64_t kUnconfirmed = 0;   // the epoch of an entry that no owner ha
 }  // namespace
 
 void Group::on_view(const ViewChange& change) {
+  for (const auto& owner : change.gone) shield_.mirroring().backup_over(owner.node, daemon_.loop().now());
   choose_backups();
   if (config_.recovery == config::Recovery::none) {
     for (const auto& owner : change.inherited) recovered(owner);
@@ -30,6 +31,7 @@ void Group::on_view(const ViewChange& change) {
   run_actions();
   follow_heirs(change);
   heir_.view(change);
+  mirrors_.drop_recovered(change.view);
 }
 
 // What was forwarded to a dead node goes to its heir; what nobody inherits is asked for when its next packet comes.
@@ -91,6 +93,7 @@ void Group::on_lease() {
 void Group::fence(const core::Owner&, std::function<void()> done) {
   if (config_.recovery == config::Recovery::none) return done();
   heir_.fence();
+  mirrors_.drop_all();
   for (const auto& peer : peers_)
     if (peer.index != self_) handoff_.life_over(peer.index, daemon_.loop().now());
   run_actions();

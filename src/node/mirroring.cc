@@ -16,9 +16,14 @@ void Mirroring::begin_life(uint64_t incarnation) {
   if (incarnation == incarnation_) return;
   incarnation_ = incarnation;
   for (auto& [node, backup] : backups_) {
-    backup.batch = 0;
     tell_everything(backup);
   }
+}
+
+void Mirroring::end_life() {
+  incarnation_ = 0;
+  ended_.clear();
+  for (auto& [node, backup] : backups_) tell_everything(backup);   // under the next one
 }
 
 void Mirroring::set_backups(const std::vector<uint16_t>& nodes, Time now) {
@@ -30,8 +35,13 @@ void Mirroring::set_backups(const std::vector<uint16_t>& nodes, Time now) {
     return gone;
   });
   bare(lost, now);
-  for (const uint16_t node : nodes) backups_.try_emplace(node);
+  for (const uint16_t node : nodes)
+    if (const auto [it, is_new] = backups_.try_emplace(node); is_new) it->second.before = lines_[node].said;
   look_how_far_all();   // nobody waits for who is none any more
+}
+
+void Mirroring::backup_over(uint16_t node, Time now) {
+  if (const auto gone = backups_.extract(node)) bare(gone.mapped().has, now);
 }
 
 void Mirroring::link_up(uint16_t node, bool keeps_input) {
@@ -43,13 +53,14 @@ void Mirroring::link_up(uint16_t node, bool keeps_input) {
 }
 
 void Mirroring::link_down(uint16_t node, Time now) {
+  lines_.erase(node);
   const auto it = backups_.find(node);
   if (it == backups_.end()) return;
   it->second.linked = false;
   bare(std::exchange(it->second.has, {}), now);
   it->second.inputs.clear();   // it may have been started again, and have nothing
   it->second.checkpoints.clear();
-  it->second.inputs_said = it->second.inputs_answered = 0;
+  it->second.before = {};
   it->second.unanswered.clear();
 }
 
@@ -112,7 +123,7 @@ void Mirroring::end(uint32_t handle) {
   whole_.erase(handle);
   moved_.erase(handle);
   saved_.erase(handle);
-  ended_.push_back(handle);
+  if (incarnation_ != 0) ended_.push_back(handle);
   for (auto& [node, backup] : backups_) {
     backup.has.erase(handle);
     backup.refused.erase(handle);
@@ -171,7 +182,7 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     more = false;
     wire::Mirrors m;
     m.incarnation = incarnation_;
-    m.batch = ++b.batch;
+    m.batch = ++lines_[node].said.batch;
     Batch batch{m.batch, now, {}, {}};
     const auto full = [&](size_t n) { return n >= wire::kMaxMirrors; };
     if (!b.told_all) {
@@ -221,7 +232,7 @@ void Mirroring::say_checkpoint(uint16_t node, Backup& b, uint32_t handle, const 
 
 void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now) {
   const auto it = backups_.find(from);
-  if (it == backups_.end() || kept.incarnation != incarnation_) return;
+  if (it == backups_.end() || kept.incarnation != incarnation_ || kept.batch <= it->second.before.batch) return;
   Backup& b = it->second;
   std::vector<uint32_t> has;
   while (!b.unanswered.empty() && b.unanswered.front().number <= kept.batch) {
@@ -290,7 +301,7 @@ void Mirroring::say_input(uint16_t node, Backup& b, uint32_t handle, uint64_t of
     bytes = bytes.subspan(part.size());
     const bool last = end && bytes.empty();
     if (!send_.inputs(node, {incarnation_, {{handle, offset, last, wire::Bytes(part.begin(), part.end())}}})) return;   // the link is going down
-    ++b.inputs_said;
+    ++lines_[node].said.inputs;
     offset += part.size();
   } while (!bytes.empty());
 }
@@ -305,9 +316,10 @@ void Mirroring::say_replica(uint16_t node, Backup& b, uint32_t handle, const Sub
 
 // By input that says nothing new.
 void Mirroring::ask_for_checkpoints(uint16_t node, Backup& b, uint32_t handle, const Subject& subject) {
-  const uint64_t before = b.inputs_said;
+  const uint64_t& said = lines_[node].said.inputs;
+  const uint64_t before = said;
   say_input(node, b, handle, subject.replica->input().end(), {}, false);
-  if (b.inputs_said != before) b.checkpoints.push_back({b.inputs_said, handle, subject.checkpoints});
+  if (said != before) b.checkpoints.push_back({said, handle, subject.checkpoints});
 }
 
 // Backups that are not to have its input yet get the checkpoint with it.
@@ -319,20 +331,24 @@ void Mirroring::say_checkpoint_now(uint32_t handle) {
 }
 
 void Mirroring::on_kept(uint16_t from, const wire::InputsKept& kept) {
+  const uint64_t answered = ++lines_[from].inputs_answered;
   const auto backup = backups_.find(from);
   if (backup == backups_.end()) return;
   Backup& b = backup->second;
-  ++b.inputs_answered;
-  if (kept.incarnation != incarnation_) return;
+  if (kept.incarnation != incarnation_ || answered <= b.before.inputs) return;
   for (const wire::InputMark& mark : kept.marks) {
     const auto it = b.inputs.find(mark.handle);
     if (it == b.inputs.end()) continue;
-    it->second.offset = std::max(it->second.offset, mark.offset);
+    if (mark.offset < it->second.offset) {   // it had more once: it is no member any more, and has dropped all
+      b.inputs.erase(it);
+      continue;
+    }
+    it->second.offset = mark.offset;
     it->second.end = it->second.end || mark.end;
     it->second.refused = mark.refused;
     look_how_far(mark.handle);
   }
-  while (!b.checkpoints.empty() && b.checkpoints.front().input <= b.inputs_answered) {
+  while (!b.checkpoints.empty() && b.checkpoints.front().input <= answered) {
     const CheckpointSaid said = b.checkpoints.front();
     b.checkpoints.pop_front();
     const auto it = b.inputs.find(said.handle);

@@ -42,8 +42,11 @@ class Mirroring {
 
   // A new life: handles and mirrors of the former one are nobody's any more, the backups are told everything under the new one.
   void begin_life(uint64_t incarnation);
+  // This life is over: what it owned is its heir's, and its backups hear no more of it; above all not that it ends here.
+  void end_life();
   uint64_t incarnation() const { return incarnation_; }
   void set_backups(const std::vector<uint16_t>& nodes, Time now);
+  void backup_over(uint16_t node, Time now);                 // its life is over, and what it had with it; if it is a backup again, it is told everything
   const std::vector<uint16_t>& backups() const { return order_; }
   void link_up(uint16_t node, bool keeps_input);   // keeps_input: it is of a version that does
   void link_down(uint16_t node, Time now);
@@ -116,16 +119,18 @@ class Mirroring {
     std::vector<uint32_t> whole;
     std::vector<Advance> progress;   // a port once
   };
+  struct Said {                          // on a link, whoever is a backup: messages of inputs, each of which has one answer, in order
+    uint64_t batch = 0, inputs = 0;
+  };
   struct Backup {
     bool linked = false, keeps_input = false;
     bool told_all = false;               // since the link came up
     bool begun = false;
     std::deque<uint32_t> left;           // to be told
-    uint64_t batch = 0;
+    Said before;                         // when it became a backup: answers to that are of what it had then
     std::deque<Batch> unanswered;
     std::unordered_set<uint32_t> has, refused;
     std::unordered_map<uint32_t, Kept> inputs;   // of connections whose mirrors it has been sent on this link
-    uint64_t inputs_said = 0, inputs_answered = 0;   // messages of this link; each has one answer, in order
     std::deque<CheckpointSaid> checkpoints;
   };
   void tell_everything(Backup& backup);
@@ -150,6 +155,11 @@ class Mirroring {
   std::unordered_map<uint32_t, Subject> subjects_;
   std::vector<uint16_t> order_;
   std::map<uint16_t, Backup> backups_;
+  struct Line {
+    Said said;
+    uint64_t inputs_answered = 0;
+  };
+  std::map<uint16_t, Line> lines_;       // by node
   // Since the last flush.
   std::unordered_set<uint32_t> whole_, moved_, saved_;
   std::vector<uint32_t> ended_;

@@ -83,7 +83,7 @@ struct InputMark {
   uint32_t handle = 0;
   uint64_t offset = 0;              // all before it is here
   bool end = false;                 // and the end
-  bool refused = false;             // no room, or no such connection: it is not replicated here
+  bool refused = false;             // no room: it is not replicated here
   GECKO_FIELDS(handle, offset, end, refused)
 };
 struct InputsKept {

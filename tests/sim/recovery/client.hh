@@ -23,6 +23,7 @@ class RecoveryClients {
   void probed(ConnNo conn, uint64_t acked);      // with the byte before that
   bool done(ConnNo conn) const;                  // all is said, acknowledged and heard
   std::string unfinished(ConnNo conn) const;
+  bool all_acked(ConnNo conn) const;             // it only waits, and asks nobody
 
  private:
   struct Client {
@@ -35,7 +36,6 @@ class RecoveryClients {
   };
   void write(ConnNo conn);
   void send(ConnNo conn, uint64_t from);
-  bool all_acked(ConnNo conn) const;
   void arm(ConnNo conn);
   void on_timer(ConnNo conn);
   uint64_t length(ConnNo conn) const { return checker_.connections()[conn].script.length; }

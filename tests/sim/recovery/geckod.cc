@@ -85,6 +85,8 @@ void Geckod::adopted(const core::Adopted& adopted) {
   view_ = adopted.view;
   member_ = core::owns(view_, self_, adopted.incarnation);
   if (member_) mirroring_->begin_life(adopted.incarnation);
+  else mirroring_->end_life();
+  for (const auto& owner : adopted.gone) mirroring_->backup_over(owner.node, now());
   choose_backups();
   for (const auto& owner : adopted.gone)
     if (owner.node != self_) handoff_->life_over(owner.node, now());
@@ -97,6 +99,7 @@ void Geckod::adopted(const core::Adopted& adopted) {
   for (const auto& life : adopted.inherited) inherit(life);
   for (const auto& [from, ask] : std::exchange(early_, {})) on(from, ask);
   run();
+  store_->drop_recovered(view_);
 }
 
 void Geckod::fenced() {
@@ -105,6 +108,7 @@ void Geckod::fenced() {
   recovery_->fence();
   run();
   subjects_.clear();
+  store_->drop_all();
   for (uint16_t n = 0; n < world_.settings.group.nodes; ++n)
     if (n != self_) handoff_->life_over(n, now());
   run();

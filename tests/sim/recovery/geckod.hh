@@ -59,6 +59,9 @@ class Geckod {
   bool concerns(ConnNo conn) const { return subjects_.contains(conn); }
   // Of everything that it owns: all that its backups' heirs need is there. Empty: yes.
   std::string unprotected() const;
+  // No connection is on its way here, or has come and is not at all backups that live: if this node dies then, it is lost (docs/guarantees.md).
+  bool moves_are_kept() const;
+  bool gives_to(uint16_t target) const;
   bool at_rest() const { return recovery_->size() == 0 && handoff_->donating() + handoff_->accepting() == 0; }
   const std::vector<uint16_t>& backups() const { return mirroring_->backups(); }
   uint64_t incarnation() const { return mirroring_->incarnation(); }

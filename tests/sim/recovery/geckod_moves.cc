@@ -19,6 +19,27 @@ bool Geckod::hand_off(ConnNo conn, uint16_t target) {
   return true;
 }
 
+bool Geckod::gives_to(uint16_t target) const {
+  return std::ranges::any_of(giving_, [target](const auto& giving) { return giving.second.target == target; });
+}
+
+bool Geckod::moves_are_kept() const {
+  if (!taking_.empty()) return false;
+  for (uint16_t n = 0; n < world_.settings.group.nodes; ++n)
+    if (n != self_ && world_.geckod(n).gives_to(self_)) return false;
+  for (const auto& [conn, owned] : owned_) {
+    if (owned.epoch == 1) continue;
+    for (const uint16_t b : backups()) {
+      if (!world_.linked(self_, b)) continue;
+      const auto* there = world_.geckod(b).store().find({self_, incarnation()}, conn_flow(conn));
+      if (there == nullptr || there->epoch != owned.epoch) return false;
+      const auto so_far = mirroring_->progress(owned.handle);
+      if (so_far && (so_far->kept < so_far->reported || so_far->stable_checkpoints < so_far->checkpoints)) return false;
+    }
+  }
+  return true;
+}
+
 void Geckod::on(uint16_t from, const core::LinkMessage& m) {
   if (view_.epoch != 0 && core::find(view_, from) == nullptr) return;   // an outsider does not own what it speaks of
   handoff_->message(from, m, now());
@@ -51,6 +72,7 @@ void Geckod::carry_out(core::Freeze& a) {
     }
     const ConnNo conn = it->second.conn;
     const Server::Stands at = server().freeze(conn);
+    world_.trace.add(now(), "freezes", self_, conn, it->second.target);
     if (const auto* replica = mirroring_->replica(owned_.at(conn).handle)) {
       wire::Replica m = replica->to_wire();
       m.xid = xid;
@@ -66,6 +88,7 @@ void Geckod::carry_out(core::Thaw& a) {
   const ConnNo conn = conn_no(a.id);
   if (const auto it = owned_.find(conn); it != owned_.end()) {
     it->second.epoch = a.epoch;
+    world_.trace.add(now(), "thaws", self_, conn, a.epoch);
     server().thaw(conn);
     world_.steer(conn, self_);
   }
@@ -82,6 +105,7 @@ void Geckod::carry_out(core::Report& a) {
   const ConnNo conn = conn_no(a.id);
   if (!giving) return;
   const auto it = owned_.find(conn);
+  world_.trace.add(now(), a.status ? "gave" : a.lost ? "lost" : "keeps", self_, conn);
   if (a.status || a.lost) {
     if (a.status) ++world_.counts.moved;
     forget(conn);
@@ -122,6 +146,7 @@ void Geckod::carry_out(core::Activate& a) {
     }
     Taking& taking = it->second;
     world_.steer(taking.conn, self_);
+    world_.trace.add(now(), "arrived", self_, taking.conn, epoch);
     server().activate(taking.conn);
     auto replica = std::exchange(taking.replica, {});
     if (!replica && world_.settings.replicated) replica.emplace(taking.at.received - taking.at.unread.size());
@@ -138,7 +163,10 @@ void Geckod::carry_out(core::Deliver& a) {
 
 void Geckod::carry_out(core::Destroy& a) {
   replicas_.erase(a.key);
-  if (const auto taking = taking_.extract(a.key)) server().destroy(taking.mapped().conn);
+  if (const auto taking = taking_.extract(a.key)) {
+    world_.trace.add(now(), "destroys", self_, taking.mapped().conn);
+    server().destroy(taking.mapped().conn);
+  }
 }
 
 }  // namespace gecko::sim

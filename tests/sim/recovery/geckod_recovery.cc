@@ -61,6 +61,7 @@ uint64_t Geckod::speaks_for(ConnNo conn) const {
 }
 
 void Geckod::inherit(const core::Owner& life) {
+  world_.excuse_what_only_others_have(self_, life);
   std::vector<wire::Claim> claims;
   std::map<Flow, Subject> found;
   for (auto& mirrored : store_->take({life.node, life.incarnation})) {
@@ -80,6 +81,7 @@ void Geckod::inherit(const core::Owner& life) {
   }
   world_.trace.add(now(), "inherits", self_, life.node, found.size());
   for (const Flow& flow : recovery_->inherit(life, view_.epoch, owners(), std::move(claims), now())) {
+    world_.trace.add(now(), "claims", self_, conn_of(flow), found.at(flow).mirrored.epoch);
     subjects_[conn_of(flow)] = std::move(found.at(flow));
     world_.steer(conn_of(flow), self_);
   }
@@ -182,7 +184,7 @@ void Geckod::carry_out(core::Recovery::Rebuild& a) {
     at.sent = at.acked = r.sent;
     at.unread = subject.unread;
     server().restore(it->first, at, at.told);
-    world_.checker.recovered(it->first, at.sent, at.received, at.fin);
+    if (world_.transmits(self_)) world_.checker.recovered(it->first, at.sent, at.received, at.fin);   // else nobody hears of it: it was stopped, others have it
     recovery_->rebuilt(flow, {}, now());
     run();
   });
@@ -194,7 +196,14 @@ void Geckod::carry_out(core::Recovery::Enliven& a) {
     const auto it = subjects_.find(conn_of(flow));
     if (round != round_ || it == subjects_.end() || !server().has(it->first)) return;
     server().activate(it->first);
-    own(it->first, epoch, std::exchange(it->second.mirrored.replica, {}), it->second.told);
+    Subject& subject = it->second;
+    auto replica = std::exchange(subject.mirrored.replica, {});
+    uint64_t stable = subject.told;
+    if (!replica && world_.settings.replicated) {   // its log had not come yet: it begins here (Shield::arriving)
+      replica.emplace(stable = subject.recovered->received);
+      world_.checker.kept(it->first, stable);
+    }
+    own(it->first, epoch, std::move(replica), stable);
     recovery_->enlivened(flow, {}, now());
     run();
   });
@@ -226,6 +235,7 @@ void Geckod::arrive(ConnNo conn, Subject subject, uint64_t epoch) {
 }
 
 void Geckod::carry_out(core::Recovery::GiveTo& a) {
+  world_.trace.add(now(), "gives to", self_, conn_of(a.flow), a.owner);
   subjects_.erase(conn_of(a.flow));
   world_.steer(conn_of(a.flow), a.owner);
 }
@@ -239,8 +249,10 @@ void Geckod::carry_out(core::Recovery::Lose& a) {
 }
 
 void Geckod::carry_out(core::Recovery::Drop& a) {
+  world_.trace.add(now(), "drops", self_, conn_of(a.flow));
   if (a.restored) server().destroy(conn_of(a.flow));
   subjects_.erase(conn_of(a.flow));
+  world_.ask_whose(conn_of(a.flow));
 }
 
 void Geckod::carry_out(core::Recovery::Done& a) { world_.recovered(self_, a.life); }

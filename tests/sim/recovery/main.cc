@@ -50,6 +50,7 @@ int random_runs(uint64_t first, uint64_t seeds, RecoveryRunOptions options, bool
     sum.moved += r.moved;
     sum.closed += r.closed;
     sum.lost += r.lost;
+    sum.excused += r.excused;
     sum.protected_after = std::max(sum.protected_after, r.protected_after);
     for (size_t i = 0; i < sum.blows.size(); ++i) sum.blows[i] += r.blows[i];
     sum.hash = r.hash;
@@ -58,8 +59,8 @@ int random_runs(uint64_t first, uint64_t seeds, RecoveryRunOptions options, bool
   std::printf("%" PRIu64 " seeds, %.0f simulated s in %.2f s of CPU time = %.0f x; %" PRIu64 " events, %" PRIu64 " checks\n", seeds, sum.simulated_s, cpu,
               sum.simulated_s / cpu, sum.events, sum.checks);
   std::printf("%" PRIu64 " connections, %" PRIu64 " bytes of output; %" PRIu64 " times recovered, %" PRIu64 " times moved, %" PRIu64
-              " closed by their program, %" PRIu64 " ended before their time\n",
-              sum.connections, sum.bytes, sum.recovered, sum.moved, sum.closed, sum.lost);
+              " closed by their program, %" PRIu64 " ended before their time, %" PRIu64 " had a newcomer as heir\n",
+              sum.connections, sum.bytes, sum.recovered, sum.moved, sum.closed, sum.lost, sum.excused);
   for (size_t i = 0; i < sum.blows.size(); ++i) std::printf("%s%s %" PRIu64, i ? ", " : "", name(static_cast<Blow>(i)), sum.blows[i]);
   std::printf("; protected again after at most %.0f ms, outages included\n", ms(sum.protected_after));
   if (bad) std::printf("FAILED: %zu of %" PRIu64 " seeds broke a promise\n", bad, seeds);

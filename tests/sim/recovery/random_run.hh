@@ -24,7 +24,7 @@ const char* name(Blow blow);
 struct RecoveryRunResult {
   std::vector<std::string> violations;
   std::string invalid;                 // why the run proves nothing; empty: it is valid
-  uint64_t hash = 0, events = 0, checks = 0, bytes = 0, connections = 0, recovered = 0, moved = 0, closed = 0, lost = 0;
+  uint64_t hash = 0, events = 0, checks = 0, bytes = 0, connections = 0, recovered = 0, moved = 0, closed = 0, lost = 0, excused = 0;
   std::array<uint64_t, static_cast<size_t>(Blow::kCount)> blows{};
   Duration protected_after{};          // the longest: from the strike, outages included, until all was protected again
   uint16_t nodes = 0;

@@ -70,6 +70,27 @@ void RecoveryWorld::nobody_has(ConnNo conn) {
   if (now() - since > 3s && contact() != wire::kNoNode) reset_client(conn);
 }
 
+bool RecoveryWorld::is_gone(ConnNo conn) const {
+  const auto& c = checker.connections()[conn];
+  const bool may_be = checker.may_lose() || c.excused || (c.client_acked == 0 && c.client_got == 0);
+  return c.live.empty() && may_be && clients.all_acked(conn);
+}
+
+// The owner had left its former backup for one that has just joined, and died before that one had everything.
+void RecoveryWorld::excuse_what_only_others_have(uint16_t heir, const core::Owner& life) {
+  const auto has = [&](uint16_t n, ConnNo conn) { return geckod(n).store().find({life.node, life.incarnation}, conn_flow(conn)) != nullptr; };
+  for (const ConnNo conn : open_connections()) {
+    if (has(heir, conn)) continue;
+    for (uint16_t n = 0; n < settings.group.nodes; ++n)
+      if (n != heir && has(n, conn)) checker.excuse(conn);
+  }
+}
+
+void RecoveryWorld::ask_whose(ConnNo conn) {
+  for (uint16_t n = 0; n < settings.group.nodes; ++n)
+    if (geckods_[n]->owns(conn)) steer(conn, n);
+}
+
 void RecoveryWorld::to_client(uint16_t, const Packet& packet) {
   for (int copies = random.chance(settings.client_doubled) ? 2 : 1; copies > 0; --copies)
     if (!random.chance(client_loss))
@@ -163,6 +184,7 @@ std::string RecoveryWorld::unprotected() const {
     if (auto why = geckod(n).unprotected(); !why.empty()) return why;
   }
   for (const ConnNo conn : open_connections()) {
+    if (is_gone(conn)) continue;
     const auto& live = checker.connections()[conn].live;
     if (live.size() != 1) return "connection " + std::to_string(conn) + " has " + std::to_string(live.size()) + " live sockets";
     if (!geckod(live.front()).owns(conn)) return "connection " + std::to_string(conn) + " is not known to node " + std::to_string(live.front());

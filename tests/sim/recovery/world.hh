@@ -60,6 +60,10 @@ class RecoveryWorld {
   void probe(uint16_t node, ConnNo conn, uint64_t acked);   // a byte that the client has acknowledged long ago
   void reset_client(ConnNo conn);
   void steer(ConnNo conn, uint16_t node) { steered_[conn] = node; }
+  void excuse_what_only_others_have(uint16_t heir, const core::Owner& life);
+  // Nobody has it, which may be, and its client cannot find out: it only waits.
+  bool is_gone(ConnNo conn) const;
+  void ask_whose(ConnNo conn);                         // as the contact does when nobody is known to have it
   void recovered(uint16_t node, const core::Owner& life) { group.recovered(node, life); }
   // What the backups really have.
   void heard_inputs(uint16_t owner, uint16_t backup, uint64_t incarnation);
