@@ -90,7 +90,7 @@ void Geckod::carry_out(core::Thaw& a) {
     it->second.epoch = a.epoch;
     world_.trace.add(now(), "thaws", self_, conn, a.epoch);
     server().thaw(conn);
-    world_.steer(conn, self_);
+    if (world_.transmits(self_)) world_.steer(conn, self_);   // else others may have it, and nobody believes this node
   }
   handoff_->thawed(a.xid, {}, now());
 }
