@@ -195,6 +195,15 @@ void MirrorStore::drop(const OwnerLife& owner) {
   lives_.erase(life);
 }
 
+void MirrorStore::drop(const ConnId& id) {
+  const auto known = by_id_.find(id);
+  if (known == by_id_.end()) return;
+  const Place place = known->second;
+  const auto life = lives_.find(place.owner);
+  forget(place.owner, life->second, place.handle);
+  if (life->second.held.empty() && !life->second.resending) lives_.erase(life);
+}
+
 void MirrorStore::drop_all() {
   for (const auto& life : lives()) drop(life);
 }

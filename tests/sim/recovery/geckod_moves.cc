@@ -147,6 +147,7 @@ void Geckod::carry_out(core::Activate& a) {
     Taking& taking = it->second;
     world_.steer(taking.conn, self_);
     world_.trace.add(now(), "arrived", self_, taking.conn, epoch);
+    store_->drop(conn_id(taking.conn));
     server().activate(taking.conn);
     auto replica = std::exchange(taking.replica, {});
     if (!replica && world_.settings.replicated) replica.emplace(taking.at.received - taking.at.unread.size());
