@@ -208,6 +208,21 @@ void MirrorStore::drop_all() {
   for (const auto& life : lives()) drop(life);
 }
 
+void MirrorStore::left_by_owners(const wire::View& view, NodeIndex self, size_t backups) {
+  for (auto& [owner, life] : lives_) {
+    const auto told = successors_of(view, owner.node, backups);
+    if (!owns(view, owner.node, owner.incarnation) || std::ranges::find(told, self) != told.end()) continue;
+    for (auto& [handle, held] : life.held) {
+      MirroredConnection& c = held.connection;
+      if (!c.replica) continue;
+      count(c, -1);
+      if (!c.replica->saved().empty()) c.saved = c.replica->saved().back();
+      c.replica.reset();
+      count(c, 1);
+    }
+  }
+}
+
 void MirrorStore::drop_recovered(const wire::View& view) {
   for (const auto& life : lives()) {
     const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == life.node && o.incarnation == life.incarnation; });
