@@ -195,8 +195,32 @@ void MirrorStore::drop(const OwnerLife& owner) {
   lives_.erase(life);
 }
 
+void MirrorStore::drop(const ConnId& id) {
+  const auto known = by_id_.find(id);
+  if (known == by_id_.end()) return;
+  const Place place = known->second;
+  const auto life = lives_.find(place.owner);
+  forget(place.owner, life->second, place.handle);
+  if (life->second.held.empty() && !life->second.resending) lives_.erase(life);
+}
+
 void MirrorStore::drop_all() {
   for (const auto& life : lives()) drop(life);
+}
+
+void MirrorStore::left_by_owners(const wire::View& view, NodeIndex self, size_t backups) {
+  for (auto& [owner, life] : lives_) {
+    const auto told = successors_of(view, owner.node, backups);
+    if (!owns(view, owner.node, owner.incarnation) || std::ranges::find(told, self) != told.end()) continue;
+    for (auto& [handle, held] : life.held) {
+      MirroredConnection& c = held.connection;
+      if (!c.replica) continue;
+      count(c, -1);
+      if (!c.replica->saved().empty()) c.saved = c.replica->saved().back();
+      c.replica.reset();
+      count(c, 1);
+    }
+  }
 }
 
 void MirrorStore::drop_recovered(const wire::View& view) {

@@ -56,7 +56,11 @@ class MirrorStore {
   // Everything of a life, which is over: later words of it are heard as of a new one, and cost nothing but room until dropped.
   std::vector<MirroredConnection> take(const OwnerLife& owner);
   void drop(const OwnerLife& owner);
+  void drop(const ConnId& id);   // it is this node's own now: what its former owner does not come to say any more must not bring it back
   void drop_all();   // of a backup whose own life is over: what it has been told goes on without it
+  // Of lives that go on: their owners tell others now. What is replicated may fall behind what its client has been told from here on, so it is only worth what a
+  // mirror of a `fast` group is worth. A backup again, it is told everything anew.
+  void left_by_owners(const wire::View& view, NodeIndex self, size_t backups);
   // What is recovered is out of date: lives that are over, and that nobody is to recover any more.
   void drop_recovered(const wire::View& view);
   std::vector<OwnerLife> lives() const;

@@ -121,6 +121,28 @@ TEST(MirrorStore, NonsenseIsRefused) {
 
 wire::Bytes letters(size_t n) { return wire::Bytes(n, 'a'); }
 
+TEST(MirrorStore, WhatThisNodeHasTakenItselfIsDropped) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1), mirror(2, 2)}));
+  s.drop(mirror(1, 1).id);
+  s.drop(mirror(1, 1).id);
+  EXPECT_EQ(s.find(mirror(1, 1).id), nullptr);
+  EXPECT_EQ(s.totals().connections, 1u);
+  s.drop(mirror(2, 2).id);
+  EXPECT_TRUE(s.lives().empty());
+}
+
+TEST(MirrorStore, WhoseOwnLifeIsOverDropsAll) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1)}));
+  s.hear(2, batch({mirror(1, 2)}));
+  s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(10)}}});
+  s.drop_all();
+  EXPECT_TRUE(s.lives().empty());
+  EXPECT_EQ(s.totals().connections, 0u);
+  EXPECT_EQ(s.totals().replica_bytes, 0u);
+}
+
 TEST(MirrorStore, KeepsTheInputOfReplicatedConnectionsAndSaysHowFar) {
   MirrorStore s;
   s.hear(1, batch({mirror(1, 1)}));

@@ -477,12 +477,13 @@ void Group::carry_out(core::Activate& a) {
       return;
     }
   }
-  daemon_.privileged().activate(it->second.token, [this, key = a.key, flow = a.flow, epoch = a.epoch](Result<PrivilegedClient::Activated> active) {
+  daemon_.privileged().activate(it->second.token, [this, key = a.key, id = a.id, flow = a.flow, epoch = a.epoch](Result<PrivilegedClient::Activated> active) {
     if (active) {
       if (auto ok = daemon_.hold().release_in_order(flow, number(self_), epoch, active->next_seq); !ok)
         log_error("steering " + flow.str() + ": " + ok.error().message);
       if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(active->fd);
       shield_.arrived(flow);
+      mirrors_.drop(id);
       ++counters_.in_ok;
     } else {
       ++counters_.in_failed;

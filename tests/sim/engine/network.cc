@@ -22,18 +22,26 @@ void Network::send(uint16_t from, uint16_t to, const char* what, Task deliver) {
   if (session != 0 && session == p.session) carry(p, to > from, session, what, std::move(deliver));
 }
 
+// In order, also around a cut: whatever event comes first brings what was sent first.
 void Network::carry(Pair& p, bool to_high, uint64_t session, const char* what, Task deliver) {
+  p.line[to_high].push_back({what, std::move(deliver)});
+  arrive_later(p, to_high, session);
+}
+
+void Network::arrive_later(Pair& p, bool to_high, uint64_t session) {
   Time& floor = p.floor[to_high];
   floor = std::max(floor, queue_.now() + delay());
-  queue_.at(floor, [this, &p, to_high, session, what, deliver = std::move(deliver)]() mutable {
+  queue_.at(floor, [this, &p, to_high, session] {
     if (p.session != session) return;
     if (p.cut) {
-      p.held.push_back({to_high, session, what, std::move(deliver)});
+      ++p.stalled[to_high];
       return;
     }
+    Message first = std::move(p.line[to_high].front());
+    p.line[to_high].pop_front();
     const uint16_t node = to_high ? p.high : p.low;
     // Arrived: in the receiver's socket buffer, read when its daemon runs, unless it has given the session up before.
-    machines_.after(node, Part::daemon, {}, what, [&p, to_high, session, deliver = std::move(deliver)]() mutable {
+    machines_.after(node, Part::daemon, {}, first.what, [&p, to_high, session, deliver = std::move(first.deliver)]() mutable {
       if (p.known[to_high] == session) deliver();
     });
   });
@@ -66,13 +74,17 @@ void Network::heal(uint16_t a, uint16_t b) {
   Pair& p = pair(a, b);
   if (!p.cut) return;
   p.cut = false;
-  for (auto& h : std::exchange(p.held, {})) carry(p, h.to_high, h.session, h.what, std::move(h.deliver));
+  for (const bool high : {false, true})
+    for (size_t n = std::exchange(p.stalled[high], 0); n > 0; --n) arrive_later(p, high, p.session);
   if (p.session == 0) connect(p);
 }
 
 void Network::end_session(Pair& p) {
   p.session = 0;
-  p.held.clear();
+  for (const bool high : {false, true}) {
+    p.line[high].clear();
+    p.stalled[high] = 0;
+  }
 }
 
 void Network::notice(Pair& p, bool high, uint64_t session, Duration after) {

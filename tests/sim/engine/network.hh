@@ -5,6 +5,7 @@
 // is over and what it carried is lost.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <functional>
 #include <vector>
@@ -39,10 +40,8 @@ class Network {
   void daemon_started(uint16_t node);
 
  private:
-  struct Held {
-    bool to_high;
-    uint64_t session;
-    const char* what;
+  struct Message {
+    const char* what = "";
     Task deliver;
   };
   struct Pair {
@@ -51,13 +50,15 @@ class Network {
     uint64_t session = 0, cuts = 0;          // 0: none
     uint64_t known[2] = {0, 0};              // the session each end believes in; [0]: low
     Time floor[2] = {};                      // order: nothing to that end arrives before
-    std::deque<Held> held;
+    std::array<std::deque<Message>, 2> line;   // to low, to high: sent and not arrived
+    std::array<size_t, 2> stalled{};           // of these, how many would have arrived while it was cut
   };
   Pair& pair(uint16_t a, uint16_t b) { return pairs_[index(a, b)]; }
   const Pair& pair(uint16_t a, uint16_t b) const { return pairs_[index(a, b)]; }
   size_t index(uint16_t a, uint16_t b) const { return size_t{std::min(a, b)} * machines_.count() + std::max(a, b); }
   Duration delay() { return random_.between(shape_.delay_min, shape_.delay_max); }
   void carry(Pair& pair, bool to_high, uint64_t session, const char* what, Task deliver);
+  void arrive_later(Pair& pair, bool to_high, uint64_t session);
   void end_session(Pair& pair);
   void notice(Pair& pair, bool high, uint64_t session, Duration after);
   void connect(Pair& pair);

@@ -90,7 +90,7 @@ void Geckod::carry_out(core::Thaw& a) {
     it->second.epoch = a.epoch;
     world_.trace.add(now(), "thaws", self_, conn, a.epoch);
     server().thaw(conn);
-    world_.steer(conn, self_);
+    if (world_.transmits(self_)) world_.steer(conn, self_);   // else others may have it, and nobody believes this node
   }
   handoff_->thawed(a.xid, {}, now());
 }
@@ -147,6 +147,7 @@ void Geckod::carry_out(core::Activate& a) {
     Taking& taking = it->second;
     world_.steer(taking.conn, self_);
     world_.trace.add(now(), "arrived", self_, taking.conn, epoch);
+    store_->drop(conn_id(taking.conn));
     server().activate(taking.conn);
     auto replica = std::exchange(taking.replica, {});
     if (!replica && world_.settings.replicated) replica.emplace(taking.at.received - taking.at.unread.size());

@@ -217,7 +217,7 @@ void Geckod::carry_out(core::Recovery::Arrived& a) {
 void Geckod::arrive(ConnNo conn, Subject subject, uint64_t epoch) {
   ++world_.counts.recovered;
   world_.trace.add(now(), "recovered", self_, conn, epoch);
-  world_.steer(conn, self_);
+  if (world_.transmits(self_)) world_.steer(conn, self_);   // else it was stopped, and others have it
   const auto& saved = subject.mirrored.saved;
   Program program;
   if (saved) program = *wire::decode<Program>(saved->blob);
