@@ -21,8 +21,9 @@ bool plausible(const wire::TcpMirror& was, const wire::MirrorMove& now) {
 
 wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) {
   const OwnerLife owner{from, batch.incarnation};
-  Life& life = lives_[owner];
   wire::MirrorsKept answer{batch.incarnation, batch.batch, {}};
+  if (is_over(view_, from, batch.incarnation)) return answer;
+  Life& life = lives_[owner];
   if (batch.begins) {
     ++life.round;
     life.resending = true;
@@ -208,25 +209,27 @@ void MirrorStore::drop_all() {
   for (const auto& life : lives()) drop(life);
 }
 
-void MirrorStore::left_by_owners(const wire::View& view, NodeIndex self, size_t backups) {
-  for (auto& [owner, life] : lives_) {
-    const auto told = successors_of(view, owner.node, backups);
-    if (!owns(view, owner.node, owner.incarnation) || std::ranges::find(told, self) != told.end()) continue;
-    for (auto& [handle, held] : life.held) {
-      MirroredConnection& c = held.connection;
-      if (!c.replica) continue;
-      count(c, -1);
-      if (!c.replica->saved().empty()) c.saved = c.replica->saved().back();
-      c.replica.reset();
-      count(c, 1);
+void MirrorStore::adopt(const wire::View& view, NodeIndex self, size_t backups) {
+  view_ = view;
+  for (const auto& owner : lives()) {
+    const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
+    if (!orphan && is_over(view, owner.node, owner.incarnation)) {
+      drop(owner);
+      continue;
     }
+    const auto told = successors_of(view, owner.node, backups);
+    if (owns(view, owner.node, owner.incarnation) && std::ranges::find(told, self) == told.end()) outdate(lives_.at(owner));
   }
 }
 
-void MirrorStore::drop_recovered(const wire::View& view) {
-  for (const auto& life : lives()) {
-    const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == life.node && o.incarnation == life.incarnation; });
-    if (!orphan && is_over(view, life.node, life.incarnation)) drop(life);
+void MirrorStore::outdate(Life& life) {
+  for (auto& [handle, held] : life.held) {
+    MirroredConnection& c = held.connection;
+    if (!c.replica) continue;
+    count(c, -1);
+    if (!c.replica->saved().empty()) c.saved = c.replica->saved().back();
+    c.replica.reset();
+    count(c, 1);
   }
 }
 

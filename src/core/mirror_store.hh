@@ -58,11 +58,12 @@ class MirrorStore {
   void drop(const OwnerLife& owner);
   void drop(const ConnId& id);   // it is this node's own now: what its former owner does not come to say any more must not bring it back
   void drop_all();   // of a backup whose own life is over: what it has been told goes on without it
-  // Of lives that go on: their owners tell others now. What is replicated may fall behind what its client has been told from here on, so it is only worth what a
-  // mirror of a `fast` group is worth. A backup again, it is told everything anew.
-  void left_by_owners(const wire::View& view, NodeIndex self, size_t backups);
-  // What is recovered is out of date: lives that are over, and that nobody is to recover any more.
-  void drop_recovered(const wire::View& view);
+  // To be called when a view has been adopted and what this node inherits by it has been taken.
+  // - Lives that are over and that nobody is to recover any more: what is recovered is out of date.
+  // - Lives that go on, and whose owners tell others now: what is replicated may fall behind what its client has been told from here on, so it is only worth
+  //   what a mirror of a `fast` group is worth. A backup again, this node is told everything anew.
+  // - From now on nothing is heard of lives that are over: who wakes up in one speaks of connections that others have.
+  void adopt(const wire::View& view, NodeIndex self, size_t backups);
   std::vector<OwnerLife> lives() const;
   size_t count(const OwnerLife& owner) const;
   template <class Visit>   // (const OwnerLife&, const MirroredConnection&)
@@ -86,12 +87,14 @@ class MirrorStore {
   };
   struct Place { OwnerLife owner; uint32_t handle = 0; };
 
+  void outdate(Life& life);
   bool keep(const OwnerLife& owner, Life& life, const wire::Mirror& mirror);
   void forget(const OwnerLife& owner, Life& life, uint32_t handle);
   Held* find(const OwnerLife& owner, uint32_t handle);
   void count(const MirroredConnection& connection, int sign);   // what it holds beside itself
 
   const Limits limits_;
+  wire::View view_;
   std::map<OwnerLife, Life> lives_;
   std::unordered_map<ConnId, Place> by_id_;
   Totals totals_;

@@ -121,6 +121,43 @@ TEST(MirrorStore, NonsenseIsRefused) {
 
 wire::Bytes letters(size_t n) { return wire::Bytes(n, 'a'); }
 
+wire::View view_of(std::initializer_list<OwnerLife> members, std::initializer_list<OwnerLife> former = {}) {
+  wire::View v;
+  v.epoch = 1;
+  for (const auto& m : members) v.members.push_back({m.node, m.incarnation});
+  for (const auto& f : former) v.former.push_back({f.node, f.incarnation});
+  return v;
+}
+
+TEST(MirrorStore, WhoIsNotToldAnyMoreHasNoMoreThanAFastMirror) {
+  MirrorStore s;
+  s.adopt(view_of({kOwner, {3, 5}}), 3, 1);
+  s.hear(1, batch({mirror(1, 1)}));
+  s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(10)}}});
+  s.hear(1, wire::Checkpoint{kLife, 1, 4, 50, letters(6)});
+  s.adopt(view_of({kOwner, {3, 5}}), 3, 1);
+  ASSERT_TRUE(s.find(id_of(1))->replica);
+  s.adopt(view_of({kOwner, {2, 9}, {3, 5}}), 3, 1);   // from now on the newcomer is told
+  ASSERT_NE(s.find(id_of(1)), nullptr);
+  EXPECT_FALSE(s.find(id_of(1))->replica);
+  ASSERT_TRUE(s.find(id_of(1))->saved);
+  EXPECT_EQ(s.find(id_of(1))->saved->output, 50u);
+  EXPECT_EQ(s.totals().replica_bytes, 0u);
+  EXPECT_EQ(s.totals().blob_bytes, 6u);
+}
+
+TEST(MirrorStore, NothingIsHeardOfALifeThatIsOver) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1)}));
+  s.adopt(view_of({{2, 9}}, {kOwner}), 2, 1);
+  EXPECT_TRUE(s.lives().empty()) << "it is recovered";
+  s.hear(2, wire::Mirrors{9, 1, false, false, {}, {mirror(7, 1, 2)}, {}});
+  EXPECT_TRUE(s.hear(1, batch({mirror(1, 1, 2)})).refused.empty());
+  EXPECT_EQ(s.count(kOwner), 0u) << "who wakes up in it does not take a connection from its heir";
+  EXPECT_EQ(s.count({2, 9}), 1u);
+  EXPECT_EQ(s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(10)}}}).marks[0].offset, 0u);
+}
+
 TEST(MirrorStore, WhatThisNodeHasTakenItselfIsDropped) {
   MirrorStore s;
   s.hear(1, batch({mirror(1, 1), mirror(2, 2)}));

@@ -31,8 +31,7 @@ void Group::on_view(const ViewChange& change) {
   run_actions();
   follow_heirs(change);
   heir_.view(change);
-  mirrors_.drop_recovered(change.view);
-  mirrors_.left_by_owners(change.view, self_, config_.backups);
+  mirrors_.adopt(change.view, self_, config_.backups);
 }
 
 // What was forwarded to a dead node goes to its heir; what nobody inherits is asked for when its next packet comes.

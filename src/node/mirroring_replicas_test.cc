@@ -121,6 +121,39 @@ TEST_F(Replication, ABackupThatIsAwayIsWaitedForUntilTheViewSaysItIsNone) {
   EXPECT_EQ(stable_, 15u);
 }
 
+// Its answer to what it had been told in its former life is still on the way when it is a backup again.
+TEST_F(Replication, AnAnswerOfABackupsFormerLifeSaysNothingOfWhatItHasNow) {
+  use_backups({1});
+  const uint32_t c = add();
+  let_through(1);
+  input(c, 0, 10);
+  posted_[1].clear();   // heard, and answered
+  stores_[1].drop_all();
+  mirroring_.backup_over(1, Time{});
+  use_backups({1});
+  mirroring_.flush(Time{});
+  mirroring_.on_kept(1, wire::InputsKept{kLife, {{c, 10, false, false}}});
+  EXPECT_EQ(stable_, 0u) << "that answer is no word of its new life";
+  let_through(1);
+  EXPECT_EQ(stable_, 10u);
+}
+
+TEST_F(Replication, ABackupThatHasDroppedEverythingIsWaitedForUntilTheViewSaysItIsNone) {
+  use_backups({1});
+  const uint32_t c = add();
+  let_through(1);
+  input(c, 0, 10);
+  let_through(1);
+  EXPECT_EQ(stable_, 10u);
+  stores_[1].drop_all();
+  input(c, 10, 5);
+  let_through(1);
+  EXPECT_EQ(stable_, 10u);
+  mirroring_.backup_over(1, Time{});
+  mirroring_.set_backups({}, Time{});
+  EXPECT_EQ(stable_, 15u);
+}
+
 TEST_F(Replication, ANewBackupGetsTheLogAndTheCheckpoints) {
   const uint32_t c = add();
   input(c, 0, 100);

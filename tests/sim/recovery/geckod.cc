@@ -99,8 +99,7 @@ void Geckod::adopted(const core::Adopted& adopted) {
   for (const auto& life : adopted.inherited) inherit(life);
   for (const auto& [from, ask] : std::exchange(early_, {})) on(from, ask);
   run();
-  store_->drop_recovered(view_);
-  store_->left_by_owners(view_, self_, world_.settings.backups);
+  store_->adopt(view_, self_, world_.settings.backups);
 }
 
 void Geckod::fenced() {

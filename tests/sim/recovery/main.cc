@@ -17,8 +17,8 @@ namespace {
 using namespace gecko;
 using namespace gecko::sim;
 
-// Seeds that break a promise, said in docs/guarantees.md: left out of the default run, aloud, until what they found is mended (then GECKO_FULL runs 5,000).
-constexpr uint64_t kOpen[] = {122, 136, 145, 165, 170, 204, 221, 224, 228, 240};
+// Seeds that break a promise, said in docs/guarantees.md: left out, aloud, of the run with GECKO_FULL until what they found is mended.
+constexpr uint64_t kOpen[] = {2211, 4288};
 
 double ms(Duration d) { return std::chrono::duration<double, std::milli>(d).count(); }
 
