@@ -103,8 +103,10 @@ class RecoveryRun {
   }
 
   std::string unfinished() const {
-    for (const ConnNo conn : world_.open_connections())
-      if (!world_.is_gone(conn)) return "connection " + std::to_string(conn) + ": " + (world_.clients.done(conn) ? "not ended" : world_.clients.unfinished(conn));
+    for (const ConnNo conn : world_.open_connections()) {
+      if (world_.is_gone(conn)) continue;
+      return "connection " + std::to_string(conn) + ": " + (world_.clients.done(conn) ? "not ended" : world_.clients.unfinished(conn));
+    }
     return "";
   }
 
