@@ -83,7 +83,7 @@ void Geckod::inherit(const core::Owner& life) {
   for (const Flow& flow : recovery_->inherit(life, view_.epoch, owners(), std::move(claims), now())) {
     world_.trace.add(now(), "claims", self_, conn_of(flow), found.at(flow).mirrored.epoch);
     subjects_[conn_of(flow)] = std::move(found.at(flow));
-    world_.steer(conn_of(flow), self_);
+    world_.steer_to_heir(conn_of(flow), self_);
   }
 }
 

@@ -76,6 +76,12 @@ bool RecoveryWorld::is_gone(ConnNo conn) const {
   return c.live.empty() && may_be && clients.all_acked(conn);
 }
 
+void RecoveryWorld::steer_to_heir(ConnNo conn, uint16_t node) {
+  for (uint16_t n = 0; n < settings.group.nodes; ++n)
+    if (n != node && !transmits(node) && transmits(n) && (geckods_[n]->owns(conn) || geckods_[n]->concerns(conn))) return;
+  steer(conn, node);
+}
+
 // The owner had left its former backup for one that has just joined, and died before that one had everything.
 void RecoveryWorld::excuse_what_only_others_have(uint16_t heir, const core::Owner& life) {
   const auto has = [&](uint16_t n, ConnNo conn) { return geckod(n).store().find({life.node, life.incarnation}, conn_flow(conn)) != nullptr; };
@@ -88,7 +94,7 @@ void RecoveryWorld::excuse_what_only_others_have(uint16_t heir, const core::Owne
 
 void RecoveryWorld::ask_whose(ConnNo conn) {
   for (uint16_t n = 0; n < settings.group.nodes; ++n)
-    if (geckods_[n]->owns(conn)) steer(conn, n);
+    if (geckods_[n]->owns(conn) && transmits(n)) steer(conn, n);
 }
 
 void RecoveryWorld::to_client(uint16_t, const Packet& packet) {

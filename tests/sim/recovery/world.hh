@@ -63,6 +63,7 @@ class RecoveryWorld {
   void excuse_what_only_others_have(uint16_t heir, const core::Owner& life);
   // Nobody has it, which may be, and its client cannot find out: it only waits.
   bool is_gone(ConnNo conn) const;
+  void steer_to_heir(ConnNo conn, uint16_t node);      // not to who wakes up in an old view, where a later one's heir is at work
   void ask_whose(ConnNo conn);                         // as the contact does when nobody is known to have it
   void recovered(uint16_t node, const core::Owner& life) { group.recovered(node, life); }
   // What the backups really have.
