@@ -10,7 +10,7 @@ namespace gecko::core {
 using wire::kNoNode;
 
 Membership::Membership(MembershipSettings settings, std::optional<wire::MembershipState> state, uint64_t new_disk, Time now)
-    : settings_(settings), state_(state.value_or(wire::MembershipState{})) {
+    : settings_(settings), state_(state.value_or(wire::MembershipState{})), began_(now) {
   contact_ = state_.view.contact;
   if (state) ++state_.incarnation;
   else state_.incarnation = new_disk << wire::kLifeBits | 1;
@@ -24,7 +24,7 @@ Membership::Membership(MembershipSettings settings, std::optional<wire::Membersh
 }
 
 Membership::Membership(MembershipSettings settings, wire::MembershipState state, GoesOn, Time now)
-    : settings_(settings), state_(std::move(state)), fenced_(is_member()) {
+    : settings_(settings), state_(std::move(state)), began_(now), fenced_(is_member()) {
   contact_ = state_.view.contact;
   // What had been said to the keeper and the node may not have reached them: it is said again.
   Adopted again{state_.view, state_.incarnation, {}, {}};
@@ -280,8 +280,7 @@ Time Membership::next() const {
   else at = std::min(at, turn());
   if (state_.view.two_nodes == wire::TwoNodes::available && state_.view.members.size() == 2 && !settings_.witness)
     for (const auto& m : state_.view.members)
-      if (const auto it = silent_since_.find(m.node); it != silent_since_.end() && reason_since_ == Time::max())
-        at = std::min(at, it->second + settings_.alone_after);
+      if (reason_since_ == Time::max()) at = std::min(at, alone_at(m.node));
   return at;
 }
 

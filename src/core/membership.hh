@@ -31,6 +31,7 @@ struct MembershipSettings {
   Duration join_retry = std::chrono::milliseconds(200);
   Duration ask_retry = std::chrono::milliseconds(20);
   Duration alone_after = std::chrono::milliseconds(100);     // two nodes, available: silence before the other is taken for dead
+  Duration alone_after_start = std::chrono::seconds(3);      // ... by a life that is no member yet: it has to find the other first
 };
 
 // Outputs, in order.
@@ -126,6 +127,7 @@ class Membership {
   size_t count(NodeSet voters) const;
   std::optional<wire::View> wished(Time now) const;
   NodeSet dead(Time now) const;
+  Time alone_at(NodeIndex other) const;
   NodeSet kept_out() const;        // by this node or by a member's word
   void keep_out(Time now);
   size_t place() const;
@@ -153,6 +155,7 @@ class Membership {
   NodeIndex contact_ = wire::kNoNode;
   NodeSet suspects_ = 0, agreed_ = 0;
   std::map<NodeIndex, Time> silent_since_;                   // per suspect
+  Time began_{};                                             // this life, or this process
   NodeSet declared_dead_ = 0;
 
   bool fenced_ = false, wants_ = true;

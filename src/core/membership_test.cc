@@ -339,6 +339,18 @@ TEST(Membership, TwoNodesSafeAndAvailable) {
   }
 }
 
+TEST(Membership, OfTwoAvailableNodesOneThatHasJustStartedFirstLooksForTheOther) {
+  Group g(2, wire::TwoNodes::available);
+  g.kill(0);
+  g.kill(1);
+  g.start(1);
+  g.suspect(one(0));   // it has not answered yet
+  g.run(2900ms);
+  EXPECT_EQ(g[1].view().members.size(), 2u);
+  g.run(1s);
+  EXPECT_EQ(g[1].view().members.size(), 1u) << "the other is not there";
+}
+
 TEST(Membership, GenerationsOfTwoSidesDiffer) {
   EXPECT_NE(next_generation(77, 1), next_generation(77, 2));
   EXPECT_GT(next_generation(77, 0), next_number(77));

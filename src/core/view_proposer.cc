@@ -15,9 +15,16 @@ NodeSet Membership::dead(Time now) const {
   const bool alone = (view.two_nodes == wire::TwoNodes::available || misbehaves(7)) && view.members.size() == 2 && !settings_.witness;
   if (alone)
     for (const auto& m : view.members)
-      if (const auto it = silent_since_.find(m.node); m.node != settings_.self && it != silent_since_.end() && now >= it->second + settings_.alone_after)
-        out |= one(m.node);
+      if (m.node != settings_.self && now >= alone_at(m.node)) out |= one(m.node);
   return out;
+}
+
+// From when on this node may go on without that one, of two.
+Time Membership::alone_at(NodeIndex other) const {
+  const auto it = silent_since_.find(other);
+  if (it == silent_since_.end()) return Time::max();
+  const Time silent = it->second + settings_.alone_after;
+  return is_member() ? silent : std::max(silent, began_ + settings_.alone_after_start);
 }
 
 std::optional<wire::View> Membership::wished(Time now) const {
