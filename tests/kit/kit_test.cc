@@ -3,15 +3,21 @@
 #include <gtest/gtest.h>
 #include <linux/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <functional>
+#include <thread>
 
 #include "kit/cpu_time.hh"
 #include "kit/download_client.hh"
 #include "kit/echo_client.hh"
 #include "kit/http_response.hh"
+#include "kit/node_processes.hh"
 #include "kit/pattern.hh"
 #include "kit/ping_client.hh"
 #include "kit/sha256.hh"
@@ -381,6 +387,24 @@ TEST(Kit, UploadsAreVerified) {
   EXPECT_EQ(slow.lost(), 0u) << slow.first_failure;
   const Server wrong(stream(123'456));
   EXPECT_THAT(run<UploadClient>(UploadOptions{.server = wrong.endpoint}, 5s).first_failure, HasSubstr("SHA-256 differs"));
+}
+
+TEST(Kit, AProgramIsNotGoneBeforeItsLastThread) {
+  const pid_t child = ::fork();
+  GECKO_ASSERT(child >= 0);
+  if (child == 0) {
+    std::thread([] { ::pause(); }).detach();
+    ::syscall(SYS_exit, 0);   // of the first thread only
+  }
+  const Time deadline = monotonic_now() + 5s;
+  while (!status_line(child, "State").starts_with('Z') && monotonic_now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(status_line(child, "State").starts_with('Z'));
+  EXPECT_FALSE(is_gone(child));
+  GECKO_ASSERT(::kill(child, SIGKILL) == 0);
+  while (!is_gone(child) && monotonic_now() < deadline) std::this_thread::yield();
+  EXPECT_TRUE(is_gone(child));
+  EXPECT_EQ(::waitpid(child, nullptr, 0), child);
+  EXPECT_TRUE(is_gone(child));
 }
 
 TEST(Kit, CpuTimeGrowsWithWork) {

@@ -16,6 +16,6 @@ pid_t lease_keeper(const lab::Lab& lab, const std::string& node);
 pid_t process_named(const lab::Lab& lab, const std::string& node, const std::string& program);
 // "Uid", "CapEff", ... of /proc/PID/status; empty: no such line.
 std::string status_line(pid_t pid, const std::string& key);
-bool is_gone(pid_t pid);  // or a zombie
+bool is_gone(pid_t pid);  // or a zombie of which no thread is left: its sockets are closed
 
 }  // namespace gecko::kit

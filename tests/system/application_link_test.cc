@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <stdexcept>
 
 #include "api_client.hh"
 #include "fault_scene.hh"
@@ -59,9 +60,11 @@ class ApplicationLink : public FaultTest {
     EXPECT_TRUE(ok) << ok.error().message;
     sockaddr_storage peer{};
     socklen_t size = sizeof peer;
-    pair.server.reset(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
-    pair.flow = {scene().echo(), *Endpoint::from_sockaddr(peer)};
     const timeval patience{5, 0};
+    ::setsockopt(listener_.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);   // also of accept
+    pair.server.reset(::accept4(listener_.get(), reinterpret_cast<sockaddr*>(&peer), &size, SOCK_CLOEXEC));
+    if (!pair.server) throw std::runtime_error("a connection has not come to n1; it says " + status("n1").dump() + "\nand n2 " + status("n2").dump());
+    pair.flow = {scene().echo(), *Endpoint::from_sockaddr(peer)};
     ::setsockopt(pair.server.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     return pair;
   }
