@@ -22,6 +22,7 @@ void Group::on_view(const ViewChange& change) {
   // First what was on its way to or from the dead: from here on nothing of them comes to life (docs/adr/0020).
   for (const auto& owner : change.gone) {
     if (owner.node == self_ || owner.node >= peers_.size()) continue;
+    peers_[owner.node].only_geckod_ended = false;   // when it is back its kernel does not know them, and may not answer for them
     handoff_.life_over(owner.node, daemon_.loop().now());
     for (auto it = questions_.begin(); it != questions_.end();) {
       const auto question = it++;

@@ -157,6 +157,35 @@ TEST_P(BadCablesAndADeath, PromisesHold) {
   say(std::string("a death on bad cables, ") + GetParam());
 }
 
+// ---------------------------------------------------------------- what was only just given to it
+
+class AcceptorDies : public ProtectedScene, public ::testing::WithParamInterface<std::chrono::milliseconds> {};
+std::string after(const ::testing::TestParamInfo<std::chrono::milliseconds>& p) { return std::to_string(p.param.count()) + "msAfter"; }
+INSTANTIATE_TEST_SUITE_P(, AcceptorDies, ::testing::Values(0ms, 5ms, 15ms, 30ms, 60ms), after);
+
+// The contact has been told that they are the acceptor's; its backup may have heard of none of them, and the acceptor itself comes back, in a new life.
+TEST_P(AcceptorDies, WhoeverIsLostIsTold) {
+  begin();
+  ASSERT_NO_FATAL_FAILURE(serve("n2", 9, 9));
+  judge_speakers();   // what comes now is moved back
+  std::vector<Endpoint> given;   // a third stays, a third was the contact's, a third the other's
+  for (const auto& client : {local(*talking_[0]), local(*talking_[1]), local(*talking_[2]), local(*resting_[0]), local(*resting_[1]), local(*resting_[2])})
+    move(client, "n1"), given.push_back(client);
+  for (const auto& client : {local(*talking_[3]), local(*talking_[4]), local(*talking_[5]), local(*resting_[3]), local(*resting_[4]), local(*resting_[5])})
+    move(client, "n3"), given.push_back(client);
+  for (const char* node : {"n1", "n2", "n3"}) ASSERT_NO_FATAL_FAILURE(all_protected(node));
+  const auto moved = ask().handoff("n3", client_address(), "n2");
+  std::this_thread::sleep_for(GetParam());
+  ASSERT_TRUE(faults().kill("n2"));
+  ASSERT_NO_FATAL_FAILURE(listen());
+  ASSERT_TRUE(moved) << moved.error().message;
+  EXPECT_EQ(moved->moved, given.size()) << moved->first_refusal;
+  std::this_thread::sleep_for(1700ms);
+  ASSERT_TRUE(faults().start("n2"));
+  const size_t ended = settle(20s);
+  std::printf("the acceptor killed %lld ms after the move: %zu of %zu connections ended\n", static_cast<long long>(GetParam().count()), ended, clients());
+}
+
 // ---------------------------------------------------------------- the contact
 
 class ContactDies : public ProtectedScene {};
