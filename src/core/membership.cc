@@ -134,6 +134,10 @@ void Membership::recovered(const Owner& owner, Time now) {
   look_again(now);
 }
 
+bool Membership::recovers(NodeIndex heir) const {
+  return std::ranges::any_of(state_.view.orphans, [&](const wire::Orphan& o) { return o.heir == heir && !recovered_.contains({o.node, o.incarnation}); });
+}
+
 void Membership::suspicions(NodeSet mine, NodeSet agreed, Time now) {
   for (NodeIndex n = 0; n <= wire::kMaxNodeIndex; ++n) {
     if (!(mine & one(n))) silent_since_.erase(n);

@@ -71,6 +71,7 @@ class Membership {
   // member, nobody is to let them in. Their removal is a majority's decision like any other.
   void shut_out(NodeSet nodes, Time now);
   void recovered(const Owner& owner, Time now);
+  bool recovers(NodeIndex heir) const;                       // it has not said yet of every life that it inherits that it is done
 
   // --- events
   void on(NodeIndex from, const ViewMessage& message, Time now);

@@ -119,6 +119,33 @@ TEST(Membership, ADeadOnesHeirIsTheNextInTheRing) {
   EXPECT_TRUE(g[0].view().orphans.empty());
 }
 
+// One that dies twice before its heir is done: two lives of one node, one heir. What waits for its word waits until it has said of both.
+TEST(Membership, AnHeirIsDoneWhenItHasSaidSoOfEveryLife) {
+  Group g(3);
+  const Owner first{1, g[1].incarnation()};
+  g.kill(1);
+  g.suspect(one(1));
+  g.run(100ms);
+  g.start(1);
+  g[1].fenced(g.now);
+  g.suspect(0);
+  g.run(1s);
+  const Owner second{1, g[1].incarnation()};
+  ASSERT_EQ(members(g[0].view()), one(0) | one(1) | one(2));
+  g.kill(1);
+  g.suspect(one(1));
+  g.run(100ms);
+  ASSERT_EQ(g[0].view().orphans.size(), 2u);
+  EXPECT_TRUE(g[0].recovers(2));
+  EXPECT_FALSE(g[0].recovers(0));
+  g[2].recovered(second, g.now);   // it had nothing
+  g.run(10ms);
+  EXPECT_TRUE(g[0].recovers(2));
+  g[2].recovered(first, g.now);
+  g.run(10ms);
+  EXPECT_FALSE(g[0].recovers(2));
+}
+
 TEST(Membership, OneSuspicionRemovesNobody) {
   Group g(3);
   const auto before = g[0].view().epoch;

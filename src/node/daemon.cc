@@ -85,7 +85,14 @@ Daemon::Daemon(const Options& options, net::Loop& loop, Descriptors descriptors,
       states_(std::move(descriptors.states)),
       keeper_(loop, options,
               {.wanted = [this](std::function<void(Result<Fd>)> answer) { privileged_.keeper(std::move(answer)); },
-               .members = [this](size_t group) -> Members& { return groups_[group]->members(); }}),
+               .members = [this](size_t group) -> Members& { return groups_[group]->members(); },
+               // From now on nothing is mirrored, so nothing may leave; what has left until now the backups hear of.
+               .ended =
+                   [this](size_t group) {
+                     if (!gate_) return;
+                     gate_->close(groups_[group]->index());
+                     gate_->look();
+                   }}),
       gate_descriptors_(std::move(descriptors.gate)),
       events_(options.groups.size()),
       event_waits_(loop, events_),

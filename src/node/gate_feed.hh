@@ -30,16 +30,17 @@ class GateFeed {
 
   bpf::GateTable& table() { return table_; }
   uint16_t term(uint16_t row) const { return leases_.term(row); }   // 0: there never was a lease
+  void close(uint16_t row) { leases_.close(row); }                  // until its keeper, or the next one, renews the lease
   Result<bpf::GateCounters> counters() const { return bpf::read_gate_counters(descriptors_.counters.get()); }
   // Births that wait to be read: before anything is decided about a connection that nobody has heard of.
   void catch_up();
   // Something has changed that the gate does not report: looked() follows within the interval.
   void look_soon();
+  void look();                                                      // at all that has moved, now
 
  private:
   GateFeed(net::Loop& loop, Descriptors descriptors, Duration interval, Events events, bpf::LeaseTable leases, bpf::BirthReader births,
            bpf::MovedReader moved);
-  void look();
 
   net::Loop& loop_;
   Descriptors descriptors_;

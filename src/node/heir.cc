@@ -61,7 +61,7 @@ void Heir::view(const ViewChange& change) {
 void Heir::inherit(const core::Owner& life) {
   const Time now = group_.daemon().loop().now();
   auto& hold = group_.daemon().hold();
-  lives_.try_emplace(life.node, Life{now, {}});
+  lives_.try_emplace(life, Life{now, {}});
   std::vector<wire::Claim> claims;
   Subjects found;
   for (auto& mirrored : group_.mirrors().take({life.node, life.incarnation})) {
@@ -72,7 +72,7 @@ void Heir::inherit(const core::Owner& life) {
     Subject subject;
     subject.mirrored = std::move(mirrored);
     if (auto& m = subject.mirrored; !rely_on_log(subject) && m.saved) advance_to(m.tcp, *m.saved);
-    subject.from = life.node;
+    subject.from = life;
     found.insert_or_assign(flow, std::move(subject));
   }
   const size_t all = claims.size();
@@ -192,13 +192,13 @@ void Heir::arm_timer() {
   });
 }
 
-void Heir::count(uint16_t from, uint64_t Counters::*what) {
+void Heir::count(const core::Owner& from, uint64_t Counters::*what) {
   ++(counters_.*what);
   if (const auto life = lives_.find(from); life != lives_.end()) ++(life->second.counters.*what);
 }
 
-uint32_t Heir::ms_under_way(uint16_t node) const {
-  const auto life = lives_.find(node);
+uint32_t Heir::ms_under_way(const core::Owner& from) const {
+  const auto life = lives_.find(from);
   if (life == lives_.end()) return 0;
   return static_cast<uint32_t>((group_.daemon().loop().now() - life->second.begun) / std::chrono::milliseconds(1));
 }
@@ -259,7 +259,7 @@ void Heir::carry_out(core::Recovery::Rebuild& a) {
   if (it == subjects_.end()) return;
   Subject& subject = it->second;
   if (subject.mirrored.id == ConnId{}) subject.mirrored.id = ConnId::random();   // no application had accepted it
-  wire::IpcRestore command{0, group_.index(), a.flow, subject.mirrored.id, a.epoch, group_.config().nodes[subject.from].address, 0,
+  wire::IpcRestore command{0, group_.index(), a.flow, subject.mirrored.id, a.epoch, group_.config().nodes[subject.from.node].address, 0,
                            wire::encode(subject.recovered->state)};
   subject.token = group_.daemon().privileged().restore(std::move(command), [this, flow = a.flow, round = round_](Status status) {
     if (round != round_) return;
@@ -310,10 +310,10 @@ void Heir::carry_out(core::Recovery::Arrived& a) {
   Subject subject = std::move(it->second);
   subjects_.erase(it);
   count(subject.from, &Counters::recovered);
-  group_.happened(Recovered{subject.mirrored.id, a.flow, a.epoch, subject.from, group_.self(), true, group_.view_number(), ms_under_way(subject.from)});
+  group_.happened(Recovered{subject.mirrored.id, a.flow, a.epoch, subject.from.node, group_.self(), true, group_.view_number(), ms_under_way(subject.from)});
   if (!group_.is_contact()) group_.tell_contact(a.flow, group_.self(), a.epoch);
   const auto& r = *subject.recovered;
-  wire::Arrive arrival{subject.mirrored.id, a.epoch, a.flow, group_.config().nodes[subject.from].name, {}, {r.sent, r.received, true}, true, false, 0, 0};
+  wire::Arrive arrival{subject.mirrored.id, a.epoch, a.flow, group_.config().nodes[subject.from.node].name, {}, {r.sent, r.received, true}, true, false, 0, 0};
   arrival.replayed = subject.replayed;
   arrival.logged = subject.logged;
   if (auto& saved = subject.mirrored.saved) {
@@ -329,7 +329,7 @@ void Heir::carry_out(core::Recovery::GiveTo& a) {
   if (const auto subject = subjects_.extract(a.flow)) {
     const auto& s = subject.mapped();
     count(s.from, &Counters::elsewhere);
-    group_.happened(Recovered{s.mirrored.id, a.flow, a.epoch, s.from, a.owner, false, group_.view_number(), ms_under_way(s.from)});
+    group_.happened(Recovered{s.mirrored.id, a.flow, a.epoch, s.from.node, a.owner, false, group_.view_number(), ms_under_way(s.from)});
   }
   (void)group_.daemon().hold().release(a.flow, GECKO_FLOW_FORWARD, group_.number(a.owner), a.epoch);
 }
@@ -345,7 +345,7 @@ void Heir::carry_out(core::Recovery::Lose& a) {
   const Subject subject = std::move(it->second);
   subjects_.erase(it);
   if (const auto life = lives_.find(subject.from); life != lives_.end()) ++life->second.counters.lost[static_cast<size_t>(a.reason)];
-  group_.happened(ConnectionLost{subject.mirrored.id, a.flow, lost_in(a.reason), "its node " + group_.config().nodes[subject.from].name + " has died"});
+  group_.happened(ConnectionLost{subject.mirrored.id, a.flow, lost_in(a.reason), "its node " + group_.config().nodes[subject.from.node].name + " has died"});
   if (a.restored) group_.daemon().privileged().retire(subject.token);
   make_speak(tcp::build_probe(subject.mirrored.tcp), {kMadeToSpeak.begin(), kMadeToSpeak.end()}, [this, flow = a.flow, epoch = subject.mirrored.epoch] {
     group_.tell_contact(flow, wire::kNoNode, epoch + core::kRecoveredEpochs);
@@ -373,8 +373,8 @@ void Heir::carry_out(core::Recovery::Drop& a) {
 }
 
 void Heir::carry_out(core::Recovery::Done& a) {
-  const uint32_t took = ms_under_way(a.life.node);
-  const auto life = lives_.extract(a.life.node);
+  const uint32_t took = ms_under_way(a.life);
+  const auto life = lives_.extract(a.life);
   const Counters done = life ? life.mapped().counters : Counters();
   group_.happened(RecoveryEnded{a.life, group_.self(), done.recovered, done.elsewhere, done.lost, took});
   std::string lost;

@@ -45,7 +45,7 @@ class Heir {
  private:
   struct Subject {
     core::MirroredConnection mirrored;
-    uint16_t from = 0;                     // the dead node
+    core::Owner from;                      // the life that is over
     std::optional<tcp::ClientWord> word;   // since the first probe
     Time asked{};
     size_t looked = 0;                     // held packets that it has been told of
@@ -71,8 +71,8 @@ class Heir {
   static void go_back_to_checkpoint(Subject& subject);
   // Its client answers this segment; `then`, after the last time.
   void make_speak(wire::Bytes probe, std::vector<Duration> again, std::function<void()> then);
-  void count(uint16_t from, uint64_t Counters::*what);
-  uint32_t ms_under_way(uint16_t node) const;
+  void count(const core::Owner& from, uint64_t Counters::*what);
+  uint32_t ms_under_way(const core::Owner& from) const;
   void carry_out(core::Recovery::Ask& a);
   void carry_out(core::Recovery::Probe& a);
   void carry_out(core::Recovery::Rebuild& a);
@@ -92,7 +92,7 @@ class Heir {
     Time begun{};
     Counters counters;
   };
-  std::map<uint16_t, Life> lives_;         // by its node
+  std::map<core::Owner, Life> lives_;
   bool running_ = false;
   uint64_t round_ = 0;                     // late answers of the privileged half to what was fenced
   net::Loop::TimerId timer_ = 0;

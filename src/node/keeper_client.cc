@@ -49,7 +49,10 @@ void KeeperClient::gone(const Error& error) {
   channel_.reset();
   if (was_here) {
     log_warn("the lease keeper has ended (" + error.message + "): this node begins a new life");
-    for (size_t i = 0; i < options_.groups.size(); ++i) events_.members(i).keeper_gone();
+    for (size_t i = 0; i < options_.groups.size(); ++i) {
+      events_.ended(i);
+      events_.members(i).keeper_gone();
+    }
   }
   if (was_here && loop_.now() - since_ < kAgain) return later();
   ask_for_one();

@@ -18,6 +18,7 @@ class KeeperClient {
     // A connection to the keeper that lives, or to a new one: answered at once, or later.
     std::function<void(std::function<void(Result<Fd>)> answer)> wanted;
     std::function<Members&(size_t)> members;       // of that group
+    std::function<void(size_t)> ended;             // before that group's members hear of it: the lease that the keeper wrote lasts a moment longer
   };
   KeeperClient(net::Loop& loop, const Options& options, Events events) : loop_(loop), options_(options), events_(std::move(events)) {}
   ~KeeperClient() { *alive_ = false; }

@@ -444,11 +444,6 @@ void Members::on(Peer& from, core::ViewMessage message) {
               " does not take this node's key any more: it is revoked, or of a former CA; install the one of a new 'gecko key sign', then reload geckod");
   }
   if (!membership_) return;
-  if (const auto* done = std::get_if<wire::Recovered>(&message);
-      done != nullptr && std::ranges::any_of(view().orphans, [&](const wire::Orphan& o) {
-        return o.node == done->node && o.incarnation == done->incarnation && o.heir == from.index;
-      }))
-    events_.recovered(from.index, {done->node, done->incarnation});
   if (leave != nullptr && core::Owner{leave->node, leave->incarnation} == life()) {
     if (!std::exchange(leaving_, true))
       log_warn("group '" + place_.config.name + "': this node is removed from the group by an operator at " + name(from.index) + "; " +
@@ -456,6 +451,8 @@ void Members::on(Peer& from, core::ViewMessage message) {
     membership_->leave(now());
   }
   membership_->on(from.index, message, now());
+  if (const auto* done = std::get_if<wire::Recovered>(&message); done != nullptr && !membership_->recovers(from.index))
+    events_.recovered(from.index, {done->node, done->incarnation});
   settle();
   look_for_first_view();
   events_.elect();

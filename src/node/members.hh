@@ -51,7 +51,7 @@ class Members {
     std::function<bool()> settled;           // a starting node has waited for the others
     std::function<void(Happening)> happened;
     std::function<void(const ViewChange&)> view;
-    std::function<void(uint16_t heir, const core::Owner& dead)> recovered;   // that heir has said of all that it brings to life that it owns it
+    std::function<void(uint16_t heir, const core::Owner& dead)> recovered;   // it has said of all that it brings to life that it owns it; `dead` was the last
     std::function<void()> lease;             // it begins, ends, or has another term
     std::function<void()> elect;             // somebody else may be contact now
     std::function<void()> keyed;             // it is known now whose keys the lease keeper has (Peer::serial)

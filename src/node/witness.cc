@@ -44,7 +44,8 @@ Witness::Witness(const Options& options, net::Loop& loop, Descriptors descriptor
       descriptors_(std::move(descriptors)),
       keeper_(loop, options,
               {.wanted = [this](std::function<void(Result<Fd>)> answer) { keeper_wanted(answer); },
-               .members = [this](size_t group) -> Members& { return groups_[group]->members; }}),
+               .members = [this](size_t group) -> Members& { return groups_[group]->members; },
+               .ended = [](size_t) {}}),
       link_listeners_(loop) {}
 
 Witness::~Witness() = default;
