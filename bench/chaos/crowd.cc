@@ -146,7 +146,7 @@ bool Crowd::place(const std::multimap<std::string, int>& where, const std::map<s
         member.at = everywhere;
         continue;
       }
-      const std::string name = member.client->local().str();
+      const std::string name = member.client->local().str() + " -> " + member.client->server().str();   // one port may serve two connections
       const auto [from, to] = where.equal_range(name);
       for (auto at = from; at != to; ++at) member.at.insert(at->second);
       const auto why = unprotected.find(name);

@@ -25,7 +25,7 @@ class Crowd {
   // From now on everybody is expected to speak: those that rest are made to, and those that only wait ask whether their connection still is.
   void expect_words();
   bool all_spoke();  // or ended
-  // What the nodes say of connections: at which they are, by client endpoint, and which are not protected, with the reason. True if every steady one
+  // What the nodes say of connections, by "client -> server": at which they are, and which are not protected, with the reason. True if every steady one
   // that lives is at exactly one, and protected; else `missing` says what is not.
   bool place(const std::multimap<std::string, int>& where, const std::map<std::string, std::string>& unprotected, std::string& missing);
   void remember_places();  // as place() found them last: what moved() changes and report() tells

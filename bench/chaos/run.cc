@@ -22,6 +22,7 @@ using Json = nlohmann::json;
 using Pointer = Json::json_pointer;
 
 constexpr int kLook_ms = 10;           // how exactly it is known when a client ended
+constexpr Duration kMirrored = 50ms;     // an acceptor's backups have heard of what it was given (mirror_interval is 10 ms); before, it dies with it (docs/guarantees.md)
 constexpr Duration kWindDown = 30s;    // a download that has just begun takes 5 s
 constexpr Duration kEmpty = 20s;       // until nobody knows the connections of clients that are gone
 constexpr Duration kReplace = 5s;      // beyond the promise: how often clients that ended are replaced
@@ -36,7 +37,7 @@ std::string seconds(Duration d) {
 }
 
 struct Group {
-  std::multimap<std::string, int> where;           // client endpoint: node
+  std::multimap<std::string, int> where;           // "client -> server": node
   std::map<std::string, std::string> unprotected;  // client endpoint: why
   std::map<int, std::string> lives;
   std::vector<int> draining;
@@ -212,7 +213,7 @@ class Run {
       if (const auto was = before.find(node); was == before.end() || was->second != life) struck.died.insert(node);
     crowd_->look();
     for (auto& done : mover.done) {
-      done.moved.surely = done.moved.surely && done.answered < inflicted->began;
+      done.moved.surely = done.moved.surely && done.answered + kMirrored < inflicted->began;
       crowd_->moved(done.moved);
     }
     crowd_->give_up_silent();
@@ -321,7 +322,7 @@ class Run {
     if (!rows) return rows.error().message;
     const bool recovers = options_.recovery != "none";
     for (const auto& row : rows->value("connections", Json::array())) {
-      const std::string client = row.value("client", "");
+      const std::string client = row.value("client", "") + " -> " + row.value("local", "");
       group_.where.emplace(client, number);
       if (row.value("state", "") != "live" || row.contains("leaves_for")) group_.missing = client + " is on its way";
       if (recovers && !row.value("protected", false)) group_.unprotected[client] = row.value("not_protected", "?");

@@ -52,6 +52,7 @@ class Client {
   uint64_t retransmits() const { return totals_.retransmits + open_retransmits(); }
   uint64_t unacknowledged() const;   // bytes of the open connection that our kernel still has, because the server's has not said that it has them
   Endpoint local() const { return local_; }  // our side, once connected
+  Endpoint server() const { return server_; }
   void keep_alive();  // from now on its kernel asks every second whether the connection is still there: it speaks although it only waits
   Timeline& timeline() { return timeline_; }
 
