@@ -22,7 +22,7 @@ using Json = nlohmann::json;
 using Pointer = Json::json_pointer;
 
 constexpr int kLook_ms = 10;           // how exactly it is known when a client ended
-constexpr Duration kMirrored = 50ms;     // an acceptor's backups have heard of what it was given (mirror_interval is 10 ms); before, it dies with it (docs/guarantees.md)
+constexpr Duration kMirrored = 50ms;     // after a move, until the backups know (mirror_interval is 10 ms); before, it may die with its new owner
 constexpr Duration kWindDown = 30s;    // a download that has just begun takes 5 s
 constexpr Duration kEmpty = 20s;       // until nobody knows the connections of clients that are gone
 constexpr Duration kReplace = 5s;      // beyond the promise: how often clients that ended are replaced
