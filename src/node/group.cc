@@ -111,6 +111,7 @@ void Group::link_down(Peer& peer, const Error& error) {
   happened(LinkIs{peer.index, false, error.message});
   members_.link_down(peer.index);
   if (config_.is_witness(peer.index)) return;
+  if (is_put_out(peer)) peer.only_geckod_ended = false;   // the view was faster (on_view)
   choice_.down(peer.index);
   handoff_.link_down(peer.index, daemon_.loop().now());
   drain_.link_down(peer.index);

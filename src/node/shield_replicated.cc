@@ -8,6 +8,10 @@
 
 namespace gecko::node {
 
+namespace {
+constexpr size_t kMostWaiting = 4096;   // threads that write to one connection; a library asks once for each
+}  // namespace
+
 bool Shield::replicates(uint16_t port) const {
   const auto it = ports_.find(port);
   return it != ports_.end() && it->second;
@@ -51,6 +55,11 @@ void Shield::when_stable(const Flow& flow, uint64_t offset, std::function<void()
   if (offset > so_far->reported) {
     log_error("the program that serves " + flow.str() + " waits for input up to " + std::to_string(offset) + ", but has told this node only what comes before " +
               std::to_string(so_far->reported) + ": this connection is not replicated any more; report this as a bug of its library");
+    stop_replicating(flow, *g);
+    return then();
+  }
+  if (g->waiting.size() >= kMostWaiting) {
+    log_error("more than " + std::to_string(kMostWaiting) + " threads wait to write to " + flow.str() + ": this connection is not replicated any more");
     stop_replicating(flow, *g);
     return then();
   }
