@@ -202,9 +202,11 @@ void Membership::hear(NodeIndex from, const wire::LeaveAsk& message, Time now) {
   look_again(now);
 }
 
-void Membership::hear(NodeIndex, const wire::Recovered& message, Time) {
-  for (const auto& o : state_.view.orphans)
-    if (o.node == message.node && o.incarnation == message.incarnation) recovered_.insert({o.node, o.incarnation});
+void Membership::hear(NodeIndex from, const wire::Recovered& message, Time) {
+  const Owner life{message.node, message.incarnation};
+  const auto& orphans = state_.view.orphans;
+  if (std::ranges::any_of(orphans, [&](const wire::Orphan& o) { return Owner{o.node, o.incarnation} == life; })) recovered_.insert(life);
+  else if (owns(state_.view, life.node, life.incarnation)) early_[life] = from;   // the heir has a view that is on its way to us
 }
 
 void Membership::adopt(const wire::View& next, Time now) {
@@ -228,6 +230,9 @@ void Membership::adopt(const wire::View& next, Time now) {
     return std::find_if(v.orphans.begin(), v.orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == owner; });
   };
   std::erase_if(recovered_, [&](const Owner& o) { return listed(next, o) == next.orphans.end(); });
+  for (const auto& o : next.orphans)
+    if (const auto early = early_.find({o.node, o.incarnation}); early != early_.end() && early->second == o.heir) recovered_.insert(early->first);
+  std::erase_if(early_, [&](const auto& e) { return !owns(next, e.first.node, e.first.incarnation); });
 
   const Owner life{settings_.self, state_.incarnation};
   // Also when this life was a member in a view that it never heard of.

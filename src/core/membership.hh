@@ -87,7 +87,7 @@ class Membership {
   uint64_t incarnation() const { return state_.incarnation; }
   bool is_member() const { return owns(state_.view, settings_.self, state_.incarnation); }
   const wire::MembershipState& state() const { return state_; }
-  size_t remembered() const { return joins_.size() + leaves_.size() + unwelcome_.size() + recovered_.size(); }   // bounded by nodes and kMaxOrphans
+  size_t remembered() const { return joins_.size() + leaves_.size() + unwelcome_.size() + recovered_.size() + early_.size(); }   // bounded by nodes and kMaxOrphans
 
  private:
   struct Asked {                   // a wish of another node, forgotten unless it is repeated
@@ -166,6 +166,7 @@ class Membership {
   std::set<Owner> removals_;                                 // wishes of an operator here, repeated until done
   NodeSet shut_out_ = 0;
   std::set<Owner> recovered_;                                // reported, still listed
+  std::map<Owner, NodeIndex> early_;                         // reported by that node, not listed yet: members
 
   std::optional<Pending> pending_;
   uint64_t next_token_ = 1;

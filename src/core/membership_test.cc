@@ -146,6 +146,24 @@ TEST(Membership, AnHeirIsDoneWhenItHasSaidSoOfEveryLife) {
   EXPECT_FALSE(g[0].recovers(2));
 }
 
+// Its word may come before the view that makes it heir, by another link.
+TEST(Membership, AnHeirsWordThatComesBeforeTheViewIsNotForgotten) {
+  Group g(3);
+  const Owner dead{1, g[1].incarnation()};
+  const auto early = [&](NodeIndex from) { g[0].on(from, wire::Recovered{dead.node, dead.incarnation}, g.now); };
+  early(2);
+  EXPECT_EQ(g[0].remembered(), 1u);
+  g[0].on(2, wire::Recovered{1, dead.incarnation + 1}, g.now);   // of a life that nobody knows
+  EXPECT_EQ(g[0].remembered(), 1u);
+  g.kill(1);
+  g.suspect(one(1));
+  g.run(100ms);
+  ASSERT_EQ(g[0].view().orphans.size(), 1u);
+  ASSERT_EQ(g[0].view().orphans.front().heir, 2);
+  EXPECT_FALSE(g[0].recovers(2));
+  EXPECT_TRUE(g[2].recovers(2));
+}
+
 TEST(Membership, OneSuspicionRemovesNobody) {
   Group g(3);
   const auto before = g[0].view().epoch;

@@ -17,6 +17,14 @@ bool plausible(const wire::TcpMirror& was, const wire::MirrorMove& now) {
          static_cast<uint32_t>(now.received - was.received) == now.rcv_nxt - was.rcv_nxt;
 }
 
+bool has_beginning(const Replica& r) { return r.input().begin() == 0 || !r.saved().empty(); }
+
+// A program can go on from it without that a byte is missing which the client has been told is here.
+bool is_complete(const MirroredConnection& c) {
+  if (c.replica) return has_beginning(*c.replica) && c.replica->input().end() >= c.tcp.received;
+  return c.saved && c.saved->input >= c.tcp.received;
+}
+
 }  // namespace
 
 wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) {
@@ -48,10 +56,11 @@ wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) 
     t.echoed_clock = move.echoed_clock;
     t.clock = move.clock;
     if (auto& replica = it->second.connection.replica) {
-      count(it->second.connection, -1);
+      count(it->second, -1);
       replica->acked(spoils(5) ? t.acked + (t.snd_edge - t.snd_una) : t.acked);   // (5: what was sent counts)
-      count(it->second.connection, 1);
+      count(it->second, 1);
     }
+    outgrow(it->second);
   }
   if (batch.completes && life.resending) {
     life.resending = false;
@@ -68,6 +77,7 @@ wire::MirrorsKept MirrorStore::hear(NodeIndex from, const wire::Mirrors& batch) 
 bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m) {
   if (!wire::validate(m)) return false;
   const auto it = life.held.find(m.handle);
+  std::optional<Before> before;
   if (is_named(m.id)) {
     const auto known = by_id_.find(m.id);
     if (known != by_id_.end() && !(known->second.owner == owner && known->second.handle == m.handle)) {
@@ -79,6 +89,8 @@ bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m
         return true;
       }
       // Of the same epoch there is one owner: a new life of it, or the same one with a new handle.
+      MirroredConnection was = take_best(held->second);
+      if (was.saved || was.replica) before = Before{std::move(was.saved), std::move(was.replica)};
       forget(place.owner, other->second, place.handle);
       if (place.owner != owner && other->second.held.empty() && !other->second.resending) lives_.erase(other);
     }
@@ -98,8 +110,10 @@ bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m
     held.round = life.round;
   } else {
     if (totals_.connections >= limits_.connections) return false;
-    life.held.emplace(m.handle, Held{{m.id, m.epoch, m.tcp, {}, {}}, life.round});
+    Held& held = life.held.emplace(m.handle, Held{{m.id, m.epoch, m.tcp, {}, {}}, life.round}).first->second;
     ++totals_.connections;
+    held.before = std::move(before);
+    count(held, 1);
   }
   if (is_named(m.id)) by_id_[m.id] = {owner, m.handle};
   return true;
@@ -108,9 +122,9 @@ bool MirrorStore::keep(const OwnerLife& owner, Life& life, const wire::Mirror& m
 void MirrorStore::forget(const OwnerLife& owner, Life& life, uint32_t handle) {
   const auto it = life.held.find(handle);
   if (it == life.held.end()) return;
-  const MirroredConnection& c = it->second.connection;
-  if (const auto known = by_id_.find(c.id); known != by_id_.end() && known->second.owner == owner && known->second.handle == handle) by_id_.erase(known);
-  count(c, -1);
+  const ConnId& id = it->second.connection.id;
+  if (const auto known = by_id_.find(id); known != by_id_.end() && known->second.owner == owner && known->second.handle == handle) by_id_.erase(known);
+  count(it->second, -1);
   --totals_.connections;
   life.held.erase(it);
 }
@@ -122,27 +136,70 @@ MirrorStore::Held* MirrorStore::find(const OwnerLife& owner, uint32_t handle) {
   return it == life->second.held.end() ? nullptr : &it->second;
 }
 
-void MirrorStore::count(const MirroredConnection& c, int sign) {
+void MirrorStore::count(const Held& held, int sign) {
   const auto add = [sign](size_t& total, size_t n) { total = sign > 0 ? total + n : total - n; };
-  if (c.saved) add(totals_.blob_bytes, c.saved->blob.size());
-  if (!c.replica) return;
-  add(totals_.replicas, 1);
-  add(totals_.replica_bytes, c.replica->bytes());
+  const auto both = [&](const std::optional<SavedState>& saved, const std::optional<Replica>& replica) {
+    if (saved) add(totals_.blob_bytes, saved->blob.size());
+    if (replica) add(totals_.replica_bytes, replica->bytes());
+  };
+  both(held.connection.saved, held.connection.replica);
+  if (held.before) both(held.before->saved, held.before->replica);
+  if (held.connection.replica) add(totals_.replicas, 1);
+}
+
+// What its owner has said, or the one before; the log of both, where that is longer.
+MirroredConnection MirrorStore::best(Held&& held) {
+  MirroredConnection c = std::move(held.connection);
+  if (!held.before || is_complete(c)) return c;
+  MirroredConnection other{c.id, c.epoch, c.tcp, std::move(held.before->saved), std::move(held.before->replica)};
+  if (other.replica && c.replica) {
+    const InputLog& log = c.replica->input();
+    (void)other.replica->append(log.begin(), log.from(log.begin()), log.ended());
+  }
+  const bool has_own = c.saved || (c.replica && has_beginning(*c.replica));
+  return is_complete(other) || !has_own ? other : c;
+}
+
+// The mirror itself stays, with nothing beside it.
+MirroredConnection MirrorStore::take_best(Held& held) {
+  count(held, -1);
+  MirroredConnection taken = best(std::move(held));
+  held.connection.saved.reset();
+  held.connection.replica.reset();
+  held.before.reset();
+  return taken;
+}
+
+void MirrorStore::outgrow(Held& held) {
+  if (!held.before) return;
+  const MirroredConnection& c = held.connection;
+  const bool has_own = c.saved || (c.replica && has_beginning(*c.replica));
+  const bool tells_less = !held.before->replica || (!c.replica && held.before->replica->input().end() < c.tcp.received);
+  if (is_complete(c) || (has_own && tells_less)) give_up_before(held);
+}
+
+void MirrorStore::give_up_before(Held& held) {
+  count(held, -1);
+  held.before.reset();
+  count(held, 1);
 }
 
 wire::InputsKept MirrorStore::hear(NodeIndex from, const wire::Inputs& inputs) {
   wire::InputsKept answer{inputs.incarnation, {}};
   for (const wire::Input& part : inputs.parts) {
     Held* held = find({from, inputs.incarnation}, part.handle);
-    const bool refused = held != nullptr && totals_.replica_bytes + part.bytes.size() > limits_.replica_bytes;
+    const auto is_full = [&] { return totals_.replica_bytes + part.bytes.size() > limits_.replica_bytes; };
+    if (held != nullptr && is_full()) give_up_before(*held);
+    const bool refused = held != nullptr && is_full();
     if (refused) {
       ++totals_.refused_inputs;
     } else if (held != nullptr) {   // else nothing of it is here: not refused, so that its owner waits until somebody has it
       MirroredConnection& c = held->connection;
-      count(c, -1);
+      count(*held, -1);
       if (!c.replica) c.replica.emplace(part.offset);
       (void)c.replica->append(part.offset, part.bytes, part.end);
-      count(c, 1);
+      count(*held, 1);
+      outgrow(*held);
     }
     if (answer.marks.empty() || answer.marks.back().handle != part.handle) answer.marks.push_back({part.handle, 0, false, false});
     wire::InputMark& mark = answer.marks.back();
@@ -163,9 +220,10 @@ bool MirrorStore::hear(NodeIndex from, wire::Checkpoint checkpoint) {
       ++totals_.refused_blobs;
       return false;
     }
-    count(connection, -1);
+    count(*held, -1);
     connection.replica->checkpoint({checkpoint.input, checkpoint.output, std::move(checkpoint.blob)});
-    count(connection, 1);
+    count(*held, 1);
+    outgrow(*held);
     return true;
   }
   std::optional<SavedState>& saved = connection.saved;
@@ -176,6 +234,7 @@ bool MirrorStore::hear(NodeIndex from, wire::Checkpoint checkpoint) {
   }
   totals_.blob_bytes += checkpoint.blob.size() - was;
   saved = SavedState{checkpoint.input, checkpoint.output, std::move(checkpoint.blob)};
+  outgrow(*held);
   return true;
 }
 
@@ -184,7 +243,7 @@ std::vector<MirroredConnection> MirrorStore::take(const OwnerLife& owner) {
   const auto life = lives_.find(owner);
   if (life == lives_.end()) return all;
   all.reserve(life->second.held.size());
-  for (auto& [handle, held] : life->second.held) all.push_back(held.connection);
+  for (auto& [handle, held] : life->second.held) all.push_back(take_best(held));
   drop(owner);
   return all;
 }
@@ -224,12 +283,9 @@ void MirrorStore::adopt(const wire::View& view, NodeIndex self, size_t backups) 
 
 void MirrorStore::outdate(Life& life) {
   for (auto& [handle, held] : life.held) {
-    MirroredConnection& c = held.connection;
-    if (!c.replica) continue;
-    count(c, -1);
-    if (!c.replica->saved().empty()) c.saved = c.replica->saved().back();
-    c.replica.reset();
-    count(c, 1);
+    MirroredConnection was = take_best(held);
+    held.connection.saved = was.replica && !was.replica->saved().empty() ? was.replica->saved().back() : std::move(was.saved);
+    count(held, 1);
   }
 }
 

@@ -76,9 +76,15 @@ class MirrorStore {
   const Totals& totals() const { return totals_; }
 
  private:
+  // What the owner before had said, until the present one has said as much: it tells a batch at a time, and may die in between.
+  struct Before {
+    std::optional<SavedState> saved;
+    std::optional<Replica> replica;
+  };
   struct Held {
     MirroredConnection connection;
     uint64_t round = 0;                  // of the full re-send it was last named in
+    std::optional<Before> before = {};
   };
   struct Life {
     std::unordered_map<uint32_t, Held> held;      // by handle
@@ -91,7 +97,11 @@ class MirrorStore {
   bool keep(const OwnerLife& owner, Life& life, const wire::Mirror& mirror);
   void forget(const OwnerLife& owner, Life& life, uint32_t handle);
   Held* find(const OwnerLife& owner, uint32_t handle);
-  void count(const MirroredConnection& connection, int sign);   // what it holds beside itself
+  static MirroredConnection best(Held&& held);                  // what it is recovered from
+  MirroredConnection take_best(Held& held);
+  void outgrow(Held& held);                                     // what nobody needs of `before`
+  void give_up_before(Held& held);
+  void count(const Held& held, int sign);                       // what it holds beside the mirror
 
   const Limits limits_;
   wire::View view_;

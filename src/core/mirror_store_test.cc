@@ -204,6 +204,68 @@ TEST(MirrorStore, KeepsTheInputOfReplicatedConnectionsAndSaysHowFar) {
   EXPECT_EQ(s.totals().replicas, 0u);
 }
 
+// An heir has brought it to life and tells its own backups, a batch at a time; it dies before it has said all.
+TEST(MirrorStore, WhatTheOwnerBeforeHadSaidCountsUntilTheNextHasSaidAsMuch) {
+  const OwnerLife heir{2, 5};
+  const auto at_heir = [](uint64_t received) {
+    auto m = mirror(7, 1, 1 + 1000);
+    m.tcp.flow = mirror(1).tcp.flow;
+    m.tcp.received = received;
+    m.tcp.rcv_nxt = m.tcp.rcv_edge = static_cast<uint32_t>(received);
+    return wire::Mirrors{5, 1, false, false, {}, {m}, {}};
+  };
+  const auto began = [&](uint64_t received) {
+    MirrorStore s;
+    s.hear(1, batch({mirror(1, 1)}));
+    s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(10)}}});
+    s.hear(1, wire::Checkpoint{kLife, 1, 4, 0, letters(6)});
+    s.hear(2, at_heir(received));
+    EXPECT_EQ(s.count(kOwner), 0u);
+    return s;
+  };
+  {
+    auto s = began(10);   // it has said nothing but where the connection stands
+    EXPECT_EQ(s.totals().replica_bytes, 12u);
+    const auto all = s.take(heir);
+    ASSERT_EQ(all.size(), 1u);
+    ASSERT_TRUE(all[0].replica);
+    EXPECT_EQ(all[0].epoch, 1001u);
+    EXPECT_EQ(all[0].replica->input().end(), 10u);
+    EXPECT_EQ(all[0].replica->saved().size(), 1u);
+    EXPECT_EQ(s.totals().replica_bytes, 0u);
+    EXPECT_EQ(s.totals().replicas, 0u);
+  }
+  {
+    auto s = began(12);   // input, but no checkpoint to begin at: both logs are one
+    s.hear(2, wire::Inputs{5, {{7, 8, false, letters(4)}}});
+    const auto all = s.take(heir);
+    EXPECT_EQ(all.at(0).replica->input().begin(), 4u);
+    EXPECT_EQ(all.at(0).replica->input().end(), 12u);
+  }
+  {
+    auto s = began(10);   // a checkpoint, and none of the input that the client has been told is here
+    s.hear(2, wire::Checkpoint{5, 7, 4, 0, letters(5)});
+    EXPECT_TRUE(s.find(id_of(1))->saved);
+    const auto all = s.take(heir);
+    ASSERT_TRUE(all.at(0).replica);
+    EXPECT_EQ(all.at(0).replica->input().end(), 10u);
+  }
+  {
+    auto s = began(10);   // all
+    s.hear(2, wire::Inputs{5, {{7, 4, false, letters(8)}}});
+    s.hear(2, wire::Checkpoint{5, 7, 4, 0, letters(5)});
+    EXPECT_EQ(s.totals().replica_bytes, 13u) << "what was said before is not needed any more";
+    EXPECT_EQ(s.take(heir).at(0).replica->input().end(), 12u);
+  }
+  {
+    auto s = began(12);   // it has gone further without a log: what was said before misses something
+    s.hear(2, wire::Checkpoint{5, 7, 11, 0, letters(5)});
+    EXPECT_EQ(s.totals().replica_bytes, 0u);
+    EXPECT_EQ(s.take(heir).at(0).saved->input, 11u);
+    EXPECT_EQ(s.totals().blob_bytes, 0u);
+  }
+}
+
 TEST(MirrorStore, InputWithoutRoomIsRefusedAndSaid) {
   MirrorStore s({.replica_bytes = 100});
   s.hear(1, batch({mirror(1, 1), mirror(2, 2)}));

@@ -277,6 +277,8 @@ bool Members::carry_out(core::MembershipOutput& output) {
     tell_view(*adopted);
     events_.view({view, adopted->gone, adopted->inherited});
     events_.elect();
+    for (const auto& o : view.orphans)   // heirs that were done before this node had the view
+      if (o.heir != place_.self && o.heir != wire::kNoNode && !membership_->recovers(o.heir)) events_.recovered(o.heir, {o.node, o.incarnation});
   } else if (const auto* expelled = std::get_if<core::Expelled>(&output)) {
     log_warn("group '" + place_.config.name + "': the others have gone on without this node; what it owned is theirs to recover" +
              (leaving_ ? "" : ". It joins again"));
