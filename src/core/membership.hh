@@ -87,7 +87,8 @@ class Membership {
   uint64_t incarnation() const { return state_.incarnation; }
   bool is_member() const { return owns(state_.view, settings_.self, state_.incarnation); }
   const wire::MembershipState& state() const { return state_; }
-  size_t remembered() const { return joins_.size() + leaves_.size() + unwelcome_.size() + recovered_.size() + early_.size(); }   // bounded by nodes and kMaxOrphans
+  // Bounded by nodes and kMaxOrphans.
+  size_t remembered() const { return joins_.size() + leaves_.size() + unwelcome_.size() + recovered_.size() + early_.size(); }
 
  private:
   struct Asked {                   // a wish of another node, forgotten unless it is repeated

@@ -53,13 +53,15 @@ void Shield::when_stable(const Flow& flow, uint64_t offset, std::function<void()
   const auto so_far = g == nullptr ? std::nullopt : mirroring_.progress(g->handle);
   if (!so_far) return then();
   if (offset > so_far->reported) {
-    log_error("the program that serves " + flow.str() + " waits for input up to " + std::to_string(offset) + ", but has told this node only what comes before " +
-              std::to_string(so_far->reported) + ": this connection is not replicated any more; report this as a bug of its library");
+    log_error("the program that serves " + flow.str() + " waits for input up to " + std::to_string(offset) +
+              ", but has told this node only what comes before " + std::to_string(so_far->reported) +
+              ": this connection is not replicated any more; report this as a bug of its library");
     stop_replicating(flow, *g);
     return then();
   }
   if (g->waiting.size() >= kMostWaiting) {
-    log_error("more than " + std::to_string(kMostWaiting) + " threads wait to write to " + flow.str() + ": this connection is not replicated any more");
+    log_error("more than " + std::to_string(kMostWaiting) + " threads wait to write to " + flow.str() +
+              ": this connection is not replicated any more");
     stop_replicating(flow, *g);
     return then();
   }
