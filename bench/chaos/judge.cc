@@ -74,10 +74,10 @@ Verdict judge(const Struck& struck, const Seen& seen, const Rules& rules) {
 void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
   ++strikes_;
   ++by_fault_[name_of(struck.strike.fault) + (struck.strike.fault <= Fault::stop ? " " + name_of(struck.strike.part) : "")];
-  size_t touched = 0;
+  size_t touched = 0, steady_there = 0;
   for (const auto& seen : all) {
     const bool steady = seen.owners.size() == 1;
-    if (steady && seen.owners.contains(struck.strike.victim)) ++touched;
+    if (seen.owners.contains(struck.strike.victim)) ++touched, steady_there += steady;
     if (rules_.kept != Kept::nothing && seen.kind == Kind::download && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
       ++orphaned_downloads_;
       lost_downloads_ += seen.end != End::none;
@@ -86,7 +86,7 @@ void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
     if (!verdict.wrong.empty()) wrong("#" + std::to_string(strikes_) + " (" + name_of(struck.strike) + "): " + verdict.wrong);
     else if (verdict.cause) ++allowed_[*verdict.cause][seen.kind];
   }
-  touched_ += touched;
+  touched_ += steady_there;
   hits_ += touched > 0;
 }
 
@@ -115,6 +115,8 @@ std::vector<std::string> Tally::invalid(uint64_t moved, size_t planned) const {
   if (strikes_ == 0 || strikes_ * 2 < planned) why.push_back(of + " planned strikes were done in time");
   if (!rules_.beyond && hits_ * 2 < strikes_)
     why.push_back("only " + std::to_string(hits_) + " of " + std::to_string(strikes_) + " strikes hit a node that had connections");
+  if (!rules_.beyond && touched_ < strikes_)
+    why.push_back("only " + std::to_string(touched_) + " connections rested at the node that was struck, in " + std::to_string(strikes_) + " strikes");
   if (moved == 0) why.push_back("not one connection was moved");
   return why;
 }

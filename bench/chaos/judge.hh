@@ -91,7 +91,7 @@ class Tally {
   size_t strikes() const { return strikes_; }
   size_t allowed(Cause cause) const;
   size_t allowed() const;
-  size_t touched() const { return touched_; }  // connections whose node was struck, over all strikes
+  size_t touched() const { return touched_; }  // connections whose node was struck while nothing moved them, over all strikes
   std::map<std::string, size_t> by_fault() const { return by_fault_; }
   nlohmann::json json() const;
 

@@ -174,9 +174,20 @@ TEST(ChaosTally, ARunThatHitsNobodyIsInvalid) {
   for (int i = 0; i < 3; ++i) tally.strike(struck(Fault::cut, Part::node), {seen(Kind::ping, {i == 0 ? 2 : 1}, End::none)});
   EXPECT_FALSE(tally.invalid(10, 4).empty()) << "one strike of three hit somebody";
   tally.strike(struck(Fault::cut, Part::node), {seen(Kind::ping, {2}, End::none)});
+  EXPECT_FALSE(tally.invalid(10, 4).empty()) << "two connections for four strikes";
+  EXPECT_FALSE(tally.invalid(10, 9).empty()) << "less than half of the plan";
+  tally.strike(struck(Fault::cut, Part::node), {seen(Kind::ping, {2}, End::none), seen(Kind::idle, {2}, End::none), seen(Kind::echo, {2}, End::none)});
   EXPECT_TRUE(tally.invalid(10, 4).empty());
   EXPECT_FALSE(tally.invalid(0, 4).empty()) << "nothing was moved";
-  EXPECT_FALSE(tally.invalid(10, 9).empty()) << "less than half of the plan";
+}
+
+// A connection that may have been elsewhere is a hit, and no proof that one stays.
+TEST(ChaosTally, ARunInWhichAllThatIsStruckIsBeingMovedIsInvalid) {
+  Tally tally(kFast);
+  for (int i = 0; i < 2; ++i) tally.strike(struck(Fault::cut, Part::node), {seen(Kind::ping, {2, 3}, End::none)});
+  EXPECT_FALSE(tally.invalid(10, 4).empty()) << "none rested";
+  for (int i = 0; i < 2; ++i) tally.strike(struck(Fault::cut, Part::node), {seen(Kind::ping, {2}, End::none), seen(Kind::ping, {2}, End::none)});
+  EXPECT_TRUE(tally.invalid(10, 4).empty());
 }
 
 }  // namespace

@@ -108,7 +108,7 @@ class Status(LabTest):
         for client in self.clients:
             client.sendall(b"x" * 100)
             receive(client, 100)
-        time.sleep(0.1)
+        self.eventually(lambda: self.web()["lag_ms"] >= 100, 4)
         behind = self.web()
         told = self.text("n1", "status").stdout
         self.eventually(lambda: self.web()["unprotected"] == 20, 4)
