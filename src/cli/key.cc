@@ -84,8 +84,9 @@ Exit sign(const Context& context, const KeyArguments& args, bool rotate) {
     return Exit::ok;
   }
   print_certificate(*made);
-  std::printf("Made %s. Next: copy it to %s as /etc/gecko/keys/%s (only root may read it)%s.\n", out.c_str(), args.name.c_str(), made->group.c_str(),
-              old ? ", and 'systemctl reload geckod' there" : "");
+  std::printf("Made %s. Next: copy it to %s as /etc/gecko/keys/%s (only root may read it; of a witness the user gecko)%s.\n", out.c_str(),
+              args.name.c_str(), made->group.c_str(),
+              old ? ", and 'systemctl reload geckod' (of a witness geckod-witness) there" : "");
   if (old) std::printf("The old certificate stays valid until it is revoked: gecko key revoke %s --ca %s\n", old->serial.c_str(), ca->c_str());
   return Exit::ok;
 }
@@ -101,8 +102,8 @@ Exit revoke(const Context& context, const KeyArguments& args) {
   }
   for (const auto& serial : *serials) std::printf("revoked %s\n", serial.c_str());
   std::printf(
-      "Next: copy %s/revoked.txt into the key directory of every node, and 'systemctl reload geckod' there: its links to the revoked go down at "
-      "once.\n",
+      "Next: copy %s/revoked.txt into the key directory of every node, and 'systemctl reload geckod' (of a witness geckod-witness) there: its "
+      "links to the revoked go down at once.\n",
       ca->c_str());
   return Exit::ok;
 }
