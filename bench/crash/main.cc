@@ -77,6 +77,16 @@ std::vector<Cell> cells_of(const Arguments& args) {
   return cells;
 }
 
+// A run that the peer's clients do not get through before the fault says nothing about the fault: it is made again.
+Result<bench::PeerResult> run_peer(const Cell& cell, const bench::CrashClients& clients, const std::string& what) {
+  constexpr int kTries = 3;
+  for (int tried = 1;; ++tried) {
+    auto peer = bench::crash_peer(cell.fault, cell.victim, clients);
+    if (peer || tried == kTries || kit::interrupted()) return peer;
+    std::fprintf(stderr, "crash: %s, keepalived and haproxy: once more: %s\n", what.c_str(), peer.error().message.c_str());
+  }
+}
+
 Status run_cells(const Arguments& args, std::vector<Cell>& cells, Report& report) {
   for (int round = 0; round < args.rounds; ++round)
     for (Cell& cell : cells) {
@@ -92,7 +102,7 @@ Status run_cells(const Arguments& args, std::vector<Cell>& cells, Report& report
         report.fault(what + ": not run: " + mine.error().message);
       }
       if (!args.peers) continue;
-      const auto peer = bench::crash_peer(cell.fault, cell.victim, args.clients);
+      const auto peer = run_peer(cell, args.clients, what);
       if (kit::interrupted()) return make_error(Errc::closed, "interrupted");
       if (peer) {
         cell.peer.add(*peer);

@@ -186,7 +186,9 @@ void Membership::hear(NodeIndex from, const wire::JoinAsk& message, Time now) {
   if (owns(state_.view, from, m.incarnation)) return tell(from, wire::ViewIs{state_.view}, now);
   // A life that was a member already, perhaps without knowing, or one of a disk that has a later one: it must ask as somebody new.
   if (is_over(state_.view, from, m.incarnation)) return tell(from, wire::ViewIs{state_.view}, now);
-  if (votes(state_.view, from, m.incarnation) && m.incarnation < find(state_.view, from)->incarnation) return;
+  const auto is_outdone_by = [&](const wire::Member& known) { return is_earlier(m.incarnation, known.incarnation); };
+  if (const auto* member = find(state_.view, from); member && is_outdone_by(*member)) return;
+  if (const auto known = joins_.find(from); known != joins_.end() && is_outdone_by(known->second.member)) return;   // overtaken on its way
   joins_[from] = {m, now + 3 * settings_.join_retry};
   look_again(now);
 }
@@ -222,7 +224,11 @@ void Membership::adopt(const wire::View& next, Time now) {
   contact_ = next.contact;
   declared_dead_ = 0;
   std::erase_if(joins_, [&](const auto& j) {
-    return owns(next, j.first, j.second.member.incarnation) || is_over(next, j.first, j.second.member.incarnation);
+    const auto& [node, life] = std::pair(j.first, j.second.member.incarnation);
+    const auto* member = find(next, node);
+    // Somebody else told the others of a life that has not come to us: what we were told before is out of date.
+    const bool is_new = member && !owns(old, node, member->incarnation);
+    return owns(next, node, life) || is_over(next, node, life) || (is_new && !is_earlier(member->incarnation, life));
   });
   std::erase_if(leaves_, [&](const auto& l) { return !owns(next, l.first, l.second.member.incarnation); });
   std::erase_if(removals_, [&](const Owner& o) { return !owns(next, o.node, o.incarnation); });

@@ -283,6 +283,44 @@ TEST(Membership, ALifeThatWasAMemberWithoutKnowingDoesNotComeBack) {
   EXPECT_EQ(deaf->incarnation(), life + 1);
 }
 
+// Found by the simulator: a node starts twice, and what its first life asked reaches one voter when the second one is a member already.
+TEST(Membership, WhatAnEarlierLifeAskedDoesNotReplaceALaterOne) {
+  Group g(3);
+  const auto asks = [](uint64_t life) { return wire::JoinAsk{{1, life, 1, false}}; };
+  const uint64_t life = g[1].incarnation();
+  g.kill(1);
+  g[2].suspicions(one(0) | one(1), 0, g.now);   // so it is its turn at once, and its ballot wins
+  g[0].on(1, asks(life + 1), g.now);
+  g[2].on(1, asks(life + 2), g.now);            // node 0 did not get this one
+  g[2].on(1, asks(life + 1), g.now);
+  g.run(1s);
+  EXPECT_TRUE(owns(g[0].view(), 1, life + 2)) << find(g[0].view(), 1)->incarnation - life;
+  g[0].on(1, asks(life + 1), g.now);
+  g.run(1s);
+  EXPECT_TRUE(owns(g[0].view(), 1, life + 2)) << find(g[0].view(), 1)->incarnation - life;
+  EXPECT_EQ(g[0].view(), g[2].view());
+}
+
+// Whoever it was that is over, none of its node's earlier lives comes back, however often views have changed since.
+TEST(View, TheLatestFormerLifeIsRemembered) {
+  wire::View view;
+  view.members = {{0, 7, 0, false}, {1, 7, 1, false}};
+  const auto replaced = [&](uint64_t life) {
+    Change change;
+    change.join = {{1, life, 1, false}};
+    return successor(view, change);
+  };
+  view = replaced(9);
+  EXPECT_TRUE(is_over(view, 1, 7));
+  EXPECT_FALSE(is_over(view, 1, 8));
+  view = replaced(8);   // whatever went wrong
+  view = replaced(10);
+  EXPECT_TRUE(is_over(view, 1, 9));
+  view.former.clear();
+  EXPECT_TRUE(is_over(view, 1, 9)) << "it has an heir";
+  EXPECT_FALSE(is_over(view, 1, uint64_t{2} << wire::kLifeBits)) << "of another disk";
+}
+
 TEST(Membership, WhoLeavesStaysAway) {
   Group g(3);
   g[1].leave(g.now);

@@ -25,10 +25,11 @@ bool votes(const View& view, NodeIndex node, uint64_t incarnation) {
   return m && wire::disk_of(m->incarnation) == wire::disk_of(incarnation);
 }
 
+bool is_earlier(uint64_t life, uint64_t other) { return wire::disk_of(life) == wire::disk_of(other) && life < other; }
+
 bool is_over(const View& view, NodeIndex node, uint64_t incarnation) {
-  return std::any_of(view.former.begin(), view.former.end(), [&](const auto& f) {
-    return f.node == node && wire::disk_of(f.incarnation) == wire::disk_of(incarnation) && f.incarnation >= incarnation;
-  });
+  const auto says_so = [&](const auto& gone) { return gone.node == node && (gone.incarnation == incarnation || is_earlier(incarnation, gone.incarnation)); };
+  return std::any_of(view.former.begin(), view.former.end(), says_so) || std::any_of(view.orphans.begin(), view.orphans.end(), says_so);
 }
 
 NodeSet members(const View& view) {
@@ -107,8 +108,9 @@ View successor(const View& view, const Change& change) {
     next.orphans.erase(next.orphans.begin(), next.orphans.end() - static_cast<ptrdiff_t>(wire::kMaxOrphans));
 
   for (const auto& o : gone) {
-    std::erase_if(next.former, [&](const auto& f) { return f.node == o.node; });
-    next.former.push_back({o.node, o.incarnation});
+    const auto known = std::find_if(next.former.begin(), next.former.end(), [&](const auto& f) { return f.node == o.node; });
+    if (known == next.former.end()) next.former.push_back({o.node, o.incarnation});
+    else if (!is_earlier(o.incarnation, known->incarnation)) known->incarnation = o.incarnation;
   }
 
   const auto may_be_contact = [&](const wire::Member& m, bool even_suspected) {

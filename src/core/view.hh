@@ -25,6 +25,8 @@ const wire::Member* find(const wire::View& view, NodeIndex node);
 bool owns(const wire::View& view, NodeIndex node, uint64_t incarnation);
 // It may vote: the same disk, whichever life.
 bool votes(const wire::View& view, NodeIndex node, uint64_t incarnation);
+// Lives of one disk are counted; those of different disks have no order.
+bool is_earlier(uint64_t life, uint64_t other);
 // That life, or a later one of the same disk, was a member and is none any more.
 bool is_over(const wire::View& view, NodeIndex node, uint64_t incarnation);
 NodeSet members(const wire::View& view);
