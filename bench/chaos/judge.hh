@@ -26,6 +26,8 @@
 
 namespace gecko::bench {
 
+// Three heartbeats of 10 ms and a lease of 40 ms, on two processors that do the work of all nodes: by then a fault has had its effect on who is a member.
+inline constexpr Duration kDecided = std::chrono::milliseconds(250);
 // After its last repetition during an outage of 5 s a client's TCP waits for 6.4 s, and on a bad cable it may lose the next one.
 inline constexpr Duration kSpeaks = std::chrono::seconds(20);
 // A second is promised (guarantee 29); as much again is the machine's, whose two processors do the work of all nodes.
@@ -33,7 +35,7 @@ inline constexpr Duration kTold = std::chrono::seconds(2);
 // A node that has flapped is trusted again after up to 10 s (docs/adr/0017), and one that comes back has its programs started first.
 inline constexpr Duration kSurelyProtected = std::chrono::seconds(30);
 
-// echo, ping: always in the middle of an exchange; idle: silent until a fault is over; visit: a new connection for each small download.
+// echo, ping: always in the middle of an exchange; idle: silent until a fault is over and kDecided past; visit: a new connection for each small download.
 enum class Kind : uint8_t { echo, ping, idle, download, upload, visit };
 enum class End : uint8_t { none, reset, closed, wrong, failed, stuck };
 enum class Cause : uint8_t { application_killed, beyond_mirror, newborn, owner_killed, in_a_move, no_server, more_died, beyond_promise };

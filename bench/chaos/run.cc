@@ -199,6 +199,8 @@ class Run {
     auto striking = std::async(std::launch::async, [&] { return inflict(*scene_, *disks_, strike, turn + kLead); });
     watch([&] { return striking.wait_for(0s) == std::future_status::ready; });
     const auto inflicted = striking.get();
+    // A node serves until its lease ends, also while the others have begun to go on without it: who speaks to it then was not at rest.
+    watch([&] { return !inflicted || monotonic_now() >= inflicted->over + kDecided; });
     if (inflicted) crowd_->expect_words();
     watch([&] { return moving.wait_for(0s) == std::future_status::ready; });
     moving.wait();

@@ -163,11 +163,9 @@ MirroredConnection MirrorStore::best(Held&& held) {
 // The mirror itself stays, with nothing beside it.
 MirroredConnection MirrorStore::take_best(Held& held) {
   count(held, -1);
-  MirroredConnection taken = best(std::move(held));
-  held.connection.saved.reset();
-  held.connection.replica.reset();
-  held.before.reset();
-  return taken;
+  MirroredConnection& c = held.connection;
+  Held all{{c.id, c.epoch, c.tcp, std::exchange(c.saved, {}), std::exchange(c.replica, {})}, held.round, std::exchange(held.before, {})};
+  return best(std::move(all));
 }
 
 void MirrorStore::outgrow(Held& held) {
@@ -270,6 +268,8 @@ void MirrorStore::drop_all() {
 
 void MirrorStore::adopt(const wire::View& view, NodeIndex self, size_t backups) {
   view_ = view;
+  // Not (yet) one of them: what it is told it is told because of a later view, in which it is, and which is on its way.
+  const bool is_member = core::find(view, self) != nullptr;
   for (const auto& owner : lives()) {
     const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
     if (!orphan && is_over(view, owner.node, owner.incarnation)) {
@@ -277,7 +277,7 @@ void MirrorStore::adopt(const wire::View& view, NodeIndex self, size_t backups) 
       continue;
     }
     const auto told = successors_of(view, owner.node, backups);
-    if (owns(view, owner.node, owner.incarnation) && std::ranges::find(told, self) == told.end()) outdate(lives_.at(owner));
+    if (is_member && owns(view, owner.node, owner.incarnation) && std::ranges::find(told, self) == told.end()) outdate(lives_.at(owner));
   }
 }
 

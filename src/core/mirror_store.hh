@@ -61,7 +61,8 @@ class MirrorStore {
   // To be called when a view has been adopted and what this node inherits by it has been taken.
   // - Lives that are over and that nobody is to recover any more: what is recovered is out of date.
   // - Lives that go on, and whose owners tell others now: what is replicated may fall behind what its client has been told from here on, so it is only worth
-  //   what a mirror of a `fast` group is worth. A backup again, this node is told everything anew.
+  //   what a mirror of a `fast` group is worth. A backup again, this node is told everything anew. (A view without this node says nothing of that: either it
+  //   has been expelled, and drops all, or it is about to join, and owners that have a later view tell it already.)
   // - From now on nothing is heard of lives that are over: who wakes up in one speaks of connections that others have.
   void adopt(const wire::View& view, NodeIndex self, size_t backups);
   std::vector<OwnerLife> lives() const;

@@ -146,6 +146,19 @@ TEST(MirrorStore, WhoIsNotToldAnyMoreHasNoMoreThanAFastMirror) {
   EXPECT_EQ(s.totals().blob_bytes, 6u);
 }
 
+// Its state could not be written for two seconds, so it learned last that it had joined: the others had told it everything by then.
+TEST(MirrorStore, WhatAJoinerIsToldBeforeItKnowsThatItHasJoinedIsWorthAllOfIt) {
+  MirrorStore s;
+  s.hear(1, batch({mirror(1, 1)}));
+  s.hear(1, wire::Inputs{kLife, {{1, 0, false, letters(10)}}});
+  s.hear(1, wire::Checkpoint{kLife, 1, 4, 50, letters(6)});
+  s.adopt(view_of({kOwner, {2, 9}}), 3, 1);
+  s.adopt(view_of({kOwner, {3, 5}}), 3, 1);
+  ASSERT_NE(s.find(id_of(1)), nullptr);
+  ASSERT_TRUE(s.find(id_of(1))->replica);
+  EXPECT_EQ(s.find(id_of(1))->replica->input().end(), 10u);
+}
+
 TEST(MirrorStore, NothingIsHeardOfALifeThatIsOver) {
   MirrorStore s;
   s.hear(1, batch({mirror(1, 1)}));

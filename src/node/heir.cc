@@ -345,7 +345,12 @@ void Heir::carry_out(core::Recovery::Lose& a) {
   const Subject subject = std::move(it->second);
   subjects_.erase(it);
   if (const auto life = lives_.find(subject.from); life != lives_.end()) ++life->second.counters.lost[static_cast<size_t>(a.reason)];
-  group_.happened(ConnectionLost{subject.mirrored.id, a.flow, lost_in(a.reason), "its node " + group_.config().nodes[subject.from.node].name + " has died"});
+  std::string why = "its node " + group_.config().nodes[subject.from.node].name + " has died";
+  if (a.reason == LostBy::no_answer && subject.word) {
+    why += ", and its client " + subject.word->what_is_missing();
+    log_info("recovering " + a.flow.str() + ": " + why);
+  }
+  group_.happened(ConnectionLost{subject.mirrored.id, a.flow, lost_in(a.reason), why});
   if (a.restored) group_.daemon().privileged().retire(subject.token);
   make_speak(tcp::build_probe(subject.mirrored.tcp), {kMadeToSpeak.begin(), kMadeToSpeak.end()}, [this, flow = a.flow, epoch = subject.mirrored.epoch] {
     group_.tell_contact(flow, wire::kNoNode, epoch + core::kRecoveredEpochs);

@@ -42,12 +42,20 @@ void ClientWord::widen(uint32_t end) {
   if (best_) go_on(*best_, span - widest);
 }
 
+std::string ClientWord::what_is_missing() const {
+  if (heard_ == 0) return "has said nothing";
+  if (!best_) return "has said nothing that fits its mirror: " + unfit_;
+  return "does not send again " + std::to_string(best_->outstanding) + " bytes that its mirror has not: they were acknowledged, and died with its node";
+}
+
 void ClientWord::heard(const Segment& s) {
+  ++heard_;
   const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   if (answers) widen(s.seq + static_cast<uint32_t>(s.payload.size()));
   // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.
   auto r = recover(mirror_, s);
   if (!r) {
+    unfit_ = r.error().message;
     if (!why_beyond_ && answers && r.error().code == Errc::invalid && (s.flags & (Segment::kAck | Segment::kSyn)) == Segment::kAck) why_beyond_ = r.error();
     // A reset that anybody could have sent counts as in any kernel: it must be where the client stands (RFC 5961 section 3.2).
     const uint32_t next = mirror_.rcv_nxt + (mirror_.fin_received ? 1 : 0);

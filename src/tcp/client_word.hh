@@ -7,6 +7,7 @@
 #pragma once
 
 #include <optional>
+#include <string>
 
 #include "base/clock.hh"
 #include "tcp/recover.hh"
@@ -29,6 +30,8 @@ class ClientWord {
   Verdict judge(Duration asked);
   const Recovered& recovered() const { return *best_; }
   const Error& why_beyond() const { return *why_beyond_; }
+  // For people, while judge() says silent: what is missing.
+  std::string what_is_missing() const;
 
  private:
   void widen(uint32_t end);
@@ -39,6 +42,8 @@ class ClientWord {
   uint32_t best_ack_ = 0;
   bool exact_ = false;         // that one answers the probe for certain
   bool reset_ = false;
+  unsigned heard_ = 0;
+  std::string unfit_;          // why the last segment that did not fit did not
   std::optional<Error> why_beyond_;
   bool continues_ = false;     // it has sent the first byte that is missing
   std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,

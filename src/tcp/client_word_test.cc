@@ -50,6 +50,16 @@ TEST_F(ClientWordTest, TheAnswerToTheProbeIsEnoughAtOnce) {
   EXPECT_EQ(word.recovered().state.send_seq, kSent + 500);
 }
 
+TEST_F(ClientWordTest, SaysWhatItWaitsFor) {
+  ClientWord word(mirror);
+  EXPECT_EQ(word.what_is_missing(), "has said nothing");
+  word.heard(says(200'000'000, 0));
+  EXPECT_EQ(word.what_is_missing().find("has said nothing that fits its mirror: "), 0u) << word.what_is_missing();
+  word.heard(answer(64, 500));
+  EXPECT_EQ(word.judge(1s), Verdict::silent);
+  EXPECT_EQ(word.what_is_missing().find("does not send again 64 bytes"), 0u) << word.what_is_missing();
+}
+
 TEST_F(ClientWordTest, AMirrorThatIsTooOldIsKnownByTheAnswerAlone) {
   ClientWord word(mirror);
   word.heard(says(200'000'000, 0));   // anybody can say that
