@@ -74,10 +74,10 @@ Verdict judge(const Struck& struck, const Seen& seen, const Rules& rules) {
 void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
   ++strikes_;
   ++by_fault_[name_of(struck.strike.fault) + (struck.strike.fault <= Fault::stop ? " " + name_of(struck.strike.part) : "")];
-  size_t touched = 0, steady_there = 0;
+  bool hit = false;
   for (const auto& seen : all) {
     const bool steady = seen.owners.size() == 1;
-    if (seen.owners.contains(struck.strike.victim)) ++touched, steady_there += steady;
+    if (seen.owners.contains(struck.strike.victim)) hit = true, touched_ += steady;
     if (rules_.kept != Kept::nothing && seen.kind == Kind::download && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
       ++orphaned_downloads_;
       lost_downloads_ += seen.end != End::none;
@@ -86,8 +86,7 @@ void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
     if (!verdict.wrong.empty()) wrong("#" + std::to_string(strikes_) + " (" + name_of(struck.strike) + "): " + verdict.wrong);
     else if (verdict.cause) ++allowed_[*verdict.cause][seen.kind];
   }
-  touched_ += steady_there;
-  hits_ += touched > 0;
+  hits_ += hit;
 }
 
 std::vector<std::string> Tally::faults() const {

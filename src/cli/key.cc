@@ -85,8 +85,7 @@ Exit sign(const Context& context, const KeyArguments& args, bool rotate) {
   }
   print_certificate(*made);
   std::printf("Made %s. Next: copy it to %s as /etc/gecko/keys/%s (only root may read it; of a witness the user gecko)%s.\n", out.c_str(),
-              args.name.c_str(), made->group.c_str(),
-              old ? ", and 'systemctl reload geckod' (of a witness geckod-witness) there" : "");
+              args.name.c_str(), made->group.c_str(), old ? ", and 'systemctl reload geckod' (of a witness geckod-witness) there" : "");
   if (old) std::printf("The old certificate stays valid until it is revoked: gecko key revoke %s --ca %s\n", old->serial.c_str(), ca->c_str());
   return Exit::ok;
 }

@@ -224,7 +224,8 @@ void Membership::adopt(const wire::View& next, Time now) {
   contact_ = next.contact;
   declared_dead_ = 0;
   std::erase_if(joins_, [&](const auto& j) {
-    const auto& [node, life] = std::pair(j.first, j.second.member.incarnation);
+    const NodeIndex node = j.first;
+    const uint64_t life = j.second.member.incarnation;
     const auto* member = find(next, node);
     // Somebody else told the others of a life that has not come to us: what we were told before is out of date.
     const bool is_new = member && !owns(old, node, member->incarnation);

@@ -43,13 +43,11 @@ void ClientWord::widen(uint32_t end) {
 }
 
 std::string ClientWord::what_is_missing() const {
-  if (heard_ == 0) return "has said nothing";
-  if (!best_) return "has said nothing that fits its mirror: " + unfit_;
+  if (!best_) return unfit_.empty() ? "has said nothing" : "has said nothing that fits its mirror: " + unfit_;
   return "does not send again " + std::to_string(best_->outstanding) + " bytes that its mirror has not: they were acknowledged, and died with its node";
 }
 
 void ClientWord::heard(const Segment& s) {
-  ++heard_;
   const bool answers = s.sack && s.sack_right == mirror_.snd_una && s.sack_left == mirror_.snd_una - 1;
   if (answers) widen(s.seq + static_cast<uint32_t>(s.payload.size()));
   // A SYN proves nothing: anybody can send one. A client that has begun another connection under this name resets the probe.

@@ -42,8 +42,7 @@ class ClientWord {
   uint32_t best_ack_ = 0;
   bool exact_ = false;         // that one answers the probe for certain
   bool reset_ = false;
-  unsigned heard_ = 0;
-  std::string unfit_;          // why the last segment that did not fit did not
+  std::string unfit_;          // why the last segment that did not fit did not; empty: none came
   std::optional<Error> why_beyond_;
   bool continues_ = false;     // it has sent the first byte that is missing
   std::optional<uint32_t> lowest_;   // position of the lowest segment that begins beyond it,

@@ -41,7 +41,9 @@ class FaultInMidHandoff : public FaultTest {
     operating.join();
   }
   // The first time all of them took longer than later ones may: who came after the last comes earlier next time.
-  void aim(size_t came_before) {
+  void count_arrived() {
+    const size_t came_before = known_at("n2");
+    arrived_ += came_before;
     if (came_before == clients_.size()) latest_ = std::max(instant_, Duration(10us));
     else if (came_before == 0) latest_ = storm_;
   }
@@ -177,9 +179,7 @@ TEST_F(FaultInMidHandoff, DonorsUnprivilegedHalfKilledLeavesItsConnectionsAlive)
     });
     ended = all_speak(4s);
     ASSERT_TRUE(ask().wait_applications(2, 5s));
-    const size_t came = known_at("n2");
-    arrived_ += came;
-    aim(came);
+    count_arrived();
     // The library has told the new geckod what it has, and it can be moved.
     EXPECT_TRUE(eventually([&] { return known_at("n1") + known_at("n2") >= clients_.size() - ended; })) << known_at("n1") << " + " << known_at("n2");
     hand_back();
@@ -204,9 +204,7 @@ TEST_F(FaultInMidHandoff, DonorsPrivilegedHalfKilledLeavesItsConnectionsAlive) {
     });
     ended = all_speak(4s);
     ASSERT_TRUE(ask().wait_applications(2, 5s));
-    const size_t came = known_at("n2");
-    arrived_ += came;
-    aim(came);
+    count_arrived();
     EXPECT_TRUE(eventually([&] { return known_at("n1") + known_at("n2") >= clients_.size() - ended; })) << known_at("n1") << " + " << known_at("n2");
     hand_back();
   }
