@@ -487,6 +487,14 @@ bool Connection::is_retired() const {
   return kept_ >= 0 && poll(&end, 1, 0) == 1 && (end.revents & (POLLHUP | POLLRDHUP)) == POLLHUP;
 }
 
+bool Connection::has_ended() const {
+  const std::shared_lock lock(io_);
+  const int fd = kept_ >= 0 ? kept_ : fd_;
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  return fd < 0 || (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 && info.tcpi_state == TCP_CLOSE);
+}
+
 void Connection::wake() {
   const std::lock_guard lock(waiters_lock_);
   waiters_.wake_all();

@@ -126,6 +126,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void end(Error why);              // it is lost
   bool in_repair() const;           // the kept descriptor is still frozen
   bool is_retired() const;          // geckod has ended it silently: its ownership had left
+  bool has_ended() const;           // the kernel has no connection behind its descriptor any more, whether the application has noticed or not
 
   // --- replicated, for the session
   void replicate(uint64_t read_so_far, uint64_t stable);   // before anybody else has it: the next byte read is that one, so many are with the backups

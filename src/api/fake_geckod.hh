@@ -155,6 +155,7 @@ class FakeGeckod {
     const auto type = static_cast<uint16_t>(ApiType::arrive);
     if (version < 3) wire::put_frame(out, type, wire::ArriveBefore3{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     else if (version < 4) wire::put_frame(out, type, wire::ArriveBefore4{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
+    else if (version < 6) wire::put_frame(out, type, wire::ArriveBefore6{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     else wire::put_frame(out, type, wire::Arrive{id, epoch, flow, from, blob}, fd >= 0 ? 1 : 0);
     const std::lock_guard guard(lock_);
     open_[id] = {flow, epoch};   // known and told in one: nobody sees it open whose application has not been told

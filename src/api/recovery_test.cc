@@ -107,6 +107,62 @@ TEST_F(RecoveryOfSockets, ARecoveredConnectionComesOutOfAcceptWithItsOffsets) {
   EXPECT_EQ(*again->offsets(), (std::pair<uint64_t, uint64_t>(102, far + 3)));
 }
 
+// Its node's life was over, and then another one gave it back, all before the application has looked at its socket.
+TEST_F(RecoveryOfSockets, OneComesAgainBeforeItsApplicationHasNoticedThatItEnded) {
+  Framework one = group.join("n1");
+  ServerSocket server = group.listen(one);
+  Client client(server.port());
+  auto before = server.accept();
+  const auto opened = n1.expect_message<wire::Opened>(ApiType::opened);
+  const Fd theirs(fcntl(before->fd(), F_DUPFD_CLOEXEC, 0));
+  wire::Arrive arrive{opened.id, 7, opened.flow, "n2"};
+  arrive.base = {0, 0, true};
+  arrive.again = true;
+  n1.tell(ApiType::arrive, arrive, theirs.get());
+  auto again = server.accept();
+  ASSERT_TRUE(again);
+  EXPECT_EQ(again->id(), before->id());
+  EXPECT_EQ(n1.expect_message<wire::AppHere>(ApiType::here).id, opened.id);
+  // Nothing is said any more of the one before,
+  ASSERT_TRUE(before->checkpoint(bytes("of before")));
+  before->set_movable(false);
+  before->close();
+  // ... and all of the other.
+  ASSERT_TRUE(again->checkpoint(bytes("of now")));
+  EXPECT_EQ(n1.expect_message<wire::AppCheckpoint>(ApiType::checkpoint).blob, bytes("of now"));
+  client.send("x");
+  EXPECT_EQ(read_some(*again), "x");
+  again->close();
+  EXPECT_EQ(n1.expect_message<wire::AppClosed>(ApiType::closed).id, opened.id);
+  EXPECT_EQ(n1.recorded(ApiType::closed), 0u) << "said twice";
+  EXPECT_EQ(n1.recorded(ApiType::stays), 0u);
+}
+
+// A geckod that was started anew does not know that the application had it before.
+TEST_F(RecoveryOfSockets, OneThatHasEndedGivesWayToOneThatArrives) {
+  Framework one = group.join("n1");
+  ServerSocket server = group.listen(one);
+  Client client(server.port());
+  auto before = server.accept();
+  const auto opened = n1.expect_message<wire::Opened>(ApiType::opened);
+  const Fd theirs(fcntl(before->fd(), F_DUPFD_CLOEXEC, 0));
+  n1.tell(ApiType::arrive, wire::Arrive{opened.id, 7, opened.flow, "n2"}, theirs.get());
+  client.send("x");
+  EXPECT_EQ(read_some(*before), "x") << "it lives: it is ours already";
+  Client other(server.port());
+  auto living = server.accept();
+  const auto lives = n1.expect_message<wire::Opened>(ApiType::opened);
+  const Fd its(fcntl(living->fd(), F_DUPFD_CLOEXEC, 0));
+  sockaddr nobody{.sa_family = AF_UNSPEC, .sa_data = {}};
+  ASSERT_EQ(::connect(theirs.get(), &nobody, sizeof nobody), 0);   // it ends, as by the kernel
+  wire::Arrive arrive{opened.id, 8, lives.flow, "n2"};
+  n1.tell(ApiType::arrive, arrive, its.get());
+  auto again = server.accept();
+  ASSERT_TRUE(again);
+  other.send("y");
+  EXPECT_EQ(read_some(*again), "y");
+}
+
 TEST_F(RecoveryOfSockets, OneWithoutACheckpointSaysSo) {
   Framework one = group.join("n1");
   ServerSocket server = group.listen(one);

@@ -194,6 +194,8 @@ class Session : public std::enable_shared_from_this<Session> {
   void finish(const TransferPtr& transfer, std::optional<Error> error);   // the outcome is known
   void lose(const TransferPtr& transfer, const Error& why);               // it is nowhere, or nobody knows where
   void conclude(Transfer& transfer, std::optional<Error> error);          // tell who waits for it
+  Known* known_as(const Connection& connection);         // m_ held; null: forgotten, or this name is another connection's by now
+  void replace_former(std::unordered_map<ConnId, Known>::iterator former);   // m_ held
   void forget_connection(const Connection& connection);
   void announce(const Connection& connection);
   void announce_locked(Known& known);                    // m_ held

@@ -40,7 +40,7 @@ Result<int> Session::let_go(const ConnectionPtr& connection, const std::function
 
 void Session::requeue(const ConnectionPtr& connection) {
   const std::lock_guard lock(m_);
-  if (!connection->exposed && connections_.contains(connection->id())) queue_arrival(connection);
+  if (!connection->exposed && known_as(*connection) != nullptr) queue_arrival(connection);
 }
 
 void Session::take_back(const ConnectionPtr& connection) {
@@ -49,7 +49,7 @@ void Session::take_back(const ConnectionPtr& connection) {
     const std::lock_guard lock(m_);
     waiters_.wake_all(connection.get());
     // geckod answers nothing about a connection that is on its way.
-    if (const auto at = connections_.find(connection->id()); mine && at != connections_.end()) tell_await(at->second);
+    if (const Known* known = known_as(*connection); mine && known != nullptr) tell_await(*known);
   }
   if (!mine) return connection_closed(*connection);
   announce(*connection);
@@ -77,10 +77,25 @@ void Session::lose(const TransferPtr& transfer, const Error& why) {
   conclude(*transfer, why);
 }
 
+Session::Known* Session::known_as(const Connection& connection) {
+  const auto at = connections_.find(connection.id());
+  return at != connections_.end() && at->second.connection.get() == &connection ? &at->second : nullptr;
+}
+
 void Session::forget_connection(const Connection& connection) {
   const std::lock_guard lock(m_);
   if (const auto at = transfers_.find(connection.id()); at != transfers_.end() && at->second->connection.get() == &connection) transfers_.erase(at);
-  if (const auto at = connections_.find(connection.id()); at != connections_.end() && at->second.connection.get() == &connection) connections_.erase(at);
+  if (known_as(connection) != nullptr) connections_.erase(connection.id());
+}
+
+// It ended here silently, and the application may not have noticed yet: it keeps what it has, geckod hears no more of that.
+void Session::replace_former(std::unordered_map<ConnId, Known>::iterator former) {
+  const ConnectionPtr connection = std::move(former->second.connection);   // may be the last reference
+  connections_.erase(former);
+  std::erase(arrivals_, connection);
+  waits_no_more(*connection);
+  waiters_.wake_all(connection.get());
+  quiet_waiters_.wake_all(connection.get());
 }
 
 void Session::conclude(Transfer& transfer, std::optional<Error> error) {
@@ -105,8 +120,8 @@ Status Session::send_checkpoint(const Connection& connection) {
 
 Status Session::checkpoint_changed(const Connection& connection) {
   const std::lock_guard lock(m_);
-  const auto at = connections_.find(connection.id());
-  if (at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return {};   // announce_locked() will tell
+  const Known* known = known_as(connection);
+  if (known == nullptr || link_ != Link::up || known->announced != incarnation_) return {};   // announce_locked() will tell
   return send_checkpoint(connection);
 }
 
@@ -124,30 +139,30 @@ void Session::announce_locked(Known& known) {
 
 void Session::announce(const Connection& connection) {
   const std::lock_guard lock(m_);
-  if (const auto at = connections_.find(connection.id()); at != connections_.end()) announce_locked(at->second);
+  if (Known* known = known_as(connection)) announce_locked(*known);
 }
 
 void Session::movable_changed(const Connection& connection) {
   const std::lock_guard lock(m_);
-  const auto at = connections_.find(connection.id());
-  if (at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return;  // announce_locked() will tell
+  const Known* known = known_as(connection);
+  if (known == nullptr || link_ != Link::up || known->announced != incarnation_) return;  // announce_locked() will tell
   (void)send(wire::ApiType::stays, wire::Stays{connection.id(), connection.stay_reason().substr(0, wire::kMaxText)});
 }
 
 void Session::connection_closed(const Connection& connection) {
   const std::lock_guard lock(m_);
-  const auto at = connections_.find(connection.id());
-  if (at == connections_.end() || at->second.connection.get() != &connection) return;
-  const bool known = at->second.announced == incarnation_ && link_ == Link::up;
-  const ConnectionPtr keep = std::move(at->second.connection);  // may be the last reference
-  connections_.erase(at);
-  if (known) (void)send(wire::ApiType::closed, wire::AppClosed{connection.id()});
+  Known* known = known_as(connection);
+  if (known == nullptr) return;
+  const bool announced = known->announced == incarnation_ && link_ == Link::up;
+  const ConnectionPtr keep = std::move(known->connection);  // may be the last reference
+  connections_.erase(connection.id());
+  if (announced) (void)send(wire::ApiType::closed, wire::AppClosed{connection.id()});
 }
 
 void Session::connection_ending(const Connection& connection) {
   const std::lock_guard lock(m_);
-  const auto at = connections_.find(connection.id());
-  if (version_ < 3 || at == connections_.end() || link_ != Link::up || at->second.announced != incarnation_) return;
+  const Known* known = known_as(connection);
+  if (version_ < 3 || known == nullptr || link_ != Link::up || known->announced != incarnation_) return;
   (void)send(wire::ApiType::ending, wire::AppClosed{connection.id()});
 }
 
@@ -220,7 +235,7 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
     if (link_ != Link::up) return not_connected();
     if (!policy && !postponed) policy = policy_;
     // geckod moves only what it knows, and once let go nothing is announced any more.
-    if (const auto at = connections_.find(connection->id()); at != connections_.end()) announce_locked(at->second);
+    if (Known* known = known_as(*connection)) announce_locked(*known);
   }
   transfer->policy = policy;
   if (target.empty() && policy) {
@@ -233,15 +248,15 @@ Result<Session::TransferPtr> Session::start_transfer(const ConnectionPtr& connec
   connection->follows();
   transfer->blob = connection->blob();
   std::unique_lock lock(m_);
-  const auto known = connections_.find(connection->id());
+  Known* const known = known_as(*connection);
   // geckod may have gone meanwhile; the new one will hear of this connection when it is back.
-  if (known == connections_.end() || link_ != Link::up || known->second.announced != incarnation_) {
+  if (known == nullptr || link_ != Link::up || known->announced != incarnation_) {
     const Error gone = not_connected();
     lock.unlock();
     take_back(connection);
     return gone;
   }
-  tell_input(known->second);   // a thread may not yet be back from its read
+  tell_input(*known);   // a thread may not yet be back from its read
   transfers_[connection->id()] = transfer;
   (void)send_handoff(*transfer);  // failed: the reader finds out and gives it back
   return transfer;
@@ -319,10 +334,10 @@ ConnectionPtr Session::place(const ConnectionPtr& connection, const std::shared_
   bool elsewhere = false;
   {
     const std::lock_guard lock(m_);
-    const auto known = connections_.find(connection->id());
-    if (known == connections_.end()) return nullptr;
+    Known* const known = known_as(*connection);
+    if (known == nullptr) return nullptr;
     elsewhere = !target.empty() && target != joined_.node;
-    if (!elsewhere) announce_locked(known->second);
+    if (!elsewhere) announce_locked(*known);
     connection->exposed = !elsewhere;
   }
   if (!elsewhere) return connection;
@@ -331,7 +346,7 @@ ConnectionPtr Session::place(const ConnectionPtr& connection, const std::shared_
   std::erase(arrivals_, connection);        // given back already
   if (connection->exposed) return nullptr;  // and accepted by another thread
   connection->exposed = true;
-  if (const auto known = connections_.find(connection->id()); known != connections_.end()) announce_locked(known->second);
+  if (Known* known = known_as(*connection)) announce_locked(*known);
   return connection;
 }
 

@@ -208,7 +208,12 @@ Result<wire::Arrive> Session::decode_arrive(wire::ByteView body) {
     const std::lock_guard lock(m_);
     return version_;
   }();
-  if (version >= 4) return wire::decode<wire::Arrive>(body);
+  if (version >= 6) return wire::decode<wire::Arrive>(body);
+  if (version >= 4) {
+    GECKO_TRY(auto old, wire::decode<wire::ArriveBefore6>(body));
+    return wire::Arrive{old.id,   old.epoch, old.flow,   std::move(old.from), std::move(old.blob), old.base, old.recovered,
+                        old.saved, old.input, old.output, old.replayed,        old.logged};
+  }
   if (version >= 3) {
     GECKO_TRY(auto old, wire::decode<wire::ArriveBefore4>(body));
     return wire::Arrive{old.id, old.epoch, old.flow, std::move(old.from), std::move(old.blob), old.base, old.recovered, old.saved, old.input, old.output};
@@ -233,7 +238,10 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
     took_descriptor();
     // Handed off to this very node: the arrival may overtake the outcome.
     if (const auto at = transfers_.find(message.id); at != transfers_.end()) left_before = at->second;
-    else if (connections_.contains(message.id)) return;  // ours already; the second descriptor is closed
+    else if (const auto known = connections_.find(message.id); known != connections_.end()) {
+      if (!message.again && !known->second.connection->has_ended()) return;   // ours already; the second descriptor is closed
+      replace_former(known);
+    }
   }
   if (left_before) finish(left_before, std::nullopt);
   auto connection = std::make_shared<Connection>(
@@ -242,6 +250,7 @@ void Session::on_arrive(wire::Arrive message, Fd fd) {
                                             message.input, message.output, std::move(message.blob), message.replayed}
                         : Connection::Birth{message.id, message.flow, message.epoch, std::move(message.from), std::move(message.blob), message.base});
   const std::lock_guard lock(m_);
+  if (message.again) (void)send(wire::ApiType::here, wire::AppHere{message.id});   // before anything else is said of it
   Known& known = connections_[message.id] = {connection, incarnation_};
   if (message.base.known && replicates_port(message.flow.local.port)) {
     // Handed off to this very node it has the same socket, which has counted since before.

@@ -60,9 +60,9 @@ bool Session::is_stable(const Connection& connection, const Connection::Basis& b
 
 void Session::has_read(const Connection& connection) {
   std::unique_lock lock(m_);
-  const auto at = connections_.find(connection.id());
-  if (at == connections_.end()) return;
-  tell_input(at->second);
+  Known* const known = known_as(connection);
+  if (known == nullptr) return;
+  tell_input(*known);
   const Time deadline = monotonic_now() + kCatchUp;
   while (link_ == Link::up && transport_.queued() > kMostUntaken && monotonic_now() < deadline) {
     pollfd room{transport_.fd(), POLLOUT, 0};
@@ -92,14 +92,14 @@ Status Session::wait_stable(const Connection& connection, const Connection::Basi
   std::unique_lock lock(m_);
   // Without a session it is a plain connection; in a group that is not replicated any more, too.
   const auto over = [&] {
-    return stopping_ || !replicates_ || is_stable(connection, basis) || !connections_.contains(connection.id()) ||
+    return stopping_ || !replicates_ || is_stable(connection, basis) || known_as(connection) == nullptr ||
            connection.state() != Connection::State::live;
   };
   if (!over()) {
-    Known& known = connections_.find(connection.id())->second;
-    if (!basis.within(known.awaited)) {
-      known.awaited = {std::max(basis.input, known.awaited.input), std::max(basis.checkpoints, known.awaited.checkpoints)};   // not announced: with that
-      tell_await(known);
+    Known* const known = known_as(connection);
+    if (!basis.within(known->awaited)) {
+      known->awaited = {std::max(basis.input, known->awaited.input), std::max(basis.checkpoints, known->awaited.checkpoints)};   // not announced: with that
+      tell_await(*known);
     }
     if (in_callback())   // the thread that reads geckod's answers may be this one
       return make_error(deadline == Time::max() ? Errc::busy : Errc::again, "output that waits for the backups was made inside a callback of the library");

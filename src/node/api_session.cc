@@ -195,6 +195,12 @@ Status ApiSession::handle(const wire::FrameView& f, std::vector<Fd>& fds, uint64
       group_->closed(*this, m.id);
       return {};
     }
+    case ApiType::here: {
+      GECKO_TRY(const auto m, wire::decode<wire::AppHere>(f.body));
+      GECKO_CHECK(joined_group());
+      group_->here(*this, m.id);
+      return {};
+    }
     case ApiType::stays: {
       GECKO_TRY(const auto m, wire::decode<wire::Stays>(f.body));
       GECKO_CHECK(joined_group());

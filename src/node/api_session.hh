@@ -3,6 +3,7 @@
 #pragma once
 
 #include <set>
+#include <unordered_set>
 
 #include "net/channel.hh"
 #include "wire/api.hh"
@@ -38,6 +39,9 @@ class ApiSession {
   bool has_room(size_t more) const { return more == 0 || arrived + more <= room_; }
   uint64_t arrived = 0;                   // so many have been delivered to it; kept by its Group
   size_t connections = 0;                 // owned by this application; kept by its Group
+  // Connections that ended here with a life of this node: what it still says of them, it says of those. Until it has said that they are closed, or has
+  // heard that they are here again; kept by its Group.
+  std::unordered_set<ConnId> former;
   const net::PeerCred& who() const { return who_; }
   const std::string& program() const { return program_; }   // as it calls itself
 

@@ -56,6 +56,7 @@ struct Connection {
   StreamBase base{};                // what its streams carried before this kernel had it
   std::shared_ptr<const core::SavedState> saved{};   // its application's last checkpoint
   Origin wanted_by{};               // of wanted_at
+  bool unheard = false;             // it is here again (wire::Arrive), and its application has not heard of that yet: what it says is of the one before
 };
 
 struct GroupCounters {
@@ -109,6 +110,7 @@ class Group {
   Status opened(ApiSession& session, const wire::Opened& m);
   void closed(ApiSession& session, const ConnId& id);
   void stays(ApiSession& session, const wire::Stays& m);
+  void here(ApiSession& session, const ConnId& id);
   void checkpoint(ApiSession& session, wire::AppCheckpoint m);
   void ending(ApiSession& session, const ConnId& id);
   void input(ApiSession& session, const wire::AppInput& m);
@@ -202,6 +204,8 @@ class Group {
   void disown(const HandoffJournal::Record& record);
   int index_of(const Address& address) const;     // node; -1: none
   void undo_hold(const Flow& flow, uint16_t owner);
+  void ours_again(const Flow& flow, const ConnId& id, uint64_t epoch);
+  void drop_entry(const Flow& flow);
   bool has_room(const Giving& giving) const;
   void begin_freeze(uint64_t xid, Giving& giving);
   void made_room(const Giving& giving);
@@ -270,6 +274,7 @@ class Group {
   // This node's life `former` is over (expelled, or its lease keeper died; incarnation 0: not known which): end silently what it
   // owned, then call `done` (at once, or later). Before that this node does not join.
   void fence(const core::Owner& former, std::function<void()> done);
+  void forget_own_entries();
   // group_contact.cc
   void on_contact(const Peer& from, const wire::Contact& m);
   void tell_all(const wire::Contact& appointment, uint16_t but);
@@ -322,6 +327,7 @@ class Group {
   Links links_;
   std::vector<Peer>& peers_;                      // of links_, by node index; the own entry has no link
 
+  Connection* owned_by(const ApiSession& session, const ConnId& id);   // null: it is leaving, has left, or is here again and that is still to be heard
   std::unordered_map<ConnId, Connection> connections_;
   std::unordered_map<Flow, ConnId> by_flow_;
   std::vector<ApiSession*> sessions_;
@@ -372,6 +378,7 @@ class Group {
   std::map<core::AcceptKey, Taking> taking_;
   size_t moving_bytes_ = 0;                       // of connections that are being read out
   std::deque<uint64_t> waiting_for_room_;         // moves whose application has let go
+  std::unordered_set<Flow> unoffered_;            // left frozen by a former geckod; until their application offers them
   std::unordered_set<ConnId> moved_before_;       // resumed, and the answer was "moved" before the application asked
   std::unordered_map<ConnId, uint64_t> yields_;   // asked of an application
   bool running_actions_ = false;

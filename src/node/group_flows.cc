@@ -51,6 +51,7 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
                                          "'; listen through the group, or adopt only such connections");
   if (const auto known = connections_.find(m.id); known != connections_.end()) {
     Connection& connection = known->second;
+    if (connection.unheard && connection.session == &session) return {};   // of the one before
     if ((connection.session != nullptr && connection.session != &session) || connection.flow != m.flow)
       return make_error(Errc::exists, "connection " + m.id.str() + " is registered already, by another application or for another flow");
     if (connection.session == nullptr) {   // its application's link broke while it was being moved; the move is ending, it is the application's again
@@ -71,7 +72,12 @@ Status Group::opened(ApiSession& session, const wire::Opened& m) {
     if (other.session != nullptr && other.session->who().uid != session.who().uid)
       return make_error(Errc::permission, m.flow.str() + " belongs to an application of another user");
   }
-  GECKO_TRY(const uint64_t epoch, proven_epoch(m));
+  const auto proven = proven_epoch(m);
+  if (!proven) {   // it ended with a former life of this node, maybe, and its application has not noticed yet
+    if (session.former.size() < config_.max_connections) session.former.insert(m.id);
+    return proven.error();
+  }
+  const uint64_t epoch = *proven;
   if (old != by_flow_.end()) forget(ConnId(old->second), false);   // ended without a word
   GECKO_CHECK(daemon_.flows().set(m.flow, GECKO_FLOW_MINE, number(self_), epoch));
   remember(Connection{m.id, m.flow, epoch, &session, m.movable, false, daemon_.loop().now(), false, kNowhere, {}, m.base});
@@ -120,11 +126,12 @@ void Group::tell_due() {
 }
 
 void Group::closed(ApiSession& session, const ConnId& id) {
-  const auto it = connections_.find(id);
-  if (it == connections_.end() || it->second.session != &session) return;
-  if (it->second.moving) {
+  Connection* const connection = owned_by(session, id);
+  session.former.erase(id);   // its last word of the one before, if there was one
+  if (connection == nullptr) return;
+  if (connection->moving) {
     // Closed while an operator's handoff waits for the application to let go: the application wins.
-    it->second.closed = true;   // not asked yet: it will be told instead (carry_out AskYield)
+    connection->closed = true;   // not asked yet: it will be told instead (carry_out AskYield)
     const auto y = yields_.find(id);
     if (y == yields_.end()) return;
     const uint64_t xid = y->second;
@@ -135,19 +142,29 @@ void Group::closed(ApiSession& session, const ConnId& id) {
   forget(id, true, true);
 }
 
+Connection* Group::owned_by(const ApiSession& session, const ConnId& id) {
+  const auto it = connections_.find(id);
+  return it != connections_.end() && it->second.session == &session && !it->second.unheard ? &it->second : nullptr;
+}
+
+void Group::here(ApiSession& session, const ConnId& id) {
+  session.former.erase(id);
+  if (const auto it = connections_.find(id); it != connections_.end() && it->second.session == &session) it->second.unheard = false;
+}
+
 void Group::stays(ApiSession& session, const wire::Stays& m) {
-  const auto it = connections_.find(m.id);
-  if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left: the message was under way
-  it->second.movable = m.reason.empty();
-  it->second.reason = m.reason;
-  if (!it->second.movable) it->second.wanted_at = kNowhere;
+  Connection* const connection = owned_by(session, m.id);
+  if (connection == nullptr) return;
+  connection->movable = m.reason.empty();
+  connection->reason = m.reason;
+  if (!connection->movable) connection->wanted_at = kNowhere;
 }
 
 void Group::checkpoint(ApiSession& session, wire::AppCheckpoint m) {
-  const auto it = connections_.find(m.id);
-  if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left
-  it->second.saved = std::make_shared<core::SavedState>(core::SavedState{m.input, m.output, std::move(m.blob)});
-  shield_.checkpoint(it->second.flow, it->second.saved);
+  Connection* const connection = owned_by(session, m.id);
+  if (connection == nullptr) return;
+  connection->saved = std::make_shared<core::SavedState>(core::SavedState{m.input, m.output, std::move(m.blob)});
+  shield_.checkpoint(connection->flow, connection->saved);
 }
 
 void Group::remember(Connection connection) {
@@ -215,7 +232,10 @@ void Group::hint(const wire::Hint& h) {
     // What this node owns or is being given is known better here; an older story does not overwrite a newer one.
     if ((*entry)->state == GECKO_FLOW_MINE && by_flow_.contains(h.flow)) return;
     if ((*entry)->state == GECKO_FLOW_HOLD && !questions_.contains(h.flow)) {
-      if (taken_back(h)) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
+      // What a former life left, others have recovered meanwhile.
+      const bool leftover = !spoken_for(h.flow) || (unoffered_.contains(h.flow) && (*entry)->epoch < h.epoch);
+      if (leftover) unoffered_.erase(h.flow);
+      if (leftover || taken_back(h)) (void)daemon_.hold().release(h.flow, GECKO_FLOW_FORWARD, number(h.owner), h.epoch);
       return;
     }
     if ((*entry)->state == GECKO_FLOW_FORWARD && (*entry)->epoch > h.epoch) return;
@@ -260,11 +280,16 @@ bool Group::taken_back(const wire::Hint& h) const {
 
 bool Group::room_for_others() const { return table_used_ + kernel_entries_ < GECKO_MAX_FLOWS - kReserve; }
 
+// What waits for it goes as well: its client says it again, and then everybody is asked whose it is.
+void Group::drop_entry(const Flow& flow) {
+  daemon_.hold().drop(flow);
+  (void)daemon_.flows().erase(flow);
+}
+
 // Something in this process knows of the flow and sees to its entry.
 bool Group::spoken_for(const Flow& flow) const {
-  return by_flow_.contains(flow) || questions_.contains(flow) || daemon_.hold().holds(flow) ||
-         std::ranges::any_of(giving_, [&](const auto& giving) { return giving.second.flow == flow; }) ||
-         std::ranges::any_of(taking_, [&](const auto& taking) { return taking.second.flow == flow; });
+  return by_flow_.contains(flow) || questions_.contains(flow) || heir_.has(flow) || unoffered_.contains(flow) || is_taking(flow) ||
+         std::ranges::any_of(giving_, [&](const auto& giving) { return giving.second.flow == flow; });
 }
 
 // The contact got a packet of a connection that neither its table nor its kernel knows.
@@ -406,6 +431,7 @@ void Group::sweep() {
   std::vector<Flow> old;
   std::vector<std::pair<Flow, gecko_flow_state>> own;
   const bool claimed = round - daemon_.started() > kClaimTime;
+  if (claimed) unoffered_.clear();
   table_used_ = kernel_entries_ = 0;
   entries_ = {};
   std::set<uint16_t> dead;
@@ -438,8 +464,8 @@ void Group::sweep_own(const std::vector<std::pair<Flow, gecko_flow_state>>& own)
     if (spoken_for(flow)) continue;
     const auto has = kernel_has_socket(flow);
     if (!has) return;
-    if (!*has) (void)daemon_.flows().erase(flow);
-    else if (state == GECKO_FLOW_HOLD) (void)daemon_.flows().set(flow, GECKO_FLOW_MINE, number(self_), 0);   // thawed by a privileged half that was alone
+    if (!*has) drop_entry(flow);
+    else if (state == GECKO_FLOW_HOLD) (void)daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), 0);   // thawed by a privileged half that was alone
   }
 }
 

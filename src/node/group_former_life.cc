@@ -16,7 +16,10 @@ void Group::take_over_from_former_life() {
     if (!belongs(config_, record.flow)) continue;
     const auto entry = daemon_.flows().get(record.flow);
     const bool held = entry && *entry && (*entry)->state == GECKO_FLOW_HOLD;
-    if (record.state == HandoffJournal::State::frozen && held) daemon_.hold().expect(record.flow);   // until its application offers it
+    if (record.state == HandoffJournal::State::frozen && held) {
+      daemon_.hold().expect(record.flow);
+      unoffered_.insert(record.flow);
+    }
     const int target = index_of(record.peer);
     if (record.state != HandoffJournal::State::committed || target < 0 || target == self_ || record.epoch < 2) continue;
     if (held) (void)daemon_.hold().release(record.flow, GECKO_FLOW_FORWARD, number(static_cast<uint16_t>(target)), record.epoch);
@@ -29,7 +32,7 @@ void Group::take_over_from_former_life() {
   }
   // What was on its way to this node and silent ended with the privileged half: packets go back to the donor, who has it or will have it again.
   for (const auto& [id, record] : journal.taken_before()) {
-    if (!belongs(config_, record.flow)) continue;
+    if (!belongs(config_, record.flow) || unoffered_.contains(record.flow)) continue;   // it had lived here, and was on its way on
     const auto entry = daemon_.flows().get(record.flow);
     if (!entry || !*entry || (*entry)->state != GECKO_FLOW_HOLD) continue;
     const int donor = index_of(record.peer);
@@ -67,6 +70,7 @@ Status Group::app_orphan(ApiSession& session, const wire::AppOrphan& m, Fd fd) {
   const auto& given = daemon_.journal().given_before();
   const auto record = given.find(m.id);
   const auto giving = record == given.end() ? giving_.end() : giving_.find(record->second.xid);
+  unoffered_.erase(m.flow);
   const bool asked = giving != giving_.end() && giving->second.resumed && giving->second.token == 0;
   const bool ours = record != given.end() && record->second.state == HandoffJournal::State::frozen && record->second.epoch == m.epoch + 1;
   const uint32_t slot = record == given.end() ? HandoffJournal::kNoSlot : record->second.slot;

@@ -28,8 +28,7 @@ bool Group::wants_recovery(uint16_t port) const {
 }
 
 void Group::ending(ApiSession& session, const ConnId& id) {
-  const auto it = connections_.find(id);
-  if (it != connections_.end() && it->second.session == &session && !it->second.moving) shield_.ended(it->second.flow, true);
+  if (const Connection* connection = owned_by(session, id); connection != nullptr && !connection->moving) shield_.ended(connection->flow, true);
 }
 
 void Group::choose_backups() {
@@ -54,14 +53,12 @@ void Group::on_mirrors(Peer& peer, const wire::Mirrors& m) {
 // ---------------------------------------------------------------- replicated connections (docs/adr/0026)
 
 void Group::input(ApiSession& session, const wire::AppInput& m) {
-  const auto it = connections_.find(m.id);
-  if (it != connections_.end() && it->second.session == &session) shield_.input(it->second.flow, m);
+  if (const Connection* connection = owned_by(session, m.id)) shield_.input(connection->flow, m);
 }
 
 void Group::when_stable(ApiSession& session, const wire::AppAwait& m, std::function<void()> then) {
-  const auto it = connections_.find(m.id);
-  if (it == connections_.end() || it->second.session != &session) return;   // it is leaving, or has left: its program waits for that
-  shield_.when_stable(it->second.flow, m.offset, std::move(then));
+  const Connection* connection = owned_by(session, m.id);
+  if (connection != nullptr) shield_.when_stable(connection->flow, m.offset, std::move(then));   // else its program waits for what becomes of it
 }
 
 // Frozen: nothing is added any more. Before its state, over the same link.

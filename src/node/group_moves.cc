@@ -24,6 +24,7 @@ constexpr int kHoleAttempts = 10;
 constexpr size_t kMaxMovingBytes = 64u << 20;
 // A message and two system calls at the donor.
 constexpr Duration kThawTime = std::chrono::milliseconds(5);
+constexpr uint16_t kKnowsAgain = 6;   // of the applications' protocol
 }  // namespace
 
 // The protocol's engine knows no names: its texts call the target "it".
@@ -69,13 +70,13 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
   const auto fail = [&](const Error& e) {
     session.send(ApiType::outcome, wire::AppOutcome{m.request, m.id, static_cast<uint16_t>(e.code), e.message.substr(0, wire::kMaxText), m.target, true});
   };
-  const auto it = connections_.find(m.id);
-  if (it == connections_.end() || it->second.session != &session) return fail(make_error(Errc::not_found, "this application has no connection " + m.id.str()));
-  const uint16_t wanted_at = it->second.wanted_at;
+  const Connection* connection = owned_by(session, m.id);
+  if (connection == nullptr) return fail(make_error(Errc::not_found, "this application has no connection " + m.id.str()));
+  const uint16_t wanted_at = connection->wanted_at;
   if (m.target.empty() && wanted_at == kNowhere) return hand_off_by_policy(session, std::move(m), std::move(fd));
   const auto target = m.target.empty() ? Result<uint16_t>(wanted_at) : find_node(m.target);
   if (!target) return fail(target.error());
-  const Origin origin = m.target.empty() ? it->second.wanted_by : Origin{Cause::application, self_};
+  const Origin origin = m.target.empty() ? connection->wanted_by : Origin{Cause::application, self_};
   MoveDone done = [this, request = m.request](const core::Report& r, ApiSession* owner) {
     if (owner != nullptr) tell_outcome(*owner, request, r, true);
   };
@@ -86,8 +87,7 @@ void Group::app_handoff(ApiSession& session, wire::AppHandoff m, Fd fd) {
 
 // Only the application that has a connection can let go of it.
 std::unordered_map<ConnId, uint64_t>::iterator Group::yield_asked_of(const ApiSession& session, const ConnId& id) {
-  const auto connection = connections_.find(id);
-  return connection != connections_.end() && connection->second.session == &session ? yields_.find(id) : yields_.end();
+  return owned_by(session, id) != nullptr ? yields_.find(id) : yields_.end();
 }
 
 void Group::app_yielded(ApiSession& session, wire::Yielded m, Fd fd) {
@@ -284,7 +284,7 @@ void Group::freeze(uint64_t xid, int attempt) {
   giving.token = daemon_.privileged().freeze(command, std::move(fd), [this, xid, attempt, epoch](Result<PrivilegedClient::Captured> captured) {
     const auto at = giving_.find(xid);
     if (at == giving_.end()) return;
-    if (!captured) (void)daemon_.hold().release(at->second.flow, GECKO_FLOW_MINE, number(self_), epoch);
+    if (!captured) ours_again(at->second.flow, at->second.id, epoch);
     if (!captured && captured.error().code == Errc::busy && attempt < kHoleAttempts) {
       ++counters_.holes_waited;
       if (attempt + 1 == kHoleAttempts) ++counters_.holes_accepted;
@@ -324,6 +324,12 @@ void Group::check_for_late_segments(uint64_t xid) {
   run_actions();
 }
 
+// Unless it has ended meanwhile with this node's life (fence): others own it now.
+void Group::ours_again(const Flow& flow, const ConnId& id, uint64_t epoch) {
+  if (connections_.contains(id)) (void)daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch);
+  else if (!by_flow_.contains(flow)) drop_entry(flow);
+}
+
 void Group::carry_out(core::Thaw& a) {
   const auto it = giving_.find(a.xid);
   if (it == giving_.end()) return;
@@ -339,7 +345,7 @@ void Group::carry_out(core::Thaw& a) {
       committed = connection->second.epoch != epoch;
       connection->second.epoch = epoch;
     }
-    (void)daemon_.hold().release(flow, GECKO_FLOW_MINE, number(self_), epoch);
+    ours_again(flow, id, epoch);
     // The contact has been told of the acceptor: it must hear that the connection is back.
     if (committed && status) tell_contact(flow, self_, epoch);
     handoff_.thawed(xid, std::move(status), daemon_.loop().now());
@@ -386,7 +392,8 @@ void Group::carry_out(core::Report& a) {
     log_error("connection " + a.flow.str() + " is lost in a handoff to " + config_.nodes[a.target].name + ": " + a.status.error().message);
   }
   const auto connection = connections_.find(a.id);
-  if (connection != connections_.end()) connection->second.moving = false;
+  const bool fenced = connection == connections_.end();
+  if (!fenced) connection->second.moving = false;
   if (giving.done) giving.done(a, giving.owner);
   if (a.status || a.lost) {
     if (connection != connections_.end()) {
@@ -399,7 +406,7 @@ void Group::carry_out(core::Report& a) {
   } else if (connection != connections_.end() && (connection->second.session == nullptr || connection->second.closed)) {
     forget(a.id, true);   // came back, but its application is gone or has closed it: the descriptor was the last one, the kernel has closed it
   }
-  if (a.status && a.target == self_)
+  if (a.status && a.target == self_ && !fenced)
     deliver({a.id, a.epoch, a.flow, config_.nodes[self_].name, std::move(giving.local_blob), giving.base}, std::move(giving.fd));
 }
 
@@ -443,10 +450,7 @@ void Group::carry_out(core::Restore& a) {
   }
   taking.token = daemon_.privileged().restore({ahead->token, index_, a.flow, a.id, a.epoch, config_.nodes[a.key.from].address, ahead->bytes, std::move(a.tcp)},
                                                  [this, key = a.key, flow = a.flow](Status status) {
-    if (!status) {
-      taking_.erase(key);
-      undo_hold(flow, key.from);
-    }
+    if (!status && taking_.erase(key) != 0) undo_hold(flow, key.from);
     handoff_.restored(key, std::move(status), daemon_.loop().now());
     run_actions();
   });
@@ -478,17 +482,18 @@ void Group::carry_out(core::Activate& a) {
     }
   }
   daemon_.privileged().activate(it->second.token, [this, key = a.key, id = a.id, flow = a.flow, epoch = a.epoch](Result<PrivilegedClient::Activated> active) {
-    if (active) {
+    const auto at = taking_.find(key);   // gone: this node's life has ended meanwhile
+    if (active && at != taking_.end()) {
       if (auto ok = daemon_.hold().release_in_order(flow, number(self_), epoch, active->next_seq); !ok)
         log_error("steering " + flow.str() + ": " + ok.error().message);
-      if (const auto at = taking_.find(key); at != taking_.end()) at->second.fd = std::move(active->fd);
+      at->second.fd = std::move(active->fd);
       shield_.arrived(flow);
       mirrors_.drop(id);
       ++counters_.in_ok;
     } else {
       ++counters_.in_failed;
       shield_.not_arrived(flow);
-      if (const auto at = taking_.find(key); at != taking_.end()) at->second.failed = true;
+      if (at != taking_.end()) at->second.failed = true;
     }
     handoff_.activated(key, active ? Status{} : Status(active.error()), daemon_.loop().now());
     run_actions();
@@ -599,6 +604,7 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   Connection connection{a.id, a.flow, a.epoch, session, true, false, daemon_.loop().now(), false};
   connection.base = a.base;
   if (a.saved) connection.saved = std::make_shared<core::SavedState>(core::SavedState{a.input, a.output, a.blob});   // it stands until there is a newer one
+  a.again = connection.unheard = session->version() >= kKnowsAgain && session->former.contains(a.id);
   remember(std::move(connection));
   ++session->arrived;
   std::vector<Fd> fds;
@@ -607,6 +613,11 @@ void Group::deliver(wire::Arrive a, Fd fd) {
   else if (session->version() < 4)
     session->send(ApiType::arrive,
                   wire::ArriveBefore4{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob), a.base, a.recovered, a.saved, a.input, a.output},
+                  std::move(fds));
+  else if (session->version() < kKnowsAgain)
+    session->send(ApiType::arrive,
+                  wire::ArriveBefore6{a.id, a.epoch, a.flow, std::move(a.from), std::move(a.blob), a.base, a.recovered, a.saved, a.input, a.output, a.replayed,
+                                      a.logged},
                   std::move(fds));
   else session->send(ApiType::arrive, a, std::move(fds));
 }

@@ -89,6 +89,16 @@ void Group::on_lease() {
   choose_backups();   // its life may be another one
 }
 
+// What the table says of this life, or of one of a geckod before this one, sends packets to sockets that are about to end, or holds them for ever.
+void Group::forget_own_entries() {
+  std::vector<Flow> own;
+  (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
+    const bool is_own = entry.state == GECKO_FLOW_MINE || (entry.state == GECKO_FLOW_HOLD && !questions_.contains(flow));
+    if (is_own && belongs(config_, flow)) own.push_back(flow);
+  });
+  for (const auto& flow : own) drop_entry(flow);
+}
+
 // What this life owned is others' now, or nobody's: its sockets end without a word to their clients (the gate lets nothing of them out), its
 // applications see that they have ended.
 void Group::fence(const core::Owner&, std::function<void()> done) {
@@ -100,12 +110,17 @@ void Group::fence(const core::Owner&, std::function<void()> done) {
   run_actions();
   for (auto& [key, taking] : taking_) daemon_.privileged().retire(taking.token);
   taking_.clear();
+  unoffered_.clear();
   std::vector<ConnId> all;
-  for (const auto& [id, connection] : connections_) all.push_back(id);
+  for (const auto& [id, connection] : connections_) {
+    all.push_back(id);
+    if (connection.session != nullptr) connection.session->former.insert(id);
+  }
   for (const auto& id : all) {
     shield_.departed(connections_.at(id).flow);
-    if (!connections_.at(id).moving) forget(id, false);
+    forget(id, false);
   }
+  forget_own_entries();
   if (!all.empty()) log_warn("group '" + config_.name + "': this node's life as a member is over; " + std::to_string(all.size()) + " connections end here");
   daemon_.privileged().end_sockets(index_, [done = std::move(done)](const Status& status) {
     if (!status) log_error("ending what a former life owned: " + status.error().message);

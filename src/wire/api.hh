@@ -1,4 +1,4 @@
-// Every message on geckod's UNIX socket: applications (libgecko) and operators (gecko). docs/protocol/api.md
+// Every message on geckod's UNIX socket: applications (libgecko) and operators (gecko).
 // Framed (wire/frame.hh); "+fd" says that one descriptor travels with the message.
 #pragma once
 
@@ -6,7 +6,8 @@
 
 namespace gecko::wire {
 
-inline constexpr uint16_t kApiVersion = 5;           // 2: placement; 3: checkpoint, recovered connections; 4: input, stable; 5: stable checkpoints
+// 2: placement; 3: checkpoint, recovered connections; 4: input, stable; 5: stable checkpoints; 6: here
+inline constexpr uint16_t kApiVersion = 6;
 inline constexpr uint16_t kApiVersionMin = 1;
 inline constexpr size_t kMaxJson = 16u << 20;
 
@@ -38,6 +39,8 @@ enum class ApiType : uint16_t {
   // Answered by stable, as soon as the backups have the input up to there and the checkpoints said before this: at once where it is not replicated.
   await_stable = 23,
   replication = 24,     // whether this program's connections of a port are to be replicated, before it listens there; unsaid: as the group has it. No answer
+  // It has heard of an arrival that comes `again` (version 6). What it had said of the connection before, it had said of one that ended here. No answer
+  here = 25,
   // geckod -> application
   welcome = 50,
   joined = 51,
@@ -100,6 +103,7 @@ struct AppAwaitBefore5 { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset
 struct AppStableBefore5 { ConnId id; uint64_t offset = 0; GECKO_FIELDS(id, offset) };
 struct AppReplication { uint16_t port = 0; bool wanted = true; GECKO_FIELDS(port, wanted) };
 struct AppClosed { ConnId id; GECKO_FIELDS(id) };
+struct AppHere { ConnId id; GECKO_FIELDS(id) };
 // target empty: the group's policy or the least loaded other node. Node name or node address otherwise.
 // After a yield that was answered with `again`, an empty target is the node that the yield was for.
 // attempts: how many targets geckod may try in all (1..3; only without a named target).
@@ -122,10 +126,15 @@ struct ArriveBefore4 { ConnId id; uint64_t epoch = 0; Flow flow; std::string fro
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output) };
 // recovered: `from` has died; the streams stand at `base`; then `saved` tells whether `blob` is a checkpoint, of the offsets input and output.
 // replayed: the socket gives once more what had been read since (base.received is `input`), and what the program writes once more, from `output` to
-// base.sent, the client has. logged: input up to here is with geckod already.
-struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
+// base.sent, the client has. logged: input up to here is with geckod already. again: this application has had it before, and it ended here without a word (this node's life as a
+// member was over); answered by `here`.
+struct ArriveBefore6 { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
   bool recovered = false, saved = false; uint64_t input = 0, output = 0; bool replayed = false; uint64_t logged = 0;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output, replayed, logged) };
+struct Arrive { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
+  bool recovered = false, saved = false; uint64_t input = 0, output = 0; bool replayed = false; uint64_t logged = 0; bool again = false;
+  GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output, replayed, logged,
+               again) };
 struct HandoffClient { uint64_t request = 0; Endpoint client; std::string target; GECKO_FIELDS(request, client, wire::limited<kMaxName>(target)) };
 struct ClientOutcome { ConnId id; Endpoint client; std::string from; uint16_t code = 0; std::string reason;
   GECKO_FIELDS(id, client, wire::limited<kMaxName>(from), code, wire::limited<kMaxText>(reason)) };

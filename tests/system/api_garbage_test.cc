@@ -39,6 +39,7 @@ std::vector<Sample> samples(const Endpoint& group) {
           sample(T::listen, wire::Listen{4, group.port, 16}),
           sample(T::opened, wire::Opened{id, flow, true, 1}),
           sample(T::closed, wire::AppClosed{id}),
+          sample(T::here, wire::AppHere{id}),
           sample(T::handoff, wire::AppHandoff{5, id, "n2", 1, {1, 2, 3}}),
           sample(T::stays, wire::Stays{id, "raw"}),
           sample(T::yielded, wire::Yielded{id, {4, 5}}),
