@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -45,8 +46,15 @@ class Blow {
       : scene_(scene), disks_(disks), strike_(strike), lab_(std::move(lab)), node_("n" + std::to_string(strike.victim)) {}
 
   Result<Inflicted> run(Time when) {
-    const auto pids = processes();
+    // A strike just before may have ended it: what ends by itself comes back by itself.
+    std::vector<pid_t> pids;
+    const auto run = [&] {
+      pids = processes();
+      return std::ranges::all_of(pids, [](pid_t pid) { return pid > 0; });
+    };
+    if (!wait(kAnswers, run)) return make_error(Errc::not_found, name_of(strike_.part) + " of " + node_ + " does not run");
     (void)endure(when);
+    if (std::ranges::any_of(pids, kit::is_gone)) (void)wait(kAnswers, run);
     Inflicted times{monotonic_now(), {}};
     auto ok = strike(pids);
     if (ok) {

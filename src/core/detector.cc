@@ -18,6 +18,13 @@ void Detector::watch(NodeSet peers, Time now) {
   }
 }
 
+void Detector::begins_anew(NodeIndex node, Time now) {
+  const auto it = peers_.find(node);
+  if (it == peers_.end()) return;
+  it->second.suspected = false;
+  it->second.heard = now;
+}
+
 void Detector::answered(NodeIndex node, Time sent, Time now) {
   const auto it = peers_.find(node);
   if (it == peers_.end() || !it->second.watched || sent > now) return;

@@ -27,6 +27,8 @@ class Detector {
 
   // The peers to watch: new ones are trusted for one timeout, the record of one that is left out is kept (it may be flapping).
   void watch(NodeSet peers, Time now);
+  // It has begun a new life: trusted for one timeout, like a new one. Its record is kept.
+  void begins_anew(NodeIndex peer, Time now);
   // An answer to the heartbeat that was sent then.
   void answered(NodeIndex peer, Time sent, Time now);
   // To be called when a heartbeat is due, and at next(). True: the set of suspects has changed.

@@ -53,6 +53,17 @@ TEST(Detector, ANewPeerHasOneTimeout) {
   EXPECT_NEAR(static_cast<double>(r.until(true, false).count()), 30e6, 1e6);
 }
 
+TEST(Detector, ANewLifeHasOneTimeoutToo) {
+  Rounds r;
+  r.run(1s, true);
+  r.until(true, false);
+  r.run(5s, false);
+  r.detector.begins_anew(kPeer, r.now);
+  r.detector.tick(r.now);
+  EXPECT_FALSE(r.suspected());
+  EXPECT_NEAR(static_cast<double>(r.until(true, false).count()), 30e6, 2e6);
+}
+
 TEST(Detector, OneThatNeverWasWatchedIsNobody) {
   Rounds r;
   r.detector.answered(9, r.now, r.now);

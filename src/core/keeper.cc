@@ -21,6 +21,8 @@ void Keeper::peers(NodeSet peers, Time now) {
 void Keeper::adopt(const wire::View& view, uint64_t incarnation, Time now) {
   if (view.epoch == view_.epoch && incarnation == incarnation_ && view.group == view_.group) return;   // said again by a restarted geckod
   const bool goes_on = incarnation == incarnation_ && owns(view, self_, incarnation) && view.group == view_.group;
+  // Its answers begin to count with this view (heard): it has had no chance to be heard yet.
+  for (const NodeIndex node : new_lives(view_, view)) detector_.begins_anew(node, now);
   incarnation_ = incarnation;
   view_ = view;
   holding_.reset();

@@ -223,6 +223,11 @@ void Membership::adopt(const wire::View& next, Time now) {
   busy_with_ = kNoNode;
   contact_ = next.contact;
   declared_dead_ = 0;
+  for (const NodeIndex node : new_lives(old, next)) {   // whoever was suspected is over; the keeper says so in a moment
+    suspects_ &= ~one(node);
+    agreed_ &= ~one(node);
+    silent_since_.erase(node);
+  }
   std::erase_if(joins_, [&](const auto& j) {
     const NodeIndex node = j.first;
     const uint64_t life = j.second.member.incarnation;

@@ -301,6 +301,18 @@ TEST(Membership, WhatAnEarlierLifeAskedDoesNotReplaceALaterOne) {
   EXPECT_EQ(g[0].view(), g[2].view());
 }
 
+// Its keeper has died, and nobody counts the answers of the next one before it is a member: it is not put out again for that.
+TEST(Membership, ANewLifeOfASuspectedMemberStays) {
+  Group g(3);
+  const Owner old{1, g[1].incarnation()};
+  g.kill(1);
+  g[0].on(1, wire::JoinAsk{{1, old.incarnation + 1, 1, false}}, g.now);
+  g.suspect(one(1));
+  g.run(500ms);
+  EXPECT_TRUE(owns(g[0].view(), 1, old.incarnation + 1));
+  ASSERT_EQ(g.nodes[2].adopted.back().inherited, std::vector{old});
+}
+
 // Whoever it was that is over, none of its node's earlier lives comes back, however often views have changed since.
 TEST(View, TheLatestFormerLifeIsRemembered) {
   wire::View view;

@@ -75,6 +75,13 @@ std::vector<Owner> missing(const View& view, const View& next) {
   return out;
 }
 
+std::vector<NodeIndex> new_lives(const View& view, const View& next) {
+  std::vector<NodeIndex> out;
+  for (const auto& m : next.members)
+    if (const auto* before = find(view, m.node); before && before->incarnation != m.incarnation) out.push_back(m.node);
+  return out;
+}
+
 View successor(const View& view, const Change& change) {
   View next = view;
   std::erase_if(next.members, [&](const auto& m) { return change.remove & one(m.node); });

@@ -58,6 +58,8 @@ struct Change {
 wire::View successor(const wire::View& view, const Change& change);
 // The lives of `view` that `next` does not list.
 std::vector<Owner> missing(const wire::View& view, const wire::View& next);
+// The nodes that are members of both, with another life in `next`.
+std::vector<NodeIndex> new_lives(const wire::View& view, const wire::View& next);
 
 uint64_t next_number(uint64_t epoch);                        // decided by a majority
 uint64_t next_generation(uint64_t epoch, NodeIndex opener);  // decided without

@@ -417,6 +417,9 @@ void Group::carry_out(core::Check& a) {
   else if (connections_.size() + handoff_.accepting() > config_.max_connections)
     status = make_error(
         Errc::limit, "node " + daemon_.options().node + " has its " + std::to_string(config_.max_connections) + " connections (limits.connections)");
+  else if (config_.recovery != config::Recovery::none && !(is_member() && members_.lease().holds))
+    // What came before its lease would be of no life of this node: the gate would never let a word of it out.
+    status = make_error(Errc::unavailable, "node " + daemon_.options().node + " has no lease now, so it may not own a connection; see 'gecko status' there");
   else if (drain_.draining(self_) && a.key.from != self_)
     status = make_error(Errc::refused, "node " + daemon_.options().node + " is being drained; 'gecko undrain " + daemon_.options().node + "' ends that");
   else

@@ -36,7 +36,7 @@ using ApiMessages =
     MessageList<ApiHello, Welcome, Join, JoinedBefore3, JoinedBefore4, Joined, Leave, ApiError, Done, Listen, Listens, AppRecovery, Listening, Room,
                 OpenedBefore3, Opened, Stays, AppCheckpoint, AppInput, AppAwait, AppAwaitBefore5, AppStable,
                 AppStableBefore5, AppReplication, AppClosed, AppHandoff, Yield, AppEvict,
-                Yielded, NotYielded, AppOutcome, ArriveBefore3, ArriveBefore4, ArriveBefore6, Arrive, AppHere, HandoffClient, ClientOutcome, ClientResult, SetContact,
-                Socket, SocketIs, Admin, AdminReply, ApiMember, MemberPlacement, Placement, Members>;
+                Yielded, NotYielded, AppOutcome, ArriveBefore3, ArriveBefore4, ArriveBefore6, Arrive, AppHere, HandoffClient, ClientOutcome,
+                ClientResult, SetContact, Socket, SocketIs, Admin, AdminReply, ApiMember, MemberPlacement, Placement, Members>;
 
 }  // namespace gecko::wire

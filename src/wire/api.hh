@@ -126,8 +126,8 @@ struct ArriveBefore4 { ConnId id; uint64_t epoch = 0; Flow flow; std::string fro
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output) };
 // recovered: `from` has died; the streams stand at `base`; then `saved` tells whether `blob` is a checkpoint, of the offsets input and output.
 // replayed: the socket gives once more what had been read since (base.received is `input`), and what the program writes once more, from `output` to
-// base.sent, the client has. logged: input up to here is with geckod already. again: this application has had it before, and it ended here without a word (this node's life as a
-// member was over); answered by `here`.
+// base.sent, the client has. logged: input up to here is with geckod already. again: this application has had it
+// before, and it ended here without a word (this node's life as a member was over); answered by `here`.
 struct ArriveBefore6 { ConnId id; uint64_t epoch = 0; Flow flow; std::string from; Bytes blob{}; StreamBase base{};
   bool recovered = false, saved = false; uint64_t input = 0, output = 0; bool replayed = false; uint64_t logged = 0;
   GECKO_FIELDS(id, epoch, flow, wire::limited<kMaxName>(from), wire::limited<kMaxBlob>(blob), base, recovered, saved, input, output, replayed, logged) };

@@ -133,9 +133,10 @@ TEST_F(DrainTest, ANodeThatDiesMeanwhileLosesOnlyWhatItOwned) {
   EXPECT_TRUE(drained("n1", "n1", 20s)) << drain("n1", "n1", "look").dump();
   EXPECT_EQ(drain("n1", "n1", "look")["not_confirmed"], nlohmann::json{"n2"});
   size_t ended = 0;
+  // One that had just been given away, and whose arrival n2 has not confirmed, is told when n2 has been silent for 15 s.
   for (auto* client : clients_) {
     if (!done(*client) && progresses(*client, 1s)) continue;
-    EXPECT_TRUE(is_told(*client, 5s)) << "a connection hangs: " << local(*client).str();
+    EXPECT_TRUE(is_told(*client, 40s)) << "a connection hangs: " << local(*client).str();
     ++ended;
   }
   EXPECT_GE(at("n3") + ended, 30u);

@@ -1,5 +1,5 @@
 // sim_membership: who is alive, who may own, in a simulated group.
-//   sim_membership [--seeds N] [--seconds S] [--seed FIRST] [--nodes N] [--trace]   random runs
+//   sim_membership [--seeds N] [--seconds S] [--seed FIRST] [--nodes N] [--trace] [--part K/N]   random runs; of the seeds the K-th of N parts
 //   sim_membership --replay [--seeds N]                                             N seeds twice: the traces must be identical
 // Without --seeds: 150 seeds (replay: 10) of 5 s, or 5,000 (replay: 100) of 20 s with GECKO_FULL=1 in the environment.
 // Exit code: 0 all well, 1 a promise broken, 2 a run proves nothing (INVALID).
@@ -99,6 +99,7 @@ int main(int argc, char** argv) {
   const char* full = std::getenv("GECKO_FULL");
   const bool is_full = full && std::string_view(full) == "1";
   uint64_t seeds = 0, first = 1;
+  uint64_t part = 1, parts = 1;
   bool is_replay = false;
   MemberRunOptions options;
   options.time = std::chrono::seconds(is_full ? 20 : 5);
@@ -109,7 +110,15 @@ int main(int argc, char** argv) {
     else if (arg == "--seconds") options.time = std::chrono::seconds(number());
     else if (arg == "--seed") first = number();
     else if (arg == "--nodes") options.nodes = static_cast<uint16_t>(std::min(number(), 32ull));
-    else if (arg == "--trace") options.print_trace = true;
+    else if (arg == "--part") {
+      char* rest = nullptr;
+      part = i + 1 < argc ? std::strtoull(argv[++i], &rest, 10) : 0;
+      parts = rest != nullptr && *rest == '/' ? std::strtoull(rest + 1, nullptr, 10) : 0;
+      if (part < 1 || part > parts) {
+        std::fprintf(stderr, "--part wants K/N, K of 1 to N\n");
+        return 64;
+      }
+    } else if (arg == "--trace") options.print_trace = true;
     else if (arg == "--replay") is_replay = true;
     else {
       std::fprintf(stderr, "unknown option %s; the first lines of tests/sim/membership/main.cc list them\n", argv[i]);
@@ -117,5 +126,6 @@ int main(int argc, char** argv) {
     }
   }
   if (is_replay) return replay(first, seeds ? seeds : is_full ? 100 : 10, options);
-  return random_runs(first, seeds ? seeds : is_full ? 5000 : 150, options);
+  const uint64_t all = seeds ? seeds : is_full ? 5000 : 150, begin = all * (part - 1) / parts, end = all * part / parts;
+  return random_runs(first + begin, end - begin, options);
 }

@@ -194,6 +194,7 @@ void Geckod::own(ConnNo conn, uint64_t epoch, std::optional<core::Replica> repli
   m.rcv_edge = m.rcv_nxt + kWindow;
   owned.mirror = m;
   owned.handle = mirroring_->add(epoch == 1 ? ConnId{} : conn_id(conn), epoch, m);
+  if (replica && backups().empty()) world_.checker.kept(conn, replica->input().end() + (replica->input().ended() ? 1 : 0));   // before it is said
   if (replica) mirroring_->replicate(owned.handle, std::move(*replica), stable, now());
   world_.note_kept(self_, conn, backups());
   refresh(conn, owned);
