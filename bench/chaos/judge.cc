@@ -100,7 +100,7 @@ std::vector<std::string> Tally::faults() const {
 void Tally::peace(const Seen& seen) {
   if (seen.end == End::none) return;
   if (rules_.beyond && seen.end != End::wrong) ++allowed_[Cause::beyond_promise][seen.kind];
-  else wrong(name_of(seen.kind) + " client " + seen.text + ": ended (" + name_of(seen.end) + ") while nothing was struck");
+  else wrong(name_of(seen.kind) + " client " + seen.text + ": ended (" + name_of(seen.end) + ") at " + seconds(seen.ended) + ", while nothing was struck");
 }
 
 void Tally::wrong(std::string what) {

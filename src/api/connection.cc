@@ -98,6 +98,7 @@ Result<size_t> Connection::transfer(short events, Call call) {
 
 Result<size_t> Connection::read(const iovec* parts, int count) {
   if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "readv takes 1 to " + std::to_string(IOV_MAX) + " parts");
+  touched();
   auto n = transfer(POLLIN, [&](int fd) { return take(fd, parts, count); });
   if (is_replicated() && n) session_->has_read(*this);   // before the program has it
   return n;
@@ -117,6 +118,7 @@ Result<size_t> Connection::peek(void* buffer, size_t size) const {
 
 Result<size_t> Connection::write(const iovec* parts, int count) {
   if (count < 1 || count > IOV_MAX) return make_error(Errc::invalid, "writev takes 1 to " + std::to_string(IOV_MAX) + " parts");
+  touched();
   std::vector<iovec> left(parts, parts + count);
   size_t first = 0, total = 0;
   if (is_catching_up()) {
@@ -150,6 +152,7 @@ Result<size_t> Connection::write(const iovec* parts, int count) {
 }
 
 Result<short> Connection::wait(short events, Time deadline) {
+  touched();
   for (;;) {
     std::shared_lock lock(io_);
     if (state_ == State::yielding) {
@@ -240,6 +243,7 @@ Connection::State Connection::state() const {
 // --- the application's epoll ---------------------------------------------------------------------------------------------
 
 Status Connection::watch(int epoll_fd, uint32_t events, uint64_t data) {
+  touched();
   const std::unique_lock lock(io_);
   if (fd_ < 0) return state_error(state_);
   if (epoll_fd_ >= 0 && epoll_fd_ != epoll_fd) remove_watch();
@@ -280,6 +284,7 @@ Status Connection::set_blob(const void* data, size_t size) {
   if (size > wire::kMaxBlob)
     return make_error(Errc::limit, "a connection's state may have " + std::to_string(wire::kMaxBlob) + " bytes, not " + std::to_string(size));
   const auto* bytes = static_cast<const uint8_t*>(data);
+  touched();
   const std::lock_guard lock(app_);
   blob_.assign(bytes, bytes + size);
   return {};
@@ -353,6 +358,7 @@ void Connection::postpone(std::string reason) {
 }
 
 void Connection::on_yield(YieldCallback callback) {
+  touched();
   auto next = callback ? std::make_shared<YieldCallback>(std::move(callback)) : nullptr;
   const std::lock_guard lock(app_);
   callback_.swap(next);

@@ -137,6 +137,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void trim_log(uint64_t below);
   Basis stable() const;             // the backups have that
   void set_stable(const Basis& basis);
+  // Recovered, and the program has not done anything with it yet: another node would get it without its checkpoint.
+  bool is_untouched() const { return untouched_.load(std::memory_order_relaxed); }
   // The program has not yet written once more all that its client has: it cannot leave, because only this process knows how much that is.
   bool is_catching_up() const { return swallow_.load(std::memory_order_relaxed) != 0; }
 
@@ -148,6 +150,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   Result<size_t> transfer(short events, Call call);
   Error state_error(State state) const;
   Error io_error(const char* doing, int err) const;
+  void touched() { untouched_.store(false, std::memory_order_relaxed); }
   bool thawing(int err);            // shared lock held
   void apply_watch();               // exclusive lock held
   void remove_watch();              // exclusive lock held
@@ -177,6 +180,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   std::atomic<bool> blocking_{true};
   std::atomic<bool> movable_{true};
+  std::atomic<bool> untouched_{birth_.recovered};
   std::atomic<bool> postponed_{false};       // geckod was told to wait for our handoff
   std::atomic<bool> tell_postponed_{false};  // and no wait() has ended by it yet
   std::atomic<int64_t> frozen_until_ns_{0};  // give up a connection that is frozen although it is ours; 0: it is not

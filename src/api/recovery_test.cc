@@ -107,6 +107,31 @@ TEST_F(RecoveryOfSockets, ARecoveredConnectionComesOutOfAcceptWithItsOffsets) {
   EXPECT_EQ(*again->offsets(), (std::pair<uint64_t, uint64_t>(102, far + 3)));
 }
 
+// What the dead node's program had saved would not go along.
+TEST_F(RecoveryOfSockets, OneStaysUntilItsProgramHasTakenItUp) {
+  Framework one = group.join("n1");
+  ServerSocket server = group.listen(one);
+  Client client(server.port());
+  auto socket = server.accept();
+  const auto opened = n1.expect_message<wire::Opened>(ApiType::opened);
+  const Fd theirs(fcntl(socket->fd(), F_DUPFD_CLOEXEC, 0));
+  socket->close();
+  (void)n1.expect(ApiType::closed);
+  n1.tell(ApiType::arrive, wire::Arrive{opened.id, 7, opened.flow, "n2", bytes("saved"), {5, 6, true}, true, true, 6, 5}, theirs.get());
+  const auto is_kept = [&] {
+    n1.tell(ApiType::yield, wire::Yield{opened.id});
+    const auto no = n1.expect_message<wire::NotYielded>(ApiType::not_yielded);
+    return no.id == opened.id && static_cast<Errc>(no.code) == Errc::busy && no.reason.find("not yet taken up") != std::string::npos;
+  };
+  EXPECT_TRUE(is_kept()) << "nobody has accepted it";
+  auto again = server.accept();
+  ASSERT_TRUE(again);
+  EXPECT_TRUE(is_kept()) << "it does not know yet what its program makes of the checkpoint";
+  ASSERT_TRUE(again->set_state(again->recovery()->checkpoint->state));
+  n1.tell(ApiType::yield, wire::Yield{opened.id});
+  EXPECT_EQ(n1.expect_message<wire::Yielded>(ApiType::yielded).blob, bytes("saved"));
+}
+
 // Its node's life was over, and then another one gave it back, all before the application has looked at its socket.
 TEST_F(RecoveryOfSockets, OneComesAgainBeforeItsApplicationHasNoticedThatItEnded) {
   Framework one = group.join("n1");

@@ -22,6 +22,10 @@ Result<int> Session::let_go(const ConnectionPtr& connection, const std::function
     requeue(connection);
     return make_error(Errc::refused, "the application has declared this connection not movable: " + connection->stay_reason());
   }
+  if (connection->is_untouched()) {
+    requeue(connection);
+    return make_error(Errc::busy, "the program has not yet taken up " + connection->flow().str() + " where the node before it left it");
+  }
   if (connection->is_catching_up()) {
     requeue(connection);
     return make_error(Errc::busy, "the program has not yet written once more what the client of " + connection->flow().str() + " has");
