@@ -91,7 +91,7 @@ Status Group::app_orphan(ApiSession& session, const wire::AppOrphan& m, Fd fd) {
   } else if (ours) {
     remember(Connection{m.id, m.flow, m.epoch, &session, m.movable, true, daemon_.loop().now(), false, kNowhere, {}, m.base});
     daemon_.privileged().thaw(token, [this, m, slot](Status status) {
-      (void)daemon_.hold().release(m.flow, GECKO_FLOW_MINE, number(self_), m.epoch);
+      ours_again(m.flow, m.id, m.epoch);
       daemon_.journal().mark_given(slot, m.id, HandoffJournal::State::settled);
       const auto connection = connections_.find(m.id);
       if (connection == connections_.end()) return;

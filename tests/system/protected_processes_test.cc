@@ -111,17 +111,16 @@ TEST_F(KeeperDies, ItsNodeIsGivenNothingBeforeItHasALeaseAgain) {
   for (int i = 0; i < 6; ++i) talking_.push_back(&ping(2ms)), resting_.push_back(&ping(1h));
   ASSERT_NO_FATAL_FAILURE(connected());
   ASSERT_NO_FATAL_FAILURE(give_all_to("n2"));
-  size_t moved = 0, refused = 0;
+  size_t refused = 0;
   for (int round = 0; round < 8; ++round) {
     const std::string before = life("n3");
     ASSERT_EQ(::kill(lease_keeper(lab(), "n3"), SIGKILL), 0);
-    const Time until = monotonic_now() + 300ms;   // by then it has joined
-    while (monotonic_now() < until) {
+    size_t moved = 0;
+    EXPECT_TRUE(eventually([&] {
       const auto given = ask().handoff("n1", client_address(), "n3");
-      ASSERT_TRUE(given) << given.error().message;
-      moved += given->moved;
-      refused += given->refused;
-    }
+      if (given) moved += given->moved, refused += given->refused;
+      return moved >= clients();
+    }, 10s)) << "round " << round << ": " << moved << " moved; " << membership("n3");
     ASSERT_TRUE(everybody_is_member()) << membership("n3");
     ASSERT_NE(life("n3"), before);
     for (auto* client : talking_) ASSERT_TRUE(progresses(*client)) << "round " << round << ": " << local(*client).str() << " hangs";
@@ -129,9 +128,8 @@ TEST_F(KeeperDies, ItsNodeIsGivenNothingBeforeItHasALeaseAgain) {
   }
   EXPECT_EQ(settle(), 0u);
   may_be_lost = 0;
-  EXPECT_GT(moved, 0u) << "INVALID: it never got any";
   EXPECT_GT(refused, 0u) << "INVALID: it was never without a lease";
-  std::printf("handed to a node whose lease keeper had just died: %zu moved, %zu refused\n", moved, refused);
+  std::printf("handed to a node whose lease keeper had just died: %zu refused before it had its next lease\n", refused);
 }
 
 TEST_F(KeeperDies, StoppedForTwoSecondsItIsDeadAndSilent) {
