@@ -112,7 +112,7 @@ TEST_F(KeeperDies, ItsNodeIsGivenNothingBeforeItHasALeaseAgain) {
   ASSERT_NO_FATAL_FAILURE(connected());
   ASSERT_NO_FATAL_FAILURE(give_all_to("n2"));
   size_t refused = 0;
-  for (int round = 0; round < 8; ++round) {
+  for (int round = 0; round < 3; ++round) {   // who flaps more is trusted later each time
     const std::string before = life("n3");
     ASSERT_EQ(::kill(lease_keeper(lab(), "n3"), SIGKILL), 0);
     size_t moved = 0;
