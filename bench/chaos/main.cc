@@ -23,6 +23,7 @@ struct Arguments {
   size_t random = 0;
   double minutes = 1;
   int nodes = 3;
+  uint32_t backups = 1;
   std::string recovery = "fast", json_file;
   bool ipv4 = false, beyond = false, plan_only = false, planted = false;
 };
@@ -33,6 +34,7 @@ bench::ChaosOptions options_of(const Arguments& args, uint64_t seed, size_t inde
   options.plan = {.seed = seed, .nodes = args.nodes, .client_addresses = 4, .length = length, .beyond = args.beyond};
   options.name = "chaos" + std::to_string(index % 1000);
   options.recovery = args.recovery;
+  options.backups = args.backups;
   options.ipv4 = args.ipv4;
   options.planted = args.planted;
   options.progress = [](const std::string& line) {
@@ -44,7 +46,7 @@ bench::ChaosOptions options_of(const Arguments& args, uint64_t seed, size_t inde
 
 std::string command_of(const Arguments& args, uint64_t seed) {
   return "./dev bench chaos --seed " + std::to_string(seed) + " --minutes " + number(args.minutes) + " --nodes " + std::to_string(args.nodes) +
-         " --recovery " + args.recovery + (args.ipv4 ? " --ipv4" : "") + (args.beyond ? " --beyond" : "");
+         " --recovery " + args.recovery + " --backups " + std::to_string(args.backups) + (args.ipv4 ? " --ipv4" : "") + (args.beyond ? " --beyond" : "");
 }
 
 // 0, 1 or 2, as the program's.
@@ -82,7 +84,7 @@ Result<int> run(const Arguments& args) {
   kit::Table table({"seed", "strikes", "in a move", "deaths", "connections struck", "moved", "clients", "MB verified", "whole again s, median", "max",
                     "ended as allowed", ""});
   nlohmann::json json = {{"schema", "gecko.bench.chaos/1"}, {"minutes", args.minutes}, {"nodes", args.nodes}, {"recovery", args.recovery},
-                         {"ipv4", args.ipv4},               {"beyond", args.beyond},   {"seeds", nlohmann::json::object()}};
+                         {"backups", args.backups},         {"ipv4", args.ipv4},          {"beyond", args.beyond},    {"seeds", nlohmann::json::object()}};
   int worst = 0;
   for (size_t i = 0; i < args.seeds.size(); ++i) {
     GECKO_TRY(const int code, once(args, args.seeds[i], i, table, json["seeds"]));
@@ -109,6 +111,7 @@ int main(int argc, char** argv) {
   app.add_option("--minutes", args.minutes, "of each run")->check(CLI::Range(0.1, 10'000.0))->capture_default_str();
   app.add_option("--nodes", args.nodes, "of the group; of two, none may be struck")->check(CLI::Range(3, 16))->capture_default_str();
   app.add_option("--recovery", args.recovery, "as in the group file")->check(CLI::IsMember({"none", "fast", "replicated"}))->capture_default_str();
+  app.add_option("--backups", args.backups, "of each connection")->check(CLI::Range(1, 4))->capture_default_str();
   app.add_flag("--ipv4", args.ipv4, "the group's address is IPv4");
   app.add_flag("--beyond", args.beyond, "nodes are struck while others are: only 'no wrong byte, never two owners' is judged");
   app.add_flag("--plan", args.plan_only, "only say what would be done");

@@ -120,6 +120,7 @@ class Run {
     scene.client_addresses = static_cast<int>(options_.plan.client_addresses);
     scene.policy = "round-robin";  // every node has connections of every kind
     scene.recovery = options_.recovery;
+    scene.backups = options_.backups;
     GECKO_TRY(scene_, kit::Scene::up(scene, kit::interrupted));
     disks_ = std::make_unique<Disks>(scene_->lab());
     auto done = play();
@@ -347,7 +348,7 @@ class Run {
     // The view lists a dead life until the next change of members, recovered or not: the heir knows.
     if (group.value(Pointer("/recoveries/under_way"), 0) != 0) return "recovers connections of a dead node";
     const Json backups = group.value(Pointer("/protection/backups"), Json::array());
-    if (backups.empty()) return "has no backup";
+    if (backups.size() < options_.backups) return "has " + std::to_string(backups.size()) + " backups";
     for (const auto& backup : backups)
       if (!backup.value("complete", false)) return "its backup has not everything";
     return "";
@@ -384,7 +385,8 @@ class Run {
                                          {"mirrors", {{"op", "mirrors"}}}, {"events", {{"op", "events"}, {"since", 0}}}})
         if (const auto answer = scene_->ask().ask(node, question, 2s)) std::ofstream(result_.logs + "/" + node + "/" + op + ".json") << answer->dump(1) << "\n";
     std::ofstream file(result_.logs + "/plan.txt");
-    file << "seed " << options_.plan.seed << ", " << options_.plan.nodes << " nodes, recovery " << options_.recovery << (options_.plan.beyond ? ", beyond" : "")
+    file << "seed " << options_.plan.seed << ", " << options_.plan.nodes << " nodes, recovery " << options_.recovery << ", backups " << options_.backups
+         << (options_.plan.beyond ? ", beyond" : "")
          << "\n" << text_of(plan_);
     for (const auto& fault : result_.tally.faults()) file << "FAILED: " << fault << "\n";
   }

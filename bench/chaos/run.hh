@@ -16,6 +16,7 @@ struct ChaosOptions {
   PlanOptions plan;
   std::string name = "chaos";     // of the lab
   std::string recovery = "fast";  // as in the group file
+  uint32_t backups = 1;           // of each connection
   bool ipv4 = false;
   bool planted = false;  // one client is served by somebody who drops a byte: the run must fail
   std::function<void(const std::string&)> progress;  // a line for each strike

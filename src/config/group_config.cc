@@ -278,12 +278,16 @@ class GroupReader {
     const auto lease = section.duration_ms("lease", 10, 10'000);
     const auto heartbeat = section.duration_ms("heartbeat", 1, 2'500);
     if (lease) group_.lease_ms = lease->value;
+    const auto misses = section.integer("misses", 1, 20);
     if (heartbeat) group_.heartbeat_ms = heartbeat->value;
-    // A node is suspected after three heartbeats without an answer; a lease that is shorter would end for every lost one.
-    if (group_.lease_ms < 4 * group_.heartbeat_ms)
-      errors_.add(lease ? lease->where : heartbeat ? heartbeat->where : Position{1, 1},
-                  "'lease' (" + std::to_string(group_.lease_ms) + "ms) is shorter than four times 'heartbeat' (" + std::to_string(group_.heartbeat_ms) +
-                      "ms); one lost packet would end it");
+    if (misses) group_.misses = static_cast<uint32_t>(misses->value);
+    // Whoever has not been suspected yet shall still have its lease.
+    const uint32_t least = (group_.misses + 1) * group_.heartbeat_ms;
+    if (group_.lease_ms < least)
+      errors_.add(lease ? lease->where : heartbeat ? heartbeat->where : misses ? misses->where : Position{1, 1},
+                  "'lease' (" + std::to_string(group_.lease_ms) + "ms) is shorter than " + std::to_string(group_.misses + 1) + " times 'heartbeat' (" +
+                      std::to_string(group_.heartbeat_ms) + "ms), one more than 'misses': it would end before anybody is suspected; make it " +
+                      std::to_string(least) + "ms or longer");
     section.finish();
   }
 
@@ -401,6 +405,7 @@ std::string digest(const GroupConfig& group) {
   if (group.rebalance != usual.rebalance) text += "\nrebalance " + std::to_string(static_cast<int>(group.rebalance));
   if (group.two_nodes != usual.two_nodes) text += "\ntwo_nodes " + std::to_string(static_cast<int>(group.two_nodes));
   if (group.lease_ms != usual.lease_ms) text += "\nlease " + std::to_string(group.lease_ms);
+  if (group.misses != usual.misses) text += "\nmisses " + std::to_string(group.misses);
   if (group.heartbeat_ms != usual.heartbeat_ms) text += "\nheartbeat " + std::to_string(group.heartbeat_ms);
   for (const auto& node : group.nodes) {
     text += "\nnode " + node.name + " " + node.address.str() + " " + std::to_string(node.link_port);

@@ -66,7 +66,8 @@ struct GroupConfig {
   uint32_t drain_timeout_ms = 20;            // before a freeze, with bytes unacknowledged
   TwoNodes two_nodes = TwoNodes::safe;       // [membership]: what is decided when one of two is silent,
   uint32_t lease_ms = 40;                    // how long an owner may transmit after a majority has answered (of the first view: it keeps it),
-  uint32_t heartbeat_ms = 10;                // and how often it asks
+  uint32_t heartbeat_ms = 10;                // and how often it asks;
+  uint32_t misses = 3;                       // so many without an answer are a suspicion
   std::vector<std::string> serve;  // [rights] serve: users (names or "#uid") that may serve this group; default root only
   std::vector<std::string> admin;  // [rights] admin: users that may hand off, drain, change the contact; default root only
   std::vector<Node> nodes;

@@ -66,6 +66,7 @@ TEST(GroupConfig, EveryKey) {
   EXPECT_EQ(group->two_nodes, TwoNodes::safe);
   EXPECT_EQ(group->lease_ms, 120u);
   EXPECT_EQ(group->heartbeat_ms, 25u);
+  EXPECT_EQ(group->misses, 2u);
   EXPECT_EQ(group->serve, (std::vector<std::string>{"www-data", "#1000"}));
   EXPECT_EQ(group->admin, (std::vector<std::string>{"ops"}));
   ASSERT_EQ(group->nodes.size(), 4u);
@@ -216,6 +217,7 @@ TEST(GroupConfig, DigestCoversWhatMustAgree) {
                                                                                  {"\"home\"", "\"direct\""},
                                                                                  {"f::1\"", "f::2\""},
                                                                                  {"39999", "39998"},
+                                                                                 {"misses = 2", "misses = 3"},
                                                                                  {"7471", "7472"},
                                                                                  {"a::2", "a::4"},
                                                                                  {"witness = true", "witness = false"},

@@ -301,7 +301,8 @@ Time Membership::next() const {
   else at = std::min(at, turn());
   if (state_.view.two_nodes == wire::TwoNodes::available && state_.view.members.size() == 2 && !settings_.witness)
     for (const auto& m : state_.view.members)
-      if (reason_since_ == Time::max()) at = std::min(at, alone_at(m.node));
+      // That it may go on alone is no reason to one that leaves: nobody would be left.
+      if (const Time alone = alone_at(m.node); reason_since_ == Time::max() && alone > looked_) at = std::min(at, alone);
   return at;
 }
 

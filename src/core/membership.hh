@@ -175,6 +175,7 @@ class Membership {
   uint64_t highest_round_ = 0;                               // heard of in this epoch
   uint32_t failures_ = 0;
   Time reason_since_ = Time::max();                          // max: no reason to propose
+  Time looked_{};                                            // for one: what had come until then gave none
   Time not_before_{};                                        // somebody is at it, or it failed just now
   NodeIndex busy_with_ = wire::kNoNode;                      // who is at it
   std::vector<MembershipOutput> out_;

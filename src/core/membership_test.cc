@@ -446,6 +446,16 @@ TEST(Membership, OfTwoAvailableNodesOneThatHasJustStartedFirstLooksForTheOther) 
   EXPECT_EQ(g[1].view().members.size(), 1u) << "the other is not there";
 }
 
+TEST(Membership, OfTwoAvailableNodesOneThatLeavesWaitsForADeadOneWithoutHaste) {
+  Group g(2, wire::TwoNodes::available);
+  g.kill(0);
+  g.suspect(one(0));
+  g[1].leave(g.now);
+  g.run(1s);
+  EXPECT_EQ(g[1].view().members.size(), 2u) << "nobody would be left";
+  EXPECT_GE(g[1].next(), g.now) << "it would be called again and again, for nothing";
+}
+
 TEST(Membership, GenerationsOfTwoSidesDiffer) {
   EXPECT_NE(next_generation(77, 1), next_generation(77, 2));
   EXPECT_GT(next_generation(77, 0), next_number(77));

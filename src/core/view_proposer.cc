@@ -64,6 +64,7 @@ size_t Membership::place() const {
 }
 
 void Membership::look_again(Time now) {
+  looked_ = now;
   const bool reason = is_voter() && (wished(now) || state_.accepted.round != 0);
   if (!reason) reason_since_ = Time::max();
   else if (reason_since_ == Time::max()) reason_since_ = now;

@@ -388,7 +388,8 @@ void Heir::carry_out(core::Recovery::Done& a) {
       lost += ", " + std::to_string(n) + " lost (" + std::string(to_string(static_cast<LostBy>(i))) + ")";
   log_info("group '" + group_.config().name + "': " + std::to_string(done.recovered) + " connections of " + group_.config().nodes[a.life.node].name +
            " go on here, " + std::to_string(done.elsewhere) + " elsewhere" + lost + "; after " + std::to_string(took) + " ms");
-  group_.recovered(a.life);
+  // Not before this node's own backups have them: whoever comes after this node asks nobody else any more.
+  group_.shield().mirroring().when_kept([this, life = a.life] { group_.recovered(life); });
 }
 
 }  // namespace gecko::node

@@ -23,6 +23,7 @@ constexpr uint64_t kWorthALine = 20;   // the first heartbeats of a link may be 
 core::KeeperSettings settings_of(const config::GroupConfig& group) {
   core::KeeperSettings settings;
   settings.detector.interval = std::chrono::milliseconds(group.heartbeat_ms);
+  settings.detector.misses = group.misses;
   settings.restart_grace = kRestartGrace;
   return settings;
 }
@@ -43,6 +44,7 @@ uint64_t keeper_settings(const Options& options) {
     const auto* self = group.find(options.node);
     text += "\n" + group.name + " " + std::to_string(group.index_of(options.node)) + " " + Endpoint{self->address, self->link_port}.str() + " " +
             std::to_string(group.heartbeat_ms);
+    if (group.misses != config::GroupConfig().misses) text += " " + std::to_string(group.misses);   // so that an upgrade keeps the keeper
   }
   return core::hash_of(text);
 }

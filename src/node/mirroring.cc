@@ -15,6 +15,7 @@ constexpr size_t kMostUnanswered = 256;
 void Mirroring::begin_life(uint64_t incarnation) {
   if (incarnation == incarnation_) return;
   incarnation_ = incarnation;
+  waiting_.clear();
   for (auto& [node, backup] : backups_) {
     tell_everything(backup);
   }
@@ -23,6 +24,7 @@ void Mirroring::begin_life(uint64_t incarnation) {
 void Mirroring::end_life() {
   incarnation_ = 0;
   ended_.clear();
+  waiting_.clear();
   for (auto& [node, backup] : backups_) tell_everything(backup);   // under the next one
 }
 
@@ -38,6 +40,7 @@ void Mirroring::set_backups(const std::vector<uint16_t>& nodes, Time now) {
   for (const uint16_t node : nodes)
     if (const auto [it, is_new] = backups_.try_emplace(node); is_new) it->second.before = lines_[node].said;
   look_how_far_all();   // nobody waits for who is none any more
+  look_who_waits();
 }
 
 void Mirroring::backup_over(uint16_t node, Time now) {
@@ -252,6 +255,7 @@ void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now) 
     unprotected_.add(std::chrono::duration<double>(now - *since).count());
     since.reset();
   }
+  look_who_waits();
 }
 
 // ---------------------------------------------------------------- replicated connections
@@ -356,6 +360,7 @@ void Mirroring::on_kept(uint16_t from, const wire::InputsKept& kept) {
     it->second.checkpoints = said.checkpoints;
     look_how_far(said.handle);
   }
+  look_who_waits();
 }
 
 // What a backup refuses to keep is not kept there, and is not waited for.
@@ -391,6 +396,37 @@ void Mirroring::look_how_far_all() {
   for (const auto& [handle, subject] : subjects_)
     if (subject.replica) all.push_back(handle);
   for (const uint32_t handle : all) look_how_far(handle);
+}
+
+// As much of it as its client has been told of.
+bool Mirroring::is_kept_by_all(uint32_t handle) const {
+  const auto it = subjects_.find(handle);
+  if (it == subjects_.end()) return true;
+  const Subject& subject = it->second;
+  const bool everywhere = std::ranges::all_of(order_, [&](uint16_t node) {
+    const auto backup = backups_.find(node);
+    return backup != backups_.end() && (backup->second.has.contains(handle) || backup->second.refused.contains(handle));
+  });
+  if (!everywhere || !subject.replica) return everywhere;
+  const Kept kept = kept_by_all(handle, subject);
+  return kept.offset >= subject.stable && (kept.end || !subject.stable_end) && kept.checkpoints >= subject.stable_checkpoints;
+}
+
+void Mirroring::when_kept(std::function<void()> then) {
+  Waiting waiting{{}, std::move(then)};
+  for (const auto& [handle, subject] : subjects_) waiting.handles.push_back(handle);
+  waiting_.push_back(std::move(waiting));
+  look_who_waits();
+}
+
+void Mirroring::look_who_waits() {
+  std::vector<std::function<void()>> done;
+  std::erase_if(waiting_, [&](Waiting& w) {
+    while (!w.handles.empty() && is_kept_by_all(w.handles.back())) w.handles.pop_back();
+    if (w.handles.empty()) done.push_back(std::move(w.then));
+    return w.handles.empty();
+  });
+  for (const auto& then : done) then();
 }
 
 bool Mirroring::is_kept(uint32_t handle) const {

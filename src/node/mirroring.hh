@@ -75,6 +75,8 @@ class Mirroring {
   void on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now);
   void on_kept(uint16_t from, const wire::InputsKept& kept);
   bool is_kept(uint32_t handle) const;                        // a backup has said so
+  // When all that is owned now has been at all backups, whoever they are by then, or is owned no more; with no backups, at once. Not after end_life.
+  void when_kept(std::function<void()> then);
   // Of connections whose last backup was lost (not in the view, its link ended, no room): until another one had said that it has them.
   const Histogram& unprotected() const { return unprotected_; }
   std::vector<Lag> lags(Time now) const;
@@ -143,6 +145,8 @@ class Mirroring {
   Kept kept_by_all(uint32_t handle, const Subject& subject) const;
   void look_how_far(uint32_t handle);
   void look_how_far_all();
+  bool is_kept_by_all(uint32_t handle) const;
+  void look_who_waits();
   static uint64_t position(const Subject& subject) { return subject.tcp.acked + subject.tcp.received; }
   static void note(Batch& batch, const Subject& subject);
   wire::Mirror mirror_of(uint32_t handle, const Subject& subject) const { return {handle, subject.id, subject.epoch, subject.tcp}; }
@@ -164,6 +168,11 @@ class Mirroring {
   std::unordered_set<uint32_t> whole_, moved_, saved_;
   std::vector<uint32_t> ended_;
   Histogram unprotected_;
+  struct Waiting {
+    std::vector<uint32_t> handles;       // not everywhere yet, so far as that was looked at
+    std::function<void()> then;
+  };
+  std::vector<Waiting> waiting_;
 };
 
 }  // namespace gecko::node

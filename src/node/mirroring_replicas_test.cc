@@ -329,5 +329,24 @@ TEST_F(Replication, OneThatIsReplicatedNoMoreIsMirroredStill) {
   EXPECT_EQ(mirroring_.size(), 1u);
 }
 
+// Its mirror is not enough.
+TEST_F(Replication, WhoWaitsUntilAllIsKeptWaitsForWhatTheClientHasBeenTold) {
+  use_backups({1});
+  const uint32_t c = add();
+  input(c, 0, 10);
+  let_through(1);
+  ASSERT_EQ(stable_, 10u);
+  mirroring_.set_backups({1, 2}, Time{});
+  mirroring_.link_up(2, true);
+  bool called = false;
+  mirroring_.when_kept([&] { called = true; });
+  mirroring_.flush(Time{});
+  let_through(1);
+  let_one_through(2);
+  EXPECT_FALSE(called) << "without its input";
+  let_through(2);
+  EXPECT_TRUE(called);
+}
+
 }  // namespace
 }  // namespace gecko::node

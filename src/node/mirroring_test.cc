@@ -116,5 +116,39 @@ TEST_F(MirrorLag, WithoutABackupIsWhoeverHadOneUntilAnotherHasSaidThatItHasIt) {
   EXPECT_EQ(count(mirroring_.unprotected()), 4u);
 }
 
+TEST_F(MirrorLag, WhoWaitsUntilAllIsKeptIsCalledWhenAllBackupsHaveIt) {
+  int called = 0;
+  const auto wait = [&] { mirroring_.when_kept([&] { ++called; }); };
+  wait();
+  EXPECT_EQ(called, 1) << "there is nothing";
+  (void)mirroring_.add({}, 1, mirror(80, 0, 0));
+  wait();
+  mirroring_.flush(now_);
+  kept(1);
+  EXPECT_EQ(called, 1);
+  (void)mirroring_.add({}, 1, mirror(25, 0, 0));   // later
+  kept(2);
+  EXPECT_EQ(called, 2);
+  mirroring_.flush(now_);
+  wait();
+  kept(1);
+  mirroring_.set_backups({1, 3}, now_);
+  EXPECT_EQ(called, 2) << "the new one has nothing";
+  mirroring_.set_backups({1}, now_);
+  EXPECT_EQ(called, 3) << "nobody waits for who is no backup any more";
+
+  const uint32_t mail = mirroring_.add({}, 1, mirror(25, 0, 0));
+  wait();
+  mirroring_.end(mail);
+  mirroring_.flush(now_);
+  kept(1);
+  EXPECT_EQ(called, 4) << "it is owned no more";
+  (void)mirroring_.add({}, 1, mirror(25, 0, 0));
+  wait();
+  mirroring_.end_life();
+  mirroring_.set_backups({}, now_);
+  EXPECT_EQ(called, 4) << "the life is over that waited";
+}
+
 }  // namespace
 }  // namespace gecko::node

@@ -90,7 +90,7 @@ TEST_P(Ahead, AnArrivalEndsWithAClosedWindow) {
     ASSERT_FALSE(part.empty());
     sent -= part.size();
   }
-  EXPECT_FALSE(arrival(pair.server.get())->closed());
+  EXPECT_TRUE(eventually([&] { return !arrival(pair.server.get())->closed(); }));
 }
 
 TEST_P(Ahead, AReaderInBetweenIsNoticed) {

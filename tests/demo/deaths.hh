@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,8 +19,7 @@ struct DeathsAct {
     uint64_t bytes = 0;            // received, all of them compared; of uploads: sent
     std::vector<double> gap_ms;    // the longest silence around each fault; empty: not measured
     double alone_ms = 0;           // the longest one before the first
-    uint64_t stalls = 0;           // of films: the player had nothing to show
-    bool film = false;
+    std::optional<uint64_t> stalls;   // of films: the player had nothing to show
     std::string problem;           // empty: whole, to the last byte
   };
   std::vector<std::string> faults; // "n2 killed", ...

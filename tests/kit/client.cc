@@ -42,6 +42,7 @@ void Client::open() {
   if (!socket_) return fail(Failure::failed, os_error("socket").message);
   const int on = 1;
   (void)setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  if (const auto room = static_cast<int>(receive_buffer_); room > 0) (void)setsockopt(fd(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
   sockaddr_storage to{};
   if (!from_.is_unspecified()) {
     // One address has enough ports for many connections only if the port is chosen at connect, with the destination known.

@@ -67,6 +67,7 @@ class Client {
   // Bytes moved, 0 when nothing can be moved now or the connection just ended (then done()).
   size_t read_some(std::span<uint8_t> into);
   size_t write_some(std::span<const uint8_t> from);
+  void receive_buffer(size_t bytes) { receive_buffer_ = bytes; }   // SO_RCVBUF of sockets to be opened; 0: the kernel's choice
   void want(bool read, bool write);
   void shut_output();
   void finish();  // as it should be: closes
@@ -90,6 +91,7 @@ class Client {
   Fd socket_;
   State state_ = State::idle;
   bool has_been_connected_ = false;
+  size_t receive_buffer_ = 0;
   uint32_t events_ = 0;
 };
 

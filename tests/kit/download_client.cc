@@ -14,6 +14,7 @@ constexpr std::chrono::milliseconds kPace{4};
 
 DownloadClient::DownloadClient(net::Loop& loop, const DownloadOptions& options) : Client(loop, options.server, options.from), options_(options) {
   if (options.keep_timeline) timeline_.keep_all();
+  receive_buffer(options.receive_buffer);
 }
 
 void DownloadClient::request() {
@@ -21,6 +22,7 @@ void DownloadClient::request() {
   head_.clear();
   body_ = 0;
   in_body_ = false;
+  if (options_.player_buffer > 0) player_.emplace(options_.size, options_.bytes_per_ms, options_.player_buffer);
   last_arrival_ = monotonic_now();
   writable();
 }
@@ -33,26 +35,26 @@ void DownloadClient::writable() {
 void DownloadClient::readable() {
   static thread_local std::array<uint8_t, 256 * 1024> piece;
   size_t room = piece.size();
-  if (options_.bytes_per_ms > 0) {
-    room = std::min(room, allowance_);
-    if (room == 0) {
-      want(false, !out_.empty());
-      if (timer_ == 0)
-        timer_ = loop_.at(loop_.now() + kPace, [this] {
-          timer_ = 0;
-          allowance_ = options_.bytes_per_ms * static_cast<size_t>(kPace.count());
-          want(true, !out_.empty());
-        });
-      return;
-    }
-  }
+  if (player_) room = std::min(room, player_->room(monotonic_now()));
+  else if (options_.bytes_per_ms > 0) room = std::min(room, allowance_);
+  if (room == 0) return wait_a_little();
   const size_t n = read_some(std::span(piece).first(room));
   if (n == 0) return;
-  if (options_.bytes_per_ms > 0) allowance_ -= n;
+  allowance_ -= std::min(allowance_, n);
   const Time now = monotonic_now();
   timeline_.add({last_arrival_, now});
   last_arrival_ = now;
   take(std::span(piece).first(n));
+}
+
+void DownloadClient::wait_a_little() {
+  want(false, !out_.empty());
+  if (timer_ != 0) return;
+  timer_ = loop_.at(loop_.now() + kPace, [this] {
+    timer_ = 0;
+    allowance_ = options_.bytes_per_ms * static_cast<size_t>(kPace.count());
+    want(true, !out_.empty());
+  });
 }
 
 void DownloadClient::take(std::span<const uint8_t> bytes) {
@@ -75,6 +77,7 @@ void DownloadClient::take(std::span<const uint8_t> bytes) {
   }
   if (body_ + bytes.size() > options_.size) return fail(Failure::wrong, "more bytes than the answer has");
   body_ += bytes.size();
+  if (player_) player_->arrived(bytes.size(), last_arrival_);
   if (body_ == options_.size) complete();
 }
 

@@ -20,6 +20,7 @@
 #include "kit/node_processes.hh"
 #include "kit/pattern.hh"
 #include "kit/ping_client.hh"
+#include "kit/player.hh"
 #include "kit/sha256.hh"
 #include "kit/slip.hh"
 #include "kit/statistics.hh"
@@ -227,6 +228,30 @@ TEST(Kit, TimelineAnswersWhatOverlaps) {
   line.forget_before(at(101));
   EXPECT_EQ(line.longest(at(0), at(95)), std::nullopt);
   EXPECT_EQ(line.longest_ever(), Duration(80ms));
+}
+
+// 10 bytes a millisecond, 1,000 in store: it begins with 500.
+TEST(Player, StallsWhenTheNextByteIsNotThere) {
+  const auto at = [](int ms) { return Time(std::chrono::milliseconds(ms)); };
+  Player player(3000, 10, 1000);
+  EXPECT_EQ(player.room(at(0)), 1000u);
+  player.arrived(499, at(0));
+  EXPECT_EQ(player.room(at(70)), 501u) << "it has not begun";
+  player.arrived(501, at(100));
+  EXPECT_EQ(player.room(at(100)), 0u);
+  EXPECT_EQ(player.room(at(150)), 500u);
+  player.arrived(500, at(150));
+  EXPECT_EQ(player.stalls(at(250)), 0u) << "the last byte that it has is due now";
+  EXPECT_EQ(player.stalls(at(260)), 1u);
+  player.arrived(400, at(270));
+  EXPECT_EQ(player.room(at(300)), 600u) << "it waits for half a buffer";
+  player.arrived(100, at(300));
+  EXPECT_EQ(player.stalled(at(300)), Duration(50ms));
+  EXPECT_EQ(player.stalled(at(360)), Duration(60ms));
+  EXPECT_EQ(player.stalls(at(360)), 2u);
+  player.arrived(1000, at(370));
+  EXPECT_EQ(player.stalled(at(1000)), Duration(70ms)) << "the end of the film is no stall";
+  EXPECT_EQ(player.stalls(at(1000)), 2u);
 }
 
 TEST(Kit, HttpHeads) {

@@ -19,6 +19,14 @@ mapfile -t scripts < <({ of '(^dev$|^\.ci/run$|\.sh$)'; })
 step "layers"
 sh tests/layers/check_layers.sh "$PWD" || bad=1
 
+step "manual pages: every page of ours that one refers to exists"
+dangling=$(grep -noE '\*?(lib)?gecko[a-z.-]*\*?\([1-9]\)' docs/man/*.scd | while IFS=: read -r page line name; do
+  name=${name//\*/}
+  file=docs/man/${name%(*}.${name//[!0-9]/}.scd
+  [ -f "$file" ] || printf '%s\n' "$page:$line: refers to $name, but there is no $file"
+done)
+[ -z "$dangling" ] || { printf '%s\n' "$dangling"; bad=1; }
+
 if [ ${#scripts[@]} -gt 0 ]; then
   step "shellcheck: ${#scripts[@]} scripts"
   shellcheck -S warning "${scripts[@]}" || bad=1

@@ -71,6 +71,50 @@ TEST_F(StoppedForTooLong, AGeckodFindsItsConnectionsElsewhere) {
   say("the owner's geckod stopped for longer than restart_grace");
 }
 
+// ---------------------------------------------------------------- the application alone
+
+class StoppedProgram : public ProtectedScene, public ::testing::WithParamInterface<const char*> {
+ protected:
+  // In the midst of talking; those that rested have asked something, too.
+  void stop_the_owners() {
+    program_ = process_named(lab(), "n2", "gecko-echo");
+    ASSERT_GT(program_, 0);
+    ASSERT_EQ(::kill(program_, SIGSTOP), 0);
+    swarm_->call([&] {
+      for (auto* client : resting_) client->speak();
+    });
+    for (auto* client : talking_) ASSERT_FALSE(progresses(*client, 100ms)) << "INVALID: somebody answers";
+  }
+  pid_t program_ = -1;
+};
+INSTANTIATE_TEST_SUITE_P(, StoppedProgram, ::testing::Values("fast", "replicated"), [](const auto& p) { return std::string(p.param); });
+
+// Its node lives and so does it: they wait for it, as they would anywhere.
+TEST_P(StoppedProgram, ItsConnectionsWaitAndLoseNothing) {
+  begin(GetParam());
+  ASSERT_NO_FATAL_FAILURE(serve("n2"));
+  const Time until = monotonic_now() + 3s;   // the fault's length
+  ASSERT_NO_FATAL_FAILURE(stop_the_owners());
+  std::this_thread::sleep_until(until);
+  ASSERT_EQ(::kill(program_, SIGCONT), 0);
+  nothing_has_happened();
+  whole();
+  say("the owner's application stopped for 3 s");
+}
+
+// What it was asked and had not read, no other node has in `fast`; in `replicated` it was not acknowledged, so the client still has it.
+TEST_P(StoppedProgram, ItsNodeMayDieMeanwhile) {
+  const bool replicated = GetParam() == std::string("replicated");
+  begin(GetParam());
+  ASSERT_NO_FATAL_FAILURE(serve("n2"));
+  ASSERT_NO_FATAL_FAILURE(stop_the_owners());
+  ASSERT_TRUE(faults().kill("n2"));
+  const size_t at_least = replicated ? clients() : 0;
+  EXPECT_TRUE(eventually([&] { return recovered(others("n2")) >= at_least; })) << recoveries("n1") << recoveries("n3");
+  EXPECT_LE(settle(20s), clients() - at_least) << "and nobody hangs";
+  say("the owner's application stopped, then its node killed");
+}
+
 // ---------------------------------------------------------------- the lease keeper
 
 class KeeperDies : public ProtectedScene {};

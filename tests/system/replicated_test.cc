@@ -1,5 +1,6 @@
 // recovery = "replicated" (docs/adr/0026): nothing that a client was told is lost, whatever dies, and its program goes on as if nothing had happened.
 #include <algorithm>
+#include <cstdlib>
 
 #include "recovery_scene.hh"
 
@@ -265,6 +266,46 @@ TEST_F(Replicated, HeirDiesInMidRecovery) {
   finish();
   expect_none_lost({"n1", "n4", "n5"}, crowd_.size());
   say_gaps("heir killed while it recovered");
+}
+
+// Its own backups have just been told, or not yet: the second backup of the first owner still has them.
+TEST_F(Replicated, HeirDiesWhenItHasRecovered) {
+  begin(5, 2);
+  ASSERT_NO_FATAL_FAILURE(gather("n2", 32 * kMiB, 100));
+  ASSERT_NO_FATAL_FAILURE(listen());
+  const auto heir = scene().processes("n3");
+  ASSERT_TRUE(faults().kill("n2"));
+  ASSERT_TRUE(eventually([&] { return recovered({"n3"}) >= crowd_.size(); })) << recoveries("n3");
+  kill_at_once(heir);
+  go_on(10s);
+  finish();
+  expect_none_lost({"n1", "n4", "n5"}, crowd_.size());
+  say_gaps("heir killed when it had recovered");
+}
+
+// All of them in conversation when it dies; more of them with GECKO_FULL. Every byte of each is compared.
+TEST_F(Replicated, EverybodyInConversationWithADeadNodeGoesOn) {
+  const size_t many = std::getenv("GECKO_FULL") != nullptr ? 2000 : 300;
+  begin(4);
+  for (size_t i = 0; i < many; ++i) crowd_.talking.push_back(&ping(500ms));
+  ASSERT_TRUE(swarm_->wait_connected(30s));
+  const auto all_are_at = [&](const char* node) {
+    const auto rows = ask().ask(node, {{"op", "connections"}});
+    return rows && (*rows)["connections"].size() == many;
+  };
+  ASSERT_TRUE(eventually([&] { return all_are_at("n1"); }, 30s)) << "not all are accepted";
+  ASSERT_NO_FATAL_FAILURE(all_to("n2"));
+  ASSERT_TRUE(all_are_at("n2"));
+  ASSERT_NO_FATAL_FAILURE(all_replicated("n2"));
+  EXPECT_EQ(all_speak(crowd_.talking, 30s), 0u);
+  const Time death = monotonic_now();
+  ASSERT_TRUE(faults().kill("n2"));
+  const auto left = others("n2");
+  EXPECT_TRUE(eventually([&] { return recovered(left) >= many; }, 30s)) << recoveries("n3");
+  const double took = std::chrono::duration<double, std::milli>(monotonic_now() - death).count();
+  EXPECT_EQ(all_speak(crowd_.talking, 30s), 0u);
+  expect_none_lost(left, many);
+  std::printf("owner of %zu conversations killed: the last one lives after %.0f ms\n", many, took);
 }
 
 TEST_F(Replicated, MovesThenDies) {

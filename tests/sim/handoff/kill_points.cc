@@ -38,11 +38,6 @@ const std::vector<Script>& scripts() {
 // A step's timeout, then detection and a new link. Shorter than every "in the end" of the protocol (quiet_timeout, give_up).
 constexpr Duration kRecovery = 2s;
 
-struct Step {
-  uint16_t node;
-  std::string what;
-};
-
 // One run of a script; `harm` is done just before step `at`.
 class Scripted {
  public:
@@ -68,7 +63,7 @@ class Scripted {
   }
 
   const World& world() const { return world_; }
-  const std::vector<Step>& steps() const { return steps_; }
+  const std::vector<KillStep>& steps() const { return steps_; }
   size_t steps_at_end() const { return steps_at_end_; }
   const std::vector<size_t>& sent_at() const { return sent_at_; }   // per message: the step after which it was there
 
@@ -97,7 +92,7 @@ class Scripted {
   const size_t at_;
   const Harm harm_;
   World world_;
-  std::vector<Step> steps_;
+  std::vector<KillStep> steps_;
   std::vector<size_t> sent_at_;
   size_t steps_at_end_ = 0;
 };
@@ -106,19 +101,19 @@ void later(World& world, Duration time, Task task) { world.queue.at(world.now() 
 
 class Campaign {
  public:
-  Campaign(bool stop_at_first, std::string only) : stop_at_first_(stop_at_first), only_(std::move(only)) {}
+  explicit Campaign(const KillPointOptions& options) : result_(options) {}
 
   KillPoints run() {
     for (const Script& script : scripts()) {
-      if (done()) break;
+      if (result_.done()) break;
       Scripted base(script, SIZE_MAX, nullptr, false);
       base.run();
       const bool well = script.fails[0] != 0 || base.world().counts.moved == script.hops.size();
       if (!well || !base.world().checker.violations().empty()) {
-        result_.failures.push_back({std::string(script.name) + ": without harm", well ? base.world().checker.violations()[0] : "a handoff failed"});
+        result_.fails(std::string(script.name) + ": without harm", well ? base.world().checker.violations()[0] : "a handoff failed");
         continue;
       }
-      result_.steps += base.steps_at_end();
+      result_.script(script.name, base.steps_at_end());
       faults(script, base);
       repetitions(script, base);
     }
@@ -157,7 +152,7 @@ class Campaign {
             later(w, time, [&w, n, peer] { w.network.heal(n, peer); });
           });
         point(script, base, k, "reset the link", between, 0s, [n, peer](World& w) { w.network.reset(n, peer); });
-        if (done()) return;
+        if (result_.done()) return;
       }
     }
   }
@@ -165,7 +160,7 @@ class Campaign {
   // Every message again at every later step; and all that were sent so far, again in their order.
   void repetitions(const Script& script, const Scripted& base) {
     const size_t messages = base.sent_at().size();
-    for (size_t k = 0; k < base.steps_at_end() && !done(); ++k) {
+    for (size_t k = 0; k < base.steps_at_end() && !result_.done(); ++k) {
       for (size_t m = 0; m < messages && base.sent_at()[m] <= k; ++m)
         point(script, base, k, "repeat one message", " #" + std::to_string(m), 0s, [m](World& w) { repeat(w, m); });
       if (messages > 0 && base.sent_at()[0] <= k)
@@ -183,43 +178,26 @@ class Campaign {
   // `lasts`: the harm; the connection may be silent for that long and what it takes to notice and to connect again.
   void point(const Script& script, const Scripted& base, size_t k, const std::string& harm, const std::string& where, Duration lasts,
              Scripted::Harm harm_function) {
-    if (done()) return;
-    const Step& step = base.steps()[k];
-    const std::string name =
-        std::string(script.name) + ", step " + std::to_string(k) + " (node " + std::to_string(step.node) + ": " + step.what + "), " + harm + where;
-    if (!only_.empty() && name.find(only_) == std::string::npos) return;
-    Scripted run(script, k, std::move(harm_function), !only_.empty());
+    const KillPoint here{script.name, k, base.steps()[k], harm, where};
+    if (!result_.begins(here)) return;
+    Scripted run(script, k, std::move(harm_function), result_.traces());
     run.run();
-    ++result_.points;
-    count(harm);
-    result_.checks += run.world().checker.checks();
+    result_.checked(run.world().checker.checks());
     std::string violation = run.world().checker.violations().empty() ? "" : run.world().checker.violations()[0];
-    // The run up to here was the same as without harm: else the point was not the one it claims to be.
-    if (run.steps().size() <= k || run.steps()[k].node != step.node || run.steps()[k].what != step.what) violation = "the simulation is not repeatable";
+    if (!here.is_reached_by(run.steps())) violation = "the simulation is not repeatable";
     if (violation.empty() && run.world().checker.connection(0).longest_gap > lasts + kRecovery)
       violation = "served again, but only long after the harm was over";
     // A repetition may have no effect at all.
     if (harm.starts_with("repeat") && (run.world().checker.lost() != 0 || run.world().counts.moved != base.world().counts.moved))
       violation = "a repeated message had an effect";
-    if (!violation.empty()) result_.failures.push_back({name, violation});
+    if (!violation.empty()) result_.fails(here.name(), violation);
   }
-  void count(const std::string& harm) {
-    for (auto& c : result_.classes)
-      if (c.harm == harm) {
-        ++c.points;
-        return;
-      }
-    result_.classes.push_back({harm, 1});
-  }
-  bool done() const { return stop_at_first_ && !result_.failures.empty(); }
 
-  const bool stop_at_first_;
-  const std::string only_;
   KillPoints result_;
 };
 
 }  // namespace
 
-KillPoints run_kill_points(bool stop_at_first_failure, const std::string& only) { return Campaign(stop_at_first_failure, only).run(); }
+KillPoints run_kill_points(const KillPointOptions& options) { return Campaign(options).run(); }
 
 }  // namespace gecko::sim

@@ -12,13 +12,15 @@ int main(int argc, char** argv) {
   const bool must_pass = argc == 2 && std::strcmp(argv[1], "--must-pass") == 0;
   bool caught = false;
 
-  const auto points = run_kill_points(true);
-  if (!points.failures.empty()) {
+  KillPointOptions all;
+  all.stop_at_first_failure = true;
+  const auto points = run_kill_points(all);
+  if (!points.failures().empty()) {
     caught = true;
-    const auto& first = points.failures[0];
-    std::printf("kill points: caught at point %" PRIu64 ": %s\n    %s\n", points.points, first.point.c_str(), first.violation.c_str());
+    const auto& first = points.failures()[0];
+    std::printf("kill points: caught at point %" PRIu64 ": %s\n    %s\n", points.run(), first.point.c_str(), first.violation.c_str());
   } else {
-    std::printf("kill points: not caught at %" PRIu64 " points\n", points.points);
+    std::printf("kill points: not caught at %" PRIu64 " points\n", points.run());
   }
 
   constexpr uint64_t kSeeds = 40;

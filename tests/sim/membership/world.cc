@@ -10,13 +10,27 @@ using core::Owner;
 
 namespace {
 constexpr uint64_t kGroup = 0x6765636b6f;
+
+// As steps of a script: arrived, and about to leave.
+const char* name_of(const core::ViewMessage& message) {
+  static constexpr const char* kNames[] = {"prepare", "promise",  "propose",  "accepted",  "refused",
+                                           "view is", "view ask", "join ask", "leave ask", "recovered by"};
+  return kNames[message.index()];
 }
+const char* step_of(const core::MembershipOutput& output) {
+  static constexpr const char* kTells[] = {"tell prepare", "tell promise",  "tell propose",  "tell accepted",  "tell refused",
+                                           "tell view is", "tell view ask", "tell join ask", "tell leave ask", "tell recovered by"};
+  static constexpr const char* kNames[] = {"store", "", "hold grants", "release grants", "adopt", "expelled"};
+  const auto* tell = std::get_if<core::Tell>(&output);
+  return tell != nullptr ? kTells[tell->message.index()] : kNames[output.index()];
+}
+}  // namespace
 
 MemberWorld::MemberWorld(uint64_t seed, const MemberSettings& s, bool print_trace)
     : settings(s), random(seed), trace(print_trace), machines(queue, s.all()), checker(s, trace), nodes_(s.all()), faces_(s.all()) {
   for (auto& node : nodes_) node.cut.assign(nodes_.size(), false);
   for (uint16_t n = 0; n < nodes_.size(); ++n) boot(n);
-  GECKO_ASSERT(nodes_[0].membership->form(kGroup, settings.lease, settings.two_nodes, local(nodes_[0])));
+  form(0);
   for (uint16_t n = 0; n < nodes_.size(); ++n) settle(n);
 }
 
@@ -41,7 +55,8 @@ void MemberWorld::redraw_clock(uint16_t n) {
 }
 
 void MemberWorld::inject(uint16_t from, uint16_t to, const core::ViewMessage& message) {
-  nodes_[to].membership->on(from, message, local(nodes_[to]));
+  if (!nodes_[to].membership) return;
+  tell_geckod(to, [this, from, to, message] { nodes_[to].membership->on(from, message, local(nodes_[to])); });
   settle(to);
 }
 
@@ -57,8 +72,6 @@ void MemberWorld::boot(uint16_t n) {
   node.membership = std::make_unique<core::Membership>(m, node.disk, random.next() >> 21 | 1, local(node));
   node.membership->peers((core::NodeSet{1} << nodes_.size()) - 1);
   if (node.away) node.membership->leave(local(node));
-  node.outputs.clear();
-  node.storing = false;
   const uint32_t life = ++node.geckod_life;
   trace.add(now(), "boot", n, node.membership->incarnation() & 0xfffff);
   machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life] { fence(n, life); });
@@ -67,13 +80,22 @@ void MemberWorld::boot(uint16_t n) {
 
 // What a former life left in the kernel is ended; then the node may join.
 void MemberWorld::fence(uint16_t n, uint32_t life) {
-  Node& node = nodes_[n];
-  if (!node.membership || node.geckod_life != life || node.membership->is_member()) return;
-  node.serving.clear();
-  node.deadline = Time::min();
-  if (on_fenced) on_fenced(n);
-  node.membership->fenced(local(node));
+  tell_geckod(n, [this, n, life] {
+    Node& node = nodes_[n];
+    if (node.geckod_life != life || node.membership->is_member()) return;
+    node.serving.clear();
+    node.deadline = Time::min();
+    if (on_fenced) on_fenced(n);
+    node.membership->fenced(local(node));
+  });
   settle(n);
+}
+
+void MemberWorld::tell_geckod(uint16_t n, Task what) {
+  Node& node = nodes_[n];
+  if (!node.membership) return;
+  if (node.geckod_stopped) node.untold.push_back(std::move(what));
+  else what();
 }
 
 template <class F>
@@ -101,19 +123,19 @@ void MemberWorld::carry_out(uint16_t n, core::KeeperOutput& output) {
     });
   } else if (const auto* until = std::get_if<core::LeaseUntil>(&output)) {
     node.deadline = until->until;
-  } else if (node.membership) {
-    core::Membership& m = *node.membership;
-    if (const auto* held = std::get_if<core::Held>(&output)) m.held(held->token, local(node));
-    else if (const auto* s = std::get_if<core::Suspicions>(&output)) {
-      trace.add(now(), "suspicions", n, s->mine, s->agreed);
-      m.suspicions(s->mine, s->agreed, local(node));
-    }
-    else if (const auto* newer = std::get_if<core::NewerEpoch>(&output)) m.newer(newer->at, newer->epoch, local(node));
-    else if (const auto* contact = std::get_if<core::ContactIs>(&output)) m.contact_is(contact->node);
+  } else if (const auto* held = std::get_if<core::Held>(&output)) {
+    tell_geckod(n, [this, n, token = held->token] { nodes_[n].membership->held(token, local(nodes_[n])); });
+  } else if (const auto* s = std::get_if<core::Suspicions>(&output)) {
+    trace.add(now(), "suspicions", n, s->mine, s->agreed);
+    tell_geckod(n, [this, n, s = *s] { nodes_[n].membership->suspicions(s.mine, s.agreed, local(nodes_[n])); });
+  } else if (const auto* newer = std::get_if<core::NewerEpoch>(&output)) {
+    tell_geckod(n, [this, n, newer = *newer] { nodes_[n].membership->newer(newer.at, newer.epoch, local(nodes_[n])); });
+  } else if (const auto* contact = std::get_if<core::ContactIs>(&output)) {
+    tell_geckod(n, [this, n, contact = contact->node] { nodes_[n].membership->contact_is(contact); });
   }
 }
 
-bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
+void MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
   Node& node = nodes_[n];
   if (const auto* store = std::get_if<core::Store>(&output)) {
     node.storing = true;
@@ -124,23 +146,22 @@ bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
       if (nodes_[n].geckod_life != life) return void(++counts.stores_lost);
       nodes_[n].disk = state;
       checker.stored(now(), state);
+      (void)machines.step(n, "on disk");
     });
     machines.after(n, Part::daemon, takes, "stored", [this, n, life = node.geckod_life] {
-      if (nodes_[n].geckod_life != life) return;
-      nodes_[n].storing = false;
-      ++counts.stores;
-      outputs(n);
+      tell_geckod(n, [this, n, life] {
+        if (nodes_[n].geckod_life != life) return;
+        nodes_[n].storing = false;
+        ++counts.stores;
+        outputs(n);
+      });
       settle(n);
     });
-    return false;
-  }
-  if (auto* tell = std::get_if<core::Tell>(&output)) {
+  } else if (auto* tell = std::get_if<core::Tell>(&output)) {
     if (on_tell) on_tell(n, tell->to, tell->message);
-    packet(n, tell->to, "view message", [this, from = n, to = tell->to, m = std::make_shared<const core::ViewMessage>(std::move(tell->message))] {
-      Node& there = nodes_[to];
-      if (!there.membership) return;
-      there.membership->on(from, *m, local(there));
-      settle(to);
+    const char* name = name_of(tell->message);
+    packet(n, tell->to, name, [this, from = n, to = tell->to, m = std::make_shared<const core::ViewMessage>(std::move(tell->message))] {
+      inject(from, to, *m);
     });
   } else if (const auto* hold = std::get_if<core::HoldGrants>(&output)) {
     node.keeper->hold(hold->token, hold->epoch, hold->removed, local(node));
@@ -162,7 +183,6 @@ bool MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
     trace.add(now(), "expelled", n, expelled->life.incarnation & 0xfffff);
     machines.after(n, Part::daemon, random.between(1ms, 30ms), "fence", [this, n, life = node.geckod_life] { fence(n, life); });
   }
-  return true;
 }
 
 // The heir has the right at once; it takes some time to recover, and some more until it says so.
@@ -178,30 +198,37 @@ void MemberWorld::inherit(uint16_t n, const Owner& owner) {
     Node& heir = nodes_[n];
     if (heir.life != life || !heir.keeper || heir.keeper->incarnation() != life.incarnation) return;
     heir.serving.insert(all.begin(), all.end());
-    machines.after(n, Part::daemon, random.between(1ms, 100ms), "recovered", [this, n, owner] {
-      if (!nodes_[n].membership) return;
-      ++counts.recovered;
-      nodes_[n].membership->recovered(owner, local(nodes_[n]));
-      settle(n);
-    });
+    machines.after(n, Part::daemon, random.between(1ms, 100ms), "recovered", [this, n, owner] { tell_recovered(n, owner); });
     settle(n);
   });
 }
 
 void MemberWorld::recovered(uint16_t n, const Owner& owner) {
-  machines.after(n, Part::daemon, {}, "recovered", [this, n, owner] {
-    if (!nodes_[n].membership) return;
+  machines.after(n, Part::daemon, {}, "recovered", [this, n, owner] { tell_recovered(n, owner); });
+}
+void MemberWorld::tell_recovered(uint16_t n, const Owner& owner) {
+  tell_geckod(n, [this, n, owner] {
     ++counts.recovered;
     nodes_[n].membership->recovered(owner, local(nodes_[n]));
-    settle(n);
   });
+  settle(n);
+}
+
+// Harm may come just before it. False: it is not to be done, or later.
+bool MemberWorld::may_go_on(uint16_t n, const char* what) {
+  const uint32_t life = nodes_[n].geckod_life;
+  if (!machines.step(n, what)) {
+    if (machines.up(n, Part::daemon)) machines.after(n, Part::daemon, {}, "go on", [this, n] { settle(n); });
+    return false;
+  }
+  return nodes_[n].geckod_life == life && !nodes_[n].geckod_stopped;
 }
 
 void MemberWorld::outputs(uint16_t n) {
   Node& node = nodes_[n];
-  while (node.membership) {
+  while (node.membership && !node.geckod_stopped) {
     for (auto& o : node.membership->take()) node.outputs.push_back(std::move(o));
-    if (node.storing || node.outputs.empty()) return;
+    if (node.storing || node.outputs.empty() || !may_go_on(n, step_of(node.outputs.front()))) return;
     core::MembershipOutput output = std::move(node.outputs.front());
     node.outputs.pop_front();
     carry_out(n, output);
@@ -212,18 +239,20 @@ void MemberWorld::settle(uint16_t n) {
   Node& node = nodes_[n];
   if (!node.keeper) return;
   const Time t = local(node);
-  if (node.membership) node.keeper->membership_lives(t);
+  const auto geckod_runs = [&node] { return node.membership && !node.geckod_stopped; };
+  if (geckod_runs()) node.keeper->membership_lives(t);
   if (t >= node.keeper->next()) node.keeper->tick(t);
-  if (node.membership && t >= node.membership->next()) node.membership->tick(t);
+  if (geckod_runs() && t >= node.membership->next()) node.membership->tick(t);
   for (int i = 0;; ++i) {
     GECKO_ASSERT(i < 1000);   // they go round in circles
     outputs(n);
+    if (!machines.running(n, Part::daemon)) return look();   // struck in the middle of it
     auto out = node.keeper->take();
     if (out.empty()) break;
     for (auto& o : out) carry_out(n, o);
   }
   Time next = node.keeper->next();
-  if (node.membership) next = std::min(next, node.membership->next());
+  if (geckod_runs()) next = std::min(next, node.membership->next());
   if (next != Time::max()) {
     const Time at = std::max(real(node, next), now() + 1us);
     if (node.timer <= now() || at < node.timer) {
@@ -233,7 +262,7 @@ void MemberWorld::settle(uint16_t n) {
         if (late.timer == at) late.timer = Time::max();
         if (!late.keeper) return;
         late.keeper->tick(local(late));
-        if (late.membership) late.membership->tick(local(late));
+        if (late.membership && !late.geckod_stopped) late.membership->tick(local(late));
         settle(n);
       });
     }
@@ -282,11 +311,10 @@ void MemberWorld::kill_machine(uint16_t n, bool with_its_disk) {
   Node& node = nodes_[n];
   machines.kill(n, Part::kernel);
   node.keeper.reset();
-  node.membership.reset();
+  geckod_over(n);
   node.serving.clear();
   node.deadline = Time::min();
   node.timer = Time::max();
-  ++node.geckod_life;
   if (with_its_disk) node.disk.reset();
   trace.add(now(), with_its_disk ? "kill, disk lost" : "kill", n);
 }
@@ -305,11 +333,9 @@ void MemberWorld::start_machine(uint16_t n) {
 void MemberWorld::kill_keeper(uint16_t n) {
   if (!machines.up(n, Part::daemon)) return;
   machines.kill(n, Part::daemon);
-  Node& node = nodes_[n];
-  node.keeper.reset();
-  node.membership.reset();
-  node.timer = Time::max();
-  ++node.geckod_life;
+  nodes_[n].keeper.reset();
+  nodes_[n].timer = Time::max();
+  geckod_over(n);
   trace.add(now(), "kill keeper", n);
 }
 
@@ -321,11 +347,39 @@ void MemberWorld::start_keeper(uint16_t n) {
 
 void MemberWorld::kill_geckod(uint16_t n) {
   if (!machines.running(n, Part::daemon) || !nodes_[n].membership) return;
-  nodes_[n].membership.reset();
-  nodes_[n].outputs.clear();
-  nodes_[n].storing = false;
-  ++nodes_[n].geckod_life;
+  geckod_over(n);
   trace.add(now(), "kill geckod", n);
+}
+
+void MemberWorld::geckod_over(uint16_t n) {
+  Node& node = nodes_[n];
+  node.membership.reset();
+  node.outputs.clear();
+  node.storing = false;
+  node.geckod_stopped = false;
+  node.untold.clear();
+  ++node.geckod_life;
+}
+
+void MemberWorld::stop_geckod(uint16_t n) {
+  if (!nodes_[n].membership) return;
+  nodes_[n].geckod_stopped = true;
+  trace.add(now(), "stop geckod", n);
+}
+
+void MemberWorld::resume_geckod(uint16_t n) {
+  if (!nodes_[n].geckod_stopped) return;
+  machines.after(n, Part::daemon, {}, "geckod goes on", [this, n, life = nodes_[n].geckod_life] {
+    Node& node = nodes_[n];
+    if (node.geckod_life != life) return;
+    node.geckod_stopped = false;
+    while (!node.geckod_stopped && !node.untold.empty()) {   // a blow on its way through empties it
+      Task next = std::move(node.untold.front());
+      node.untold.pop_front();
+      next();
+    }
+    settle(n);
+  });
 }
 
 void MemberWorld::start_geckod(uint16_t n) {
@@ -361,28 +415,35 @@ void MemberWorld::heal_everything() {
     start_machine(n);
     start_keeper(n);
     start_geckod(n);
+    resume_geckod(n);
     if (nodes_[n].away) join(n);
   }
 }
 
+void MemberWorld::form(uint16_t n) {
+  Node& node = nodes_[n];
+  if (!node.membership || node.membership->view().epoch != 0 || !machines.running(n, Part::daemon)) return;
+  GECKO_ASSERT(node.membership->form(kGroup, settings.lease, settings.two_nodes, local(node)));
+  settle(n);
+}
 void MemberWorld::leave(uint16_t n) {
   Node& node = nodes_[n];
   if (!node.membership || !machines.running(n, Part::daemon)) return;
   node.away = true;
-  node.membership->leave(local(node));
+  tell_geckod(n, [this, n] { nodes_[n].membership->leave(local(nodes_[n])); });
   settle(n);
 }
 void MemberWorld::join(uint16_t n) {
   Node& node = nodes_[n];
   if (!node.membership || !machines.running(n, Part::daemon)) return;
   node.away = false;
-  node.membership->join(local(node));
+  tell_geckod(n, [this, n] { nodes_[n].membership->join(local(nodes_[n])); });
   settle(n);
 }
 void MemberWorld::remove(uint16_t at, uint16_t n) {
   Node& node = nodes_[at];
   if (!node.membership || !machines.running(at, Part::daemon)) return;
-  node.membership->remove(n, local(node));
+  tell_geckod(at, [this, at, n] { nodes_[at].membership->remove(n, local(nodes_[at])); });
   settle(at);
 }
 void MemberWorld::appoint(uint16_t at, uint16_t n) {
@@ -404,19 +465,25 @@ bool MemberWorld::all_hear_each_other() const {
   return std::ranges::all_of(nodes_, [](const auto& node) { return node.keeper && node.keeper->suspicions().mine == 0; });
 }
 
-std::string MemberWorld::why_not_whole() const {
+std::string MemberWorld::why_not_whole() const { return why_not_settled((core::NodeSet{1} << nodes_.size()) - 1); }
+
+std::string MemberWorld::why_not_settled(core::NodeSet in) const {
   const auto node = [](size_t n) { return "node " + std::to_string(n); };
-  const wire::View* first = view(0);
+  const wire::View* first = nullptr;
+  uint16_t first_node = 0;
   size_t contacts = 0;
   for (uint16_t n = 0; n < nodes_.size(); ++n) {
+    contacts += acts(n);
+    if (!(in & core::one(n))) continue;
     const wire::View* v = view(n);
-    if (!v || !first) return node(n) + " is down";
-    if (v->epoch != first->epoch) return node(n) + " is in view " + std::to_string(v->epoch) + ", node 0 in " + std::to_string(first->epoch);
+    if (!v) return node(n) + " is down";
+    if (!first) first = v, first_node = n;
+    if (v->epoch != first->epoch)
+      return node(n) + " is in view " + std::to_string(v->epoch) + ", " + node(first_node) + " in " + std::to_string(first->epoch);
     if (!core::owns(*v, n, nodes_[n].keeper->incarnation())) return node(n) + "'s present life is not in view " + std::to_string(v->epoch);
     if (n < settings.nodes && !transmits(n)) return node(n) + " has no lease";
-    contacts += acts(n);
   }
-  if (first->members.size() != nodes_.size()) return "only " + std::to_string(first->members.size()) + " members";
+  if (core::members(*first) != in) return std::to_string(first->members.size()) + " members, and not those that there should be";
   if (contacts != 1) return std::to_string(contacts) + " contacts";
   for (const Owner& o : owners_) {
     size_t serving = 0;

@@ -26,6 +26,8 @@ class MemberWorld {
   void start_keeper(uint16_t node);
   void kill_geckod(uint16_t node);                   // the keeper lives
   void start_geckod(uint16_t node);
+  void stop_geckod(uint16_t node);                   // what it is told waits
+  void resume_geckod(uint16_t node);
   void stop(uint16_t node, Part part) { machines.stop(node, part); }
   void resume(uint16_t node, Part part) { machines.resume(node, part); }
   void cut(uint16_t from, uint16_t to, bool is) { nodes_[from].cut[to] = is; }   // one way
@@ -34,6 +36,7 @@ class MemberWorld {
   void inject(uint16_t from, uint16_t to, const core::ViewMessage& message);   // arrives now, also across a cut
   void heal_everything();
   // --- wishes
+  void form(uint16_t node);                          // again: when its first view was lost with it
   void leave(uint16_t node);
   void join(uint16_t node);
   void remove(uint16_t at, uint16_t node);
@@ -42,6 +45,7 @@ class MemberWorld {
 
   bool whole() const;                                // one view of all nodes everywhere, one acting contact, every owner has a node
   std::string why_not_whole() const;
+  std::string why_not_settled(core::NodeSet members) const;   // the same of a view of just these
   bool all_hear_each_other() const;                  // nobody suspects anybody
   bool up(uint16_t node) const { return machines.up(node, Part::daemon); }
   bool transmits(uint16_t node) const;
@@ -83,6 +87,8 @@ class MemberWorld {
     std::deque<core::MembershipOutput> outputs;      // behind a store
     bool storing = false;
     uint32_t geckod_life = 0;
+    bool geckod_stopped = false;
+    std::deque<Task> untold;                         // what a stopped geckod will be told
     // kernel
     std::set<core::Owner> serving;
     Time deadline = Time::min();                     // by the node's own clock
@@ -97,14 +103,18 @@ class MemberWorld {
   Time local(const Node& node) const;
   Time real(const Node& node, Time at) const;
   void boot(uint16_t n);
+  void geckod_over(uint16_t n);
+  void tell_geckod(uint16_t n, Task what);           // now, or when it goes on; never if it dies before
   void settle(uint16_t n);                           // carry out what the machines of that node say, ask for the next timer
   void outputs(uint16_t n);
+  bool may_go_on(uint16_t n, const char* what);
   void fence(uint16_t n, uint32_t life);
   void inherit(uint16_t n, const core::Owner& owner);
+  void tell_recovered(uint16_t n, const core::Owner& owner);
   template <class F>
   void packet(uint16_t from, uint16_t to, const char* what, F deliver);
   void carry_out(uint16_t n, core::KeeperOutput& output);
-  bool carry_out(uint16_t n, core::MembershipOutput& output);   // false: wait
+  void carry_out(uint16_t n, core::MembershipOutput& output);
 
   std::vector<Node> nodes_;
   std::map<core::Owner, std::set<core::Owner>> holdings_;       // whose connections a life has ever had the right to, besides its own

@@ -255,6 +255,8 @@ void Geckod::carry_out(core::Recovery::Drop& a) {
   world_.ask_whose(conn_of(a.flow));
 }
 
-void Geckod::carry_out(core::Recovery::Done& a) { world_.recovered(self_, a.life); }
+void Geckod::carry_out(core::Recovery::Done& a) {
+  mirroring_->when_kept([this, life = a.life] { world_.recovered(self_, life); });
+}
 
 }  // namespace gecko::sim

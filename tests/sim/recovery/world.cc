@@ -97,14 +97,15 @@ void RecoveryWorld::ask_whose(ConnNo conn) {
     if (geckods_[n]->owns(conn) && transmits(n)) steer(conn, n);
 }
 
-void RecoveryWorld::to_client(uint16_t, const Packet& packet) {
+void RecoveryWorld::to_client(uint16_t n, const Packet& packet) {
+  if (muted_.contains(n)) return;
   for (int copies = random.chance(settings.client_doubled) ? 2 : 1; copies > 0; --copies)
     if (!random.chance(client_loss))
       group.queue.at(now() + random.between(settings.client_delay_min, settings.client_delay_max), [this, packet] { clients.receive(packet); });
 }
 
 void RecoveryWorld::probe(uint16_t n, ConnNo conn, uint64_t acked) {
-  if (!transmits(n) || random.chance(client_loss)) return;
+  if (!transmits(n) || muted_.contains(n) || random.chance(client_loss)) return;
   // Before its first byte of output that is the SYN-ACK's.
   group.queue.at(now() + random.between(settings.client_delay_min, settings.client_delay_max), [this, conn, acked] { clients.probed(conn, acked); });
 }
@@ -236,6 +237,11 @@ void RecoveryWorld::stop(uint16_t n, Part part) {
 
 void RecoveryWorld::resume(uint16_t n, Part part) {
   if (machines().stopped(n, part)) group.resume(n, part);
+}
+
+void RecoveryWorld::mute(uint16_t n, bool is) {
+  if (is) muted_.insert(n);
+  else muted_.erase(n);
 }
 
 void RecoveryWorld::cut(uint16_t a, uint16_t b, bool is) {

@@ -5,6 +5,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "sim/recovery/checker.hh"
 #include "sim/recovery/client.hh"
 #include "sim/recovery/geckod.hh"
+#include "sim/recovery/message_names.hh"
 #include "sim/recovery/server.hh"
 #include "sim/recovery/settings.hh"
 
@@ -34,6 +36,7 @@ class RecoveryWorld {
   void stop(uint16_t node, Part part);
   void resume(uint16_t node, Part part);
   void cut(uint16_t a, uint16_t b, bool is);
+  void mute(uint16_t node, bool is);                   // about to die: nothing leaves it any more, whatever else it does in this event
   void break_link(uint16_t a, uint16_t b) { network_.reset(a, b); }
   void heal_everything();
 
@@ -53,7 +56,10 @@ class RecoveryWorld {
   template <class M>
   bool send(uint16_t from, uint16_t to, const M& message) {
     if (!network_.link_up(from, to)) return false;
-    network_.send(from, to, "message", [this, from, to, m = std::make_shared<const M>(message)] { geckod(to).on(from, *m); });
+    const MessageName name = name_of(message);
+    (void)machines().step(from, name.leaves);
+    if (muted_.contains(from)) return true;
+    network_.send(from, to, name.arrives, [this, from, to, m = std::make_shared<const M>(message)] { geckod(to).on(from, *m); });
     return true;
   }
   void to_client(uint16_t node, const Packet& packet);
@@ -96,6 +102,7 @@ class RecoveryWorld {
   std::vector<uint64_t> incarnations_;
   std::map<ConnNo, uint16_t> steered_;
   std::map<ConnNo, Time> nobodys_since_;
+  std::set<uint16_t> muted_;
   std::map<std::tuple<ConnNo, uint16_t, uint64_t, uint16_t>, Kept> kept_;   // connection, owner's life, backup
   std::map<std::pair<uint16_t, uint16_t>, uint32_t> lives_;                 // of whom the link of the first leads to
 };
