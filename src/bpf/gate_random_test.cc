@@ -8,6 +8,7 @@
 #include <random>
 
 #include "base/sequence.hh"
+#include "base/test_figures.hh"
 #include "bpf/gate_bench.hh"
 #include "bpf/gate_sender.hh"
 
@@ -20,8 +21,7 @@ class GateRandom : public GateBench {
   uint32_t pick(uint32_t n) { return static_cast<uint32_t>(random_() % n); }
   static size_t packets() {
     if (const char* n = std::getenv("GECKO_PACKETS")) return std::strtoul(n, nullptr, 10);
-    const char* full = std::getenv("GECKO_FULL");
-    return full != nullptr && *full == '1' ? 100000 : 6000;
+    return full_figures() ? 100000 : 6000;
   }
 
   struct Kernel {

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <random>
 
+#include "base/test_figures.hh"
 #include "bpf/test_bench.hh"
 
 namespace gecko::bpf::test {
@@ -19,8 +20,7 @@ class SteerMutation : public Bench {
 
   static size_t packets() {
     if (const char* n = std::getenv("GECKO_PACKETS")) return std::strtoul(n, nullptr, 10);
-    const char* full = std::getenv("GECKO_FULL");
-    return full != nullptr && *full == '1' ? 100000 : 24000;
+    return full_figures() ? 100000 : 24000;
   }
 
   Bytes bytes(size_t n) {

@@ -9,6 +9,7 @@
 #include <queue>
 #include <random>
 
+#include "base/test_figures.hh"
 #include "core/handoff.hh"
 #include "core/recovery.hh"
 
@@ -277,7 +278,7 @@ class World {
   std::vector<View> views_;
 };
 
-size_t runs() { return std::getenv("GECKO_FULL") != nullptr ? 200'000 : 4'000; }
+size_t runs() { return full_figures() ? 200'000 : 4'000; }
 
 TEST(DeathMeetsHandoff, TheDonorDies) {
   size_t by_heir = 0, by_acceptor = 0;

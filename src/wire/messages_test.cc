@@ -1,11 +1,12 @@
 // What holds of every message of every list (all_messages.hh), with every field set and something in every list: it comes back as it went; cut short or
-// with something behind it it is refused; with any bit or any length changed it is refused, or is another message that is written in exactly that way; and
-// a decoder takes no more memory than its input accounts for.
+// with something behind it it is refused; with any bit or any length changed, or several things at once, it is refused, or is another message that is
+// written in exactly that way; and a decoder takes no more memory than its input accounts for.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <fstream>
 #include <new>
+#include <random>
 #include <regex>
 #include <sstream>
 
@@ -30,6 +31,8 @@ void operator delete[](void* at, size_t) noexcept { std::free(at); }
 
 namespace gecko::wire {
 namespace {
+
+constexpr size_t kMutants = 5'000;   // of each message, at least; docs/guarantees.md
 
 // A list's elements are larger here than on the wire (a string of no byte: 32 against 4), and a growing vector is copied: nothing is above 16-fold.
 constexpr size_t kMostPerByte = 16, kMostBesides = 1024;
@@ -110,13 +113,39 @@ void attack() {
     bad[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
     refused_or_strict<M>(bad);
   }
+  size_t tried = bytes.size() * 9 + 1;
   // Whatever field begins there, it may be a length.
-  for (size_t at = 0; at + 4 <= bytes.size(); ++at)
-    for (const uint32_t length : {0u, 1u, 3u, 0xffffu, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu}) {
+  for (size_t at = 0; at + 4 <= bytes.size(); ++at) {
+    uint32_t right = 0;
+    for (size_t i = 0; i < 4; ++i) right |= static_cast<uint32_t>(bytes[at + i]) << (8 * i);
+    for (const uint32_t length : {0u, 1u, 3u, right - 1, right + 1, 0xffffu, 0x7fffffffu, 0x80000000u, 0xfffffffeu, 0xffffffffu}) {
       Bytes bad = bytes;
       for (size_t i = 0; i < 4; ++i) bad[at + i] = static_cast<uint8_t>(length >> (8 * i));
       refused_or_strict<M>(bad);
+      ++tried;
     }
+  }
+  // Several faults at once, bytes that are missing in the middle, and bytes that come twice.
+  std::mt19937 random(static_cast<uint32_t>(bytes.size()));
+  for (; tried < kMutants; ++tried) {
+    Bytes bad = bytes;
+    const auto anywhere = [&] { return static_cast<ptrdiff_t>(random() % (bad.size() + 1)); };
+    for (auto faults = 1 + random() % 4; faults > 0; --faults) {
+      auto from = anywhere(), to = anywhere();
+      if (from > to) std::swap(from, to);
+      switch (random() % 4) {
+        case 0: bad.erase(bad.begin() + from, bad.begin() + std::min(to, from + 4)); break;
+        case 1: {
+          const Bytes part(bad.begin() + from, bad.begin() + to);
+          bad.insert(bad.begin() + anywhere(), part.begin(), part.end());
+          break;
+        }
+        default:
+          if (!bad.empty()) bad[random() % bad.size()] = static_cast<uint8_t>(random());
+      }
+    }
+    refused_or_strict<M>(bad);
+  }
 }
 
 template <class... Ms>

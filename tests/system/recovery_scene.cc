@@ -60,7 +60,7 @@ void RecoveryTest::all_protected(const std::string& node) {
     const auto answer = ask().ask(node, {{"op", "connections"}});
     if (!answer) return false;
     const auto& rows = (*answer)["connections"];
-    return std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.value("protected", false); });
+    return !rows.empty() && std::all_of(rows.begin(), rows.end(), [](const auto& row) { return row.value("protected", false); });
   }, 10s)) << status(node).value("/groups/0/protection"_json_pointer, nlohmann::json());
 }
 

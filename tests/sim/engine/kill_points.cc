@@ -7,6 +7,8 @@
 #include <ctime>
 #include <string_view>
 
+#include "base/test_figures.hh"
+
 namespace gecko::sim {
 
 std::string KillPoint::name() const {
@@ -57,9 +59,8 @@ int tell(const KillPoints& result, const KillPointOptions& options, KillPointFlo
 }  // namespace
 
 int kill_points_main(int argc, char** argv, uint64_t parts, KillPointFloors floors, const std::function<KillPoints(const KillPointOptions&)>& campaign) {
-  const char* full = std::getenv("GECKO_FULL");
   KillPointOptions options;
-  options.parts = full != nullptr && std::string_view(full) == "1" ? 1 : parts;
+  options.parts = full_figures() ? 1 : parts;
   for (int i = 1; i < argc; i += 2) {
     const std::string_view arg = argv[i], value = i + 1 < argc ? argv[i + 1] : "";
     bool ok = !value.empty();

@@ -1,7 +1,13 @@
 // What campaigns of harm at every single point of a script have in common (docs/design: "kill at every message index"): which points are run, what is
 // counted, how it is told. A point is named by script, step and harm; nothing about it is random, so its name is enough to see it again.
 //
-// A campaign asks for each point in turn whether it is to be run, and says what went wrong there.
+// A campaign has scripts, each with a `name`, and a class whose objects are single runs of one:
+//   Run(script)      without harm; what a run with harm needs is the campaign's
+//   run()
+//   steps(), steps_at_end()   of them the first ones, which are the script's: harm is done there
+//   checks()         how often its promises were looked at
+//   wrong()          what was broken, "" if nothing
+//   falls_short()    without harm: why the script is not what it says, "" if it is
 #pragma once
 
 #include <cstdint>
@@ -50,10 +56,31 @@ class KillPoints {
 
   explicit KillPoints(KillPointOptions options) : options_(std::move(options)) {}
 
-  void script(std::string name, uint64_t steps) { scripts_.push_back({std::move(name), steps}); }
-  // The next point. False: not in this run.
+  // Each script without harm; then `points(script, that run, step)` for every step of it.
+  template <class Run, class Scripts, class Points>
+  void at_every_step(const Scripts& scripts, const Points& points) {
+    for (const auto& script : scripts) {
+      if (done()) return;
+      Run base(script);
+      base.run();
+      const std::string why = base.wrong().empty() ? base.falls_short() : base.wrong();
+      if (!why.empty()) {
+        fails(std::string(script.name) + ": without harm", why);
+        continue;
+      }
+      scripts_.push_back({script.name, base.steps_at_end()});
+      for (size_t k = 0; k < base.steps_at_end() && !done(); ++k) points(script, base, k);
+    }
+  }
+  // The next point. False: not in this run of the campaign.
   bool begins(const KillPoint& point);
-  void checked(uint64_t checks) { checks_ += checks; }
+  // It was run: what does that show by itself? `also`: what else is wrong, in the campaign's eyes.
+  template <class Run>
+  void ends(const KillPoint& point, const Run& run, const std::string& also = "") {
+    checks_ += run.checks();
+    if (!point.is_reached_by(run.steps())) fails(point.name(), "the simulation is not repeatable");
+    else if (const std::string why = run.wrong().empty() ? also : run.wrong(); !why.empty()) fails(point.name(), why);
+  }
   void fails(std::string point, std::string violation) { failures_.push_back({std::move(point), std::move(violation)}); }
 
   bool done() const { return options_.stop_at_first_failure && !failures_.empty(); }

@@ -35,6 +35,8 @@ const std::vector<Script>& scripts() {
   return all;
 }
 
+constexpr uint16_t kNodes = 3;
+
 // A step's timeout, then detection and a new link. Shorter than every "in the end" of the protocol (quiet_timeout, give_up).
 constexpr Duration kRecovery = 2s;
 
@@ -43,6 +45,7 @@ class Scripted {
  public:
   using Harm = std::function<void(World&)>;
 
+  explicit Scripted(const Script& script) : Scripted(script, SIZE_MAX, nullptr, false) {}
   Scripted(const Script& script, size_t at, Harm harm, bool print) : script_(script), at_(at), harm_(std::move(harm)), world_(7, settings(script), print) {}
 
   void run() {
@@ -63,6 +66,9 @@ class Scripted {
   }
 
   const World& world() const { return world_; }
+  uint64_t checks() const { return world_.checker.checks(); }
+  std::string wrong() const { return world_.checker.violations().empty() ? "" : world_.checker.violations()[0]; }
+  std::string falls_short() const { return script_.fails[0] == 0 && world_.counts.moved != script_.hops.size() ? "a handoff failed" : ""; }
   const std::vector<KillStep>& steps() const { return steps_; }
   size_t steps_at_end() const { return steps_at_end_; }
   const std::vector<size_t>& sent_at() const { return sent_at_; }   // per message: the step after which it was there
@@ -70,7 +76,7 @@ class Scripted {
  private:
   static Settings settings(const Script& script) {
     Settings s;
-    s.nodes = 3;
+    s.nodes = kNodes;
     s.network.delay_min = s.network.delay_max = 100us;
     s.network.detect_min = s.network.detect_max = 300ms;
     s.network.connect_min = s.network.connect_max = 5ms;
@@ -104,70 +110,54 @@ class Campaign {
   explicit Campaign(const KillPointOptions& options) : result_(options) {}
 
   KillPoints run() {
-    for (const Script& script : scripts()) {
-      if (result_.done()) break;
-      Scripted base(script, SIZE_MAX, nullptr, false);
-      base.run();
-      const bool well = script.fails[0] != 0 || base.world().counts.moved == script.hops.size();
-      if (!well || !base.world().checker.violations().empty()) {
-        result_.fails(std::string(script.name) + ": without harm", well ? base.world().checker.violations()[0] : "a handoff failed");
-        continue;
-      }
-      result_.script(script.name, base.steps_at_end());
-      faults(script, base);
-      repetitions(script, base);
-    }
+    result_.at_every_step<Scripted>(scripts(), [this](const Script& script, const Scripted& base, size_t k) {
+      for (uint16_t n = 0; n < kNodes; ++n) faults(script, base, k, n);
+      repetitions(script, base, k);
+    });
     return std::move(result_);
   }
 
  private:
-  void faults(const Script& script, const Scripted& base) {
-    for (size_t k = 0; k < base.steps_at_end(); ++k) {
-      for (uint16_t n = 0; n < 3; ++n) {
-        const std::string at_node = " node " + std::to_string(n);
-        point(script, base, k, "kill machine", at_node, 3s, [n](World& w) {
-          w.kill_machine(n);
-          later(w, 700ms, [&w, n] { w.start_machine(n); });
-        });
-        point(script, base, k, "kill daemon", at_node, 3s, [n](World& w) {
-          w.kill_daemon(n);
-          later(w, 30ms, [&w, n] { w.start_daemon(n); });
-        });
-        point(script, base, k, "kill both halves", at_node, 3s, [n](World& w) {
-          w.kill_daemon(n, true);
-          later(w, 30ms, [&w, n] { w.start_daemon(n); });
-        });
-        for (const Part part : {Part::daemon, Part::kernel})
-          for (const Duration time : {Duration(3s), Duration(17s)})
-            point(script, base, k, std::string(part == Part::daemon ? "stop daemon for " : "stop machine for ") + (time > 10s ? "17 s" : "3 s"), at_node, time,
-                  [n, part, time](World& w) {
-                    w.stop(n, part);
-                    later(w, time, [&w, n, part] { w.resume(n, part); });
-                  });
-        const auto peer = static_cast<uint16_t>((n + 1) % 3);
-        const std::string between = " " + std::to_string(n) + "-" + std::to_string(peer);
-        for (const auto& [name, time] : {std::pair<const char*, Duration>{"cut for 100 ms", 100ms}, {"cut for 3 s", 3s}, {"cut for 18 s", 18s}})
-          point(script, base, k, name, between, time, [n, peer, time = time](World& w) {
-            w.cut(n, peer);
-            later(w, time, [&w, n, peer] { w.network.heal(n, peer); });
-          });
-        point(script, base, k, "reset the link", between, 0s, [n, peer](World& w) { w.network.reset(n, peer); });
-        if (result_.done()) return;
-      }
-    }
+  void faults(const Script& script, const Scripted& base, size_t k, uint16_t n) {
+    const std::string at_node = " node " + std::to_string(n);
+    point(script, base, k, "kill machine", at_node, 3s, [n](World& w) {
+      w.kill_machine(n);
+      later(w, 700ms, [&w, n] { w.start_machine(n); });
+    });
+    point(script, base, k, "kill daemon", at_node, 3s, [n](World& w) {
+      w.kill_daemon(n);
+      later(w, 30ms, [&w, n] { w.start_daemon(n); });
+    });
+    point(script, base, k, "kill both halves", at_node, 3s, [n](World& w) {
+      w.kill_daemon(n, true);
+      later(w, 30ms, [&w, n] { w.start_daemon(n); });
+    });
+    for (const Part part : {Part::daemon, Part::kernel})
+      for (const Duration time : {Duration(3s), Duration(17s)})
+        point(script, base, k, std::string(part == Part::daemon ? "stop daemon for " : "stop machine for ") + (time > 10s ? "17 s" : "3 s"), at_node, time,
+              [n, part, time](World& w) {
+                w.stop(n, part);
+                later(w, time, [&w, n, part] { w.resume(n, part); });
+              });
+    const auto peer = static_cast<uint16_t>((n + 1) % kNodes);
+    const std::string between = " " + std::to_string(n) + "-" + std::to_string(peer);
+    for (const auto& [name, time] : {std::pair<const char*, Duration>{"cut for 100 ms", 100ms}, {"cut for 3 s", 3s}, {"cut for 18 s", 18s}})
+      point(script, base, k, name, between, time, [n, peer, time = time](World& w) {
+        w.cut(n, peer);
+        later(w, time, [&w, n, peer] { w.network.heal(n, peer); });
+      });
+    point(script, base, k, "reset the link", between, 0s, [n, peer](World& w) { w.network.reset(n, peer); });
   }
 
   // Every message again at every later step; and all that were sent so far, again in their order.
-  void repetitions(const Script& script, const Scripted& base) {
+  void repetitions(const Script& script, const Scripted& base, size_t k) {
     const size_t messages = base.sent_at().size();
-    for (size_t k = 0; k < base.steps_at_end() && !result_.done(); ++k) {
-      for (size_t m = 0; m < messages && base.sent_at()[m] <= k; ++m)
-        point(script, base, k, "repeat one message", " #" + std::to_string(m), 0s, [m](World& w) { repeat(w, m); });
-      if (messages > 0 && base.sent_at()[0] <= k)
-        point(script, base, k, "repeat all messages", "", 0s, [](World& w) {
-          for (size_t m = 0, n = w.sent.size(); m < n; ++m) repeat(w, m);
-        });
-    }
+    for (size_t m = 0; m < messages && base.sent_at()[m] <= k; ++m)
+      point(script, base, k, "repeat one message", " #" + std::to_string(m), 0s, [m](World& w) { repeat(w, m); });
+    if (messages > 0 && base.sent_at()[0] <= k)
+      point(script, base, k, "repeat all messages", "", 0s, [](World& w) {
+        for (size_t m = 0, n = w.sent.size(); m < n; ++m) repeat(w, m);
+      });
   }
   static void repeat(World& w, size_t m) {
     const auto [from, to, message] = w.sent[m];
@@ -182,15 +172,11 @@ class Campaign {
     if (!result_.begins(here)) return;
     Scripted run(script, k, std::move(harm_function), result_.traces());
     run.run();
-    result_.checked(run.world().checker.checks());
-    std::string violation = run.world().checker.violations().empty() ? "" : run.world().checker.violations()[0];
-    if (!here.is_reached_by(run.steps())) violation = "the simulation is not repeatable";
-    if (violation.empty() && run.world().checker.connection(0).longest_gap > lasts + kRecovery)
-      violation = "served again, but only long after the harm was over";
-    // A repetition may have no effect at all.
+    std::string why;
+    if (run.world().checker.connection(0).longest_gap > lasts + kRecovery) why = "served again, but only long after the harm was over";
     if (harm.starts_with("repeat") && (run.world().checker.lost() != 0 || run.world().counts.moved != base.world().counts.moved))
-      violation = "a repeated message had an effect";
-    if (!violation.empty()) result_.fails(here.name(), violation);
+      why = "a repeated message had an effect";
+    result_.ends(here, run, why);
   }
 
   KillPoints result_;

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <string_view>
 
+#include "base/test_figures.hh"
 #include "sim/handoff/random_run.hh"
 
 namespace {
@@ -87,8 +88,7 @@ int replay(uint64_t first, uint64_t seeds, RunOptions options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char* full = std::getenv("GECKO_FULL");
-  const bool is_full = full && std::string_view(full) == "1";
+  const bool is_full = full_figures();
   uint64_t seeds = 0, first = 1;
   bool is_replay = false;
   RunOptions options;

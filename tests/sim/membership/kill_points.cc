@@ -45,6 +45,7 @@ class Scripted {
     size_t there_after;                                    // so many steps
   };
 
+  explicit Scripted(const Script& script) : Scripted(script, SIZE_MAX, nullptr, {}, false) {}
   Scripted(const Script& script, size_t at, Harm harm, Duration lasts, bool print)
       : world(7, script.settings, print), script_(script), at_(at), harm_(std::move(harm)), lasts_(lasts), steps_(script.frequent) {}
 
@@ -91,6 +92,9 @@ class Scripted {
     world.machines.after(s.to, Part::daemon, {}, "repeated", [this, from = s.from, to = s.to, message = s.message] { world.inject(from, to, message); });
   }
 
+  uint64_t checks() const { return world.checker.checks(); }
+  std::string wrong() const { return world.checker.violations().empty() ? "" : world.checker.violations()[0]; }
+  static std::string falls_short() { return ""; }          // its wish has come true
   const std::vector<KillStep>& steps() const { return steps_.all(); }
   core::NodeSet down_at(size_t step) const { return down_at_[step]; }
   size_t steps_at_end() const { return steps_at_end_; }
@@ -263,21 +267,11 @@ class Campaign {
   explicit Campaign(const KillPointOptions& options) : result_(options) {}
 
   KillPoints run() {
-    for (const Script& script : scripts()) {
-      if (result_.done()) break;
-      Scripted base(script, SIZE_MAX, nullptr, {}, false);
-      base.run();
-      if (const auto& violations = base.world.checker.violations(); !violations.empty()) {
-        result_.fails(std::string(script.name) + ": without harm", violations[0]);
-        continue;
-      }
-      result_.script(script.name, base.steps_at_end());
-      for (size_t k = 0; k < base.steps_at_end() && !result_.done(); ++k) {
-        for (uint16_t n = 0; n < script.settings.all(); ++n)
-          if (!(base.down_at(k) & core::one(n))) faults(script, base, k, n);
-        repetitions(script, base, k);
-      }
-    }
+    result_.at_every_step<Scripted>(scripts(), [this](const Script& script, const Scripted& base, size_t k) {
+      for (uint16_t n = 0; n < script.settings.all(); ++n)
+        if (!(base.down_at(k) & core::one(n))) faults(script, base, k, n);
+      repetitions(script, base, k);
+    });
     return std::move(result_);
   }
 
@@ -342,12 +336,8 @@ class Campaign {
     if (!result_.begins(here)) return;
     Scripted run(script, k, std::move(what), lasts, result_.traces());
     run.run();
-    result_.checked(run.world.checker.checks());
-    const auto& violations = run.world.checker.violations();
-    if (!here.is_reached_by(run.steps())) result_.fails(here.name(), "the simulation is not repeatable");
-    else if (!violations.empty()) result_.fails(here.name(), violations[0]);
-    else if (harm.starts_with("repeat") && run.world.checker.views() != base.world.checker.views())
-      result_.fails(here.name(), "a repeated message had an effect");
+    const bool had_an_effect = run.world.checker.views() != base.world.checker.views();
+    result_.ends(here, run, harm.starts_with("repeat") && had_an_effect ? "a repeated message had an effect" : "");
   }
 
   KillPoints result_;

@@ -10,6 +10,7 @@
 #include <ctime>
 #include <string_view>
 
+#include "base/test_figures.hh"
 #include "sim/membership/random_run.hh"
 #include "sim/membership/scenarios.hh"
 
@@ -73,8 +74,8 @@ int random_runs(uint64_t first, uint64_t seeds, MemberRunOptions options) {
       std::printf("%8zu  times %s: p50 %.1f ms, p99 %.1f ms\n", sorted.size(), what, ms(sorted[sorted.size() / 2]), ms(sorted[sorted.size() * 99 / 100]));
   }
   // Else it was too peaceful to prove anything.
-  const bool invalid = seeds >= 20 && (faults < 5 * seeds || sum.views < 5 * seeds || sum.inherited < 3 * seeds);
-  if (invalid) std::printf("INVALID: too few faults, views or owners inherited for %" PRIu64 " seeds\n", seeds);
+  const bool invalid = seeds >= 20 && (faults < 5 * seeds || sum.views < 5 * seeds || sum.inherited < 3 * seeds || sum.stores_lost < seeds / 10);
+  if (invalid) std::printf("INVALID: too few faults, views, owners inherited or writes lost for %" PRIu64 " seeds\n", seeds);
   if (bad) std::printf("FAILED: %zu of %" PRIu64 " seeds broke a promise\n", bad, seeds);
   if (options.print_trace) std::printf("trace hash of the last seed: %016" PRIx64 "\n", sum.hash);
   return bad ? 1 : invalid ? 2 : 0;
@@ -96,8 +97,7 @@ int replay(uint64_t first, uint64_t seeds, MemberRunOptions options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const char* full = std::getenv("GECKO_FULL");
-  const bool is_full = full && std::string_view(full) == "1";
+  const bool is_full = full_figures();
   uint64_t seeds = 0, first = 1;
   uint64_t part = 1, parts = 1;
   bool is_replay = false;

@@ -41,6 +41,7 @@ struct Harm {
 // One run of a script; `harm` is done just before step `at`.
 class Scripted {
  public:
+  explicit Scripted(const Script& script) : Scripted(script, SIZE_MAX, {}, false) {}
   Scripted(const Script& script, size_t at, Harm harm, bool print)
       : world(7, script.settings, print), script_(script), at_(at), harm_(std::move(harm)), steps_(script.frequent) {
     world.checker.may_lose(!script.settings.replicated);
@@ -79,10 +80,13 @@ class Scripted {
     later(back_after, [this, n] { world.start(n); });
   }
 
-  std::vector<std::string> violations() const {
-    std::vector<std::string> all = world.checker.violations();
-    for (const auto& v : world.group.checker.violations()) all.push_back("membership: " + v);
-    return all;
+  uint64_t checks() const { return world.checker.checks() + world.group.checker.checks(); }
+  std::string wrong() const {
+    if (!world.checker.violations().empty()) return world.checker.violations()[0];
+    return world.group.checker.violations().empty() ? "" : "membership: " + world.group.checker.violations()[0];
+  }
+  std::string falls_short() const {
+    return world.counts.recovered < script_.recovered || world.counts.moved < script_.moved ? "nothing was recovered or moved" : "";
   }
   const std::vector<KillStep>& steps() const { return steps_.all(); }
   size_t steps_at_end() const { return steps_at_end_; }
@@ -211,19 +215,9 @@ class Campaign {
   explicit Campaign(const KillPointOptions& options) : result_(options) {}
 
   KillPoints run() {
-    for (const Script& script : scripts()) {
-      if (result_.done()) break;
-      Scripted base(script, SIZE_MAX, {}, false);
-      base.run();
-      const auto& counts = base.world.counts;
-      if (const auto violations = base.violations(); !violations.empty() || counts.recovered < script.recovered || counts.moved < script.moved) {
-        result_.fails(std::string(script.name) + ": without harm", violations.empty() ? "nothing was recovered or moved" : violations[0]);
-        continue;
-      }
-      result_.script(script.name, base.steps_at_end());
-      for (size_t k = 0; k < base.steps_at_end() && !result_.done(); ++k)
-        for (uint16_t n = 0; n < script.settings.group.nodes; ++n) faults(script, base, k, n);
-    }
+    result_.at_every_step<Scripted>(scripts(), [this](const Script& script, const Scripted& base, size_t k) {
+      for (uint16_t n = 0; n < script.settings.group.nodes; ++n) faults(script, base, k, n);
+    });
     return std::move(result_);
   }
 
@@ -259,10 +253,7 @@ class Campaign {
     if (!result_.begins(here)) return;
     Scripted run(script, k, std::move(harm), result_.traces());
     run.run();
-    result_.checked(run.world.checker.checks() + run.world.group.checker.checks());
-    const auto violations = run.violations();
-    if (!here.is_reached_by(run.steps())) result_.fails(here.name(), "the simulation is not repeatable");
-    else if (!violations.empty()) result_.fails(here.name(), violations[0]);
+    result_.ends(here, run);
   }
 
   KillPoints result_;
