@@ -1,5 +1,5 @@
 // How `gecko` ends. Scripts rely on these numbers (docs: man gecko(1)); message and number come from the same Error.
-// 64 to 78 are those of sysexits.h, 107 is ours, 124 is what timeout(1) uses.
+// 64 to 78 are those of sysexits.h, 106 and 107 are ours, 124 is what timeout(1) uses.
 #pragma once
 
 #include "base/result.hh"
@@ -18,6 +18,7 @@ enum class Exit : int {
   unavailable = 69,
   busy = 75,           // try again
   permission = 77,
+  no_quorum = 106,     // a group is not served at this node: too few of its members answer
   unsafe = 107,        // refused as unsafe
   deadline = 124,
 };

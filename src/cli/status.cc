@@ -126,9 +126,9 @@ void print_group(const Json& group) {
 
 Exit show_status(const Json& status, bool print) {
   const auto verdict = status.at("verdict").get<std::string>();
-  const Exit exit = verdict == "ok" ? Exit::ok : verdict == "degraded" ? Exit::degraded : verdict == "down" ? Exit::error : Exit::unknown;
+  const Exit exit = verdict == "ok" ? Exit::ok : verdict == "degraded" ? Exit::degraded : verdict == "down" ? Exit::no_quorum : Exit::unknown;
   if (!print) return exit;
-  const Tone tone = exit == Exit::ok ? Tone::good : exit == Exit::error ? Tone::bad : Tone::warn;
+  const Tone tone = exit == Exit::ok ? Tone::good : exit == Exit::no_quorum ? Tone::bad : Tone::warn;
   std::printf("node %s, geckod %s: %s\n", printable(status.at("node").get<std::string>()).c_str(), printable(status.at("version").get<std::string>()).c_str(),
               coloured(printable(verdict), tone, colours_wanted(stdout)).c_str());
   for (const auto& reason : status.at("reasons")) std::printf("  - %s\n", printable(reason.get<std::string>()).c_str());

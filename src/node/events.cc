@@ -46,6 +46,7 @@ void Events::add(uint16_t group, WallTime when, Happening what) {
     if (h->gap != kNever) tally.gaps.add(static_cast<double>(h->gap) / 1e6);
   } else if (const auto* r = std::get_if<Recovered>(&what)) {
     ++(r->here ? tally.recovered : tally.elsewhere);
+    if (r->here) tally.recoveries.add(r->ms / 1e3);
   } else if (const auto* l = std::get_if<ConnectionLost>(&what)) {
     ++tally.lost[static_cast<size_t>(l->reason)];
   } else if (const auto* lease = std::get_if<LeaseIs>(&what)) {

@@ -76,8 +76,8 @@ TEST(Events, AreCountedPerGroupEvenWhenTheyAreGone) {
   events.add(0, kNoon, LeaseIs{true, 1});
   events.add(0, kNoon, LeaseIs{false, 1});
   events.add(0, kNoon, ViewIs{});
-  events.add(0, kNoon, Recovered{{}, flow(), 1, 1, 0, true});
-  events.add(0, kNoon, Recovered{{}, flow(), 1, 1, 2, false});
+  events.add(0, kNoon, Recovered{{}, flow(), 1, 1, 0, true, 0, 70});
+  events.add(0, kNoon, Recovered{{}, flow(), 1, 1, 2, false, 0, 3'000});
   events.add(0, kNoon, ConnectionLost{{}, flow(), LostIn::handoff});
   events.add(0, kNoon, ConnectionLost{{}, flow(), lost_in(core::LostBy::client_reset)});
   const auto& t = events.tally(0);
@@ -88,6 +88,7 @@ TEST(Events, AreCountedPerGroupEvenWhenTheyAreGone) {
   EXPECT_EQ(t.view_changes, 1u);
   EXPECT_EQ(t.recovered, 1u);
   EXPECT_EQ(t.elsewhere, 1u);
+  EXPECT_DOUBLE_EQ(t.recoveries.sum, 0.07);
   EXPECT_EQ(t.lost[static_cast<size_t>(LostIn::handoff)], 1u);
   EXPECT_EQ(t.lost[static_cast<size_t>(lost_in(core::LostBy::client_reset))], 1u);
   EXPECT_EQ(events.dropped(), 12u);

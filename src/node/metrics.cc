@@ -22,6 +22,10 @@ class Gatherer {
     members();
     text_.family("gecko_held_packets", "gauge", "Packets that wait on this node while their connection changes hands.");
     text_.sample({}, static_cast<uint64_t>(daemon_.hold().packets()));
+    if (const auto counters = daemon_.steering_counters()) {
+      text_.family("gecko_held_packets_total", "counter", "Packets that had to wait on this node, in all.");
+      text_.sample({}, (*counters)[GECKO_C_HELD]);
+    }
     text_.family("gecko_held_packets_dropped_total", "counter", "Packets that had to be dropped instead: no room, or nobody knew their connection.");
     text_.sample({}, daemon_.hold().dropped());
     text_.family("gecko_events_dropped_total", "counter", "Events that this node no longer has (gecko events, gecko why): they made room for newer ones.");
@@ -79,6 +83,9 @@ class Gatherer {
       for (const auto& [result, count] : {std::pair{"recovered", t.recovered}, {"elsewhere", t.elsewhere}, {"lost", lost}})
         text_.sample({{"group", group->config().name}, {"result", result}}, count);
     }
+    text_.family("gecko_recovery_seconds", "histogram",
+                 "Of each recovered connection: from the moment when this node knew that it is the heir until the connection lived here.");
+    for (const auto& group : daemon_.groups()) text_.histogram({{"group", group->config().name}}, tally(*group).recoveries);
     text_.family("gecko_connections_lost_total", "counter", "Connections that have ended by our doing, by what went wrong: in a handoff, or in a recovery.");
     for (const auto& group : daemon_.groups())
       for (size_t i = 0; i < kLostIn; ++i)

@@ -16,7 +16,7 @@ Reasons reasons(const Daemon& daemon) {
     const auto& config = group->config();
     judge_links(config, group->links(), wrong);
     if (group->contact() >= config.nodes.size())
-      wrong.push_back("group " + config.name + ": no contact" + (group->contact() == kNowhere && group->view().epoch == 0 ? " yet" : ""));
+      wrong.add("group " + config.name + ": no contact" + (group->contact() == kNowhere && group->view().epoch == 0 ? " yet" : ""));
     judge_membership(config, group->members(), wrong);
   }
   return wrong;
@@ -94,7 +94,7 @@ Json status_json(Daemon& daemon) {
       Json p = protection_json(daemon, *group, now);
       for (const auto& row : p.value("classes", Json::array()))
         if (row.at("unprotected") != 0)
-          wrong.push_back("group " + config.name + ": " + std::to_string(row.at("unprotected").get<size_t>()) + " of " +
+          wrong.add("group " + config.name + ": " + std::to_string(row.at("unprotected").get<size_t>()) + " of " +
                           std::to_string(row.at("connections").get<size_t>()) + " connections of port " + std::to_string(row.at("port").get<unsigned>()) +
                           " would end with this node: " + row.at("why").get<std::string>());
       g["protection"] = std::move(p);
@@ -106,12 +106,11 @@ Json status_json(Daemon& daemon) {
 
 std::string summary(const Daemon& daemon) {
   const auto wrong = reasons(daemon);
-  std::string text = wrong.empty() ? "ok" : "degraded";
-  for (const auto& reason : wrong) text += (&reason == &wrong.front() ? ": " : "; ") + reason;
+  std::string text = wrong.text();
   for (const auto& group : daemon.groups()) {
     const auto& nodes = group->config().nodes;
     const auto& view = group->view();
-    text += (group == daemon.groups().front() ? (wrong.empty() ? ": " : ". ") : "; ") + group->config().name + ": " +
+    text += (group == daemon.groups().front() ? (wrong.none() ? ": " : ". ") : "; ") + group->config().name + ": " +
             std::to_string(group->connections().size()) + " connections, " +
             (view.epoch == 0 ? "no view yet" : "view " + std::to_string(group->view_number()) + " of " + std::to_string(view.members.size()) + " members") +
             (group->contact() < nodes.size() ? ", contact " + nodes[group->contact()].name : "");

@@ -81,16 +81,24 @@ void judge_links(const config::GroupConfig& config, const Links& links, Reasons&
     const auto& node = config.nodes[peer.index];
     if (node.removed) continue;
     const std::string who = "group " + config.name + ": node " + node.name;
-    if (!peer.up()) reasons.push_back(who + " is not connected" + (peer.last_error.empty() ? "" : ": " + peer.last_error));
-    else if (peer.config_digest != links.digest()) reasons.push_back(who + " has another group file");
+    if (!peer.up()) reasons.add(who + " is not connected" + (peer.last_error.empty() ? "" : ": " + peer.last_error));
+    else if (peer.config_digest != links.digest()) reasons.add(who + " has another group file");
   }
 }
 
 void judge_membership(const config::GroupConfig& config, const Members& members, Reasons& reasons) {
-  if (!members.trouble().empty()) reasons.push_back("group " + config.name + ": this node does not vote on who is a member: " + members.trouble());
-  else if (members.view().epoch != 0 && !members.is_member()) reasons.push_back("group " + config.name + ": this node is not a member");
-  else if (members.is_member() && !members.lease().holds)
-    reasons.push_back("group " + config.name + ": this node has no lease: not enough members answer it");
+  if (!members.trouble().empty()) reasons.add("group " + config.name + ": this node does not vote on who is a member: " + members.trouble());
+  else if (members.view().epoch != 0 && !members.is_member()) reasons.add("group " + config.name + ": this node is not a member");
+  else if (members.is_member() && !members.lease().holds) {
+    reasons.add("group " + config.name + ": this node has no lease: not enough members answer it");
+    reasons.is_down = true;
+  }
+}
+
+std::string Reasons::text() const {
+  std::string text = verdict();
+  for (const auto& word : words) text += (&word == &words.front() ? ": " : "; ") + word;
+  return text;
 }
 
 Json status_frame(const std::string& node, const Reasons& reasons, Json groups) {
@@ -98,8 +106,8 @@ Json status_frame(const std::string& node, const Reasons& reasons, Json groups) 
   out["schema"] = "gecko.status/1";
   out["node"] = node;
   out["version"] = GECKO_VERSION;
-  out["verdict"] = reasons.empty() ? "ok" : "degraded";
-  out["reasons"] = reasons;
+  out["verdict"] = reasons.verdict();
+  out["reasons"] = reasons.words;
   out["groups"] = std::move(groups);
   return out;
 }

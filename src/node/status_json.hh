@@ -7,7 +7,16 @@
 
 namespace gecko::node {
 
-using Reasons = std::vector<std::string>;   // why all is not well
+// Why all is not well.
+struct Reasons {
+  std::vector<std::string> words;
+  bool is_down = false;   // some group is not served here: this node has no lease
+
+  bool none() const { return words.empty(); }
+  void add(std::string reason) { words.push_back(std::move(reason)); }
+  std::string verdict() const { return none() ? "ok" : is_down ? "down" : "degraded"; }
+  std::string text() const;   // the verdict, and why
+};
 
 // What this node knows of another one (or of itself) by its link and its membership.
 Json node_row(const config::GroupConfig& config, uint16_t self, const Links& links, const Members& members, const Peer& peer, Time now);

@@ -48,6 +48,7 @@ struct Tally {
   std::map<Handoff, uint64_t> handoffs;   // of this node as donor
   Histogram gaps;
   uint64_t recovered = 0, elsewhere = 0;
+  Histogram recoveries;                   // of the recovered ones: since this node knew that it is their heir
   std::array<uint64_t, kLostIn> lost{};
   uint64_t view_changes = 0, lease_expiries = 0;
 };

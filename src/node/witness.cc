@@ -69,7 +69,7 @@ Reasons Witness::reasons() const {
     judge_links(group->config, group->links, wrong);
     const auto contact = group->members.contact();
     if (!contact || contact->node >= group->config.nodes.size())
-      wrong.push_back("group " + group->config.name + ": no contact" + (group->members.view().epoch == 0 ? " yet" : ""));
+      wrong.add("group " + group->config.name + ": no contact" + (group->members.view().epoch == 0 ? " yet" : ""));
     judge_membership(group->config, group->members, wrong);
   }
   return wrong;
@@ -78,10 +78,7 @@ Reasons Witness::reasons() const {
 // Without its vote a node's death may not be survived: whoever looks at the service must see that.
 std::string Witness::summary() const {
   const auto wrong = reasons();
-  if (wrong.empty()) return "votes on who is a member, serves nothing";
-  std::string text = "degraded";
-  for (const auto& reason : wrong) text += (&reason == &wrong.front() ? ": " : "; ") + reason;
-  return text;
+  return wrong.none() ? "votes on who is a member, serves nothing" : wrong.text();
 }
 
 // From the loop that does all the work. Its lease keeper's life is the other nodes' business.

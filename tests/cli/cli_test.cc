@@ -83,7 +83,7 @@ TEST(Status, JsonIsGeckodsOwn) {
 }
 
 TEST(Status, ExitCodeFollowsTheVerdict) {
-  for (const auto& [verdict, code] : {std::pair{"ok", 0}, {"degraded", 2}, {"down", 1}, {"unknown", 4}, {"brand-new", 4}}) {
+  for (const auto& [verdict, code] : {std::pair{"ok", 0}, {"degraded", 2}, {"down", 106}, {"unknown", 4}, {"brand-new", 4}}) {
     auto status = Json::parse(kStatus);
     status["verdict"] = verdict;
     const FakeGeckod geckod(Manner::answers, [&](const std::string&) { return status.dump(); });

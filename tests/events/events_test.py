@@ -202,11 +202,16 @@ class Stream(LabTest):
             other = "n2" if node == "n1" else "n1"
             self.assertLess(abs(time.time() - heard[other]), 2)
             self.assertEqual(set(heard), {other, "n3"})
+            with open(os.path.join(HERE, "../../docs/metrics.md")) as f:
+                documented = set(re.findall(r"^\| `(gecko_\w+)` \|", f.read(), re.M))
+            self.assertEqual(set(families), documented)
             for name, family in families.items():
                 self.assertTrue(name.startswith("gecko_"), name)
                 for _, labels, _ in family["samples"]:
                     self.assertNotRegex(" ".join(labels.values()), r"2001:db8|\d+\.\d+\.\d+\.\d+:", "an address in a label")
         self.assertEqual(self.value("n1", "gecko_recoveries_total", result="recovered"), count)
+        self.assertEqual(self.value("n1", "gecko_recovery_seconds"), count)
+        self.assertGreater(sum(self.value(node, "gecko_held_packets_total") for node in ("n1", "n2")), 0)
         self.assertEqual(self.value("n1", "gecko_connections_lost_total"), 0)
         for lag in ("gecko_mirror_lag_seconds", "gecko_mirror_lag_bytes"):
             self.assertTrue(all(v >= 0 for _, _, v in self.metrics("n1")[lag]["samples"]))

@@ -153,7 +153,7 @@ TEST_F(MembershipScene, ACutNodeHasNoLeaseAndJoinsAgainWhenItIsHealed) {
   ASSERT_TRUE(faults().cut("n3"));
   EXPECT_TRUE(eventually([&] { return members("n1") == Names{"n1", "n2"}; })) << membership("n1");
   EXPECT_TRUE(eventually([&] { return !leases("n3"); })) << "a node that nobody answers believes that it owns";
-  EXPECT_EQ(status("n3")["verdict"], "degraded");
+  EXPECT_EQ(status("n3")["verdict"], "down");
   const uint64_t old = epoch("n3");
   EXPECT_LT(old, epoch("n1"));
   ASSERT_TRUE(faults().heal("n3"));
