@@ -190,7 +190,7 @@ std::vector<Seen> Crowd::report(Time start) {
   swarm_->call([&] {
     for (const auto& member : members_)
       all.push_back({member.kind, member.owners, member.end, member.end == End::none ? Duration{} : member.ended - start, spoke(member),
-                     member.end == End::none ? member.client->local().str() : member.text});
+                     member.client->timeline().last_end() - start, member.end == End::none ? member.client->local().str() : member.text});
   });
   for (auto& member : members_)
     if (member.end != End::none && !member.planted) member = {member.kind, member.address, make(member.kind, member.address)};

@@ -7,8 +7,12 @@
 namespace gecko::bench {
 namespace {
 
-// A download is between two requests for an instant only: if more than half of at least so many that lost their node end, recovery does not work.
-constexpr size_t kFewDownloads = 6;
+// If more than half of at least so many of a kind that lost their node end, recovery does not work.
+constexpr size_t kFew = 6;
+// A twentieth of what 30 clients do on a quiet machine.
+constexpr double kExchanges_per_s = 20;
+// A machine full of work may take a node for dead that nobody has struck, but not often: in one strike of ten, or twice.
+constexpr size_t kStrangersOf = 10, kStrangers = 2;
 
 Part program_of(Kind kind) {
   return kind == Kind::echo || kind == Kind::ping || kind == Kind::idle ? Part::echo : Part::stream;
@@ -44,8 +48,8 @@ Verdict judge(const Struck& struck, const Seen& seen, const Rules& rules) {
   }
   // Its moves come before a strike.
   if (seen.ended < struck.began - kLead) return bad(seen, "ended (" + name_of(seen.end) + ") before anything was struck");
-  if (program_killed && surely && seen.ended - struck.began > kTold)
-    return bad(seen, "was told after " + seconds(seen.ended - struck.began) + " that its program is dead");
+  const Duration silent = seen.ended - std::max(struck.began, seen.last);
+  if (program_killed && surely && silent > kTold) return bad(seen, "was told after " + seconds(silent) + " that its program is dead");
 
   const bool all_killed = strike.part == Part::node && (strike.fault == Fault::kill || strike.fault == Fault::full_disk);
   if (seen.end == End::failed) {
@@ -78,22 +82,28 @@ void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
   for (const auto& seen : all) {
     const bool steady = seen.owners.size() == 1;
     if (seen.owners.contains(struck.strike.victim)) hit = true, touched_ += steady;
-    if (rules_.kept != Kept::nothing && seen.kind == Kind::download && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
-      ++orphaned_downloads_;
-      lost_downloads_ += seen.end != End::none;
+    if (rules_.kept != Kept::nothing && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
+      auto& orphans = orphans_[seen.kind];
+      ++orphans.all;
+      orphans.ended += seen.end != End::none;
     }
     const auto verdict = judge(struck, seen, rules_);
     if (!verdict.wrong.empty()) wrong("#" + std::to_string(strikes_) + " (" + name_of(struck.strike) + "): " + verdict.wrong);
     else if (verdict.cause) ++allowed_[*verdict.cause][seen.kind];
   }
   hits_ += hit;
+  strangers_ += struck.died.size() - struck.died.count(struck.strike.victim);
 }
 
 std::vector<std::string> Tally::faults() const {
   auto all = faults_;
   if (more_faults_ > 0) all.push_back("and " + std::to_string(more_faults_) + " more");
-  if (orphaned_downloads_ >= kFewDownloads && lost_downloads_ * 2 > orphaned_downloads_)
-    all.push_back(std::to_string(lost_downloads_) + " of " + std::to_string(orphaned_downloads_) + " downloads ended with their node: recovery does not work");
+  for (const auto& [kind, orphans] : orphans_)
+    if (orphans.all >= kFew && orphans.ended * 2 > orphans.all)
+      all.push_back(std::to_string(orphans.ended) + " of " + std::to_string(orphans.all) + " " + name_of(kind) +
+                    " clients ended with their node: recovery does not work");
+  if (!rules_.beyond && strangers_ > std::max(kStrangers, strikes_ / kStrangersOf))
+    all.push_back(std::to_string(strangers_) + " nodes were put out that nobody had struck, in " + std::to_string(strikes_) + " strikes");
   return all;
 }
 
@@ -108,15 +118,18 @@ void Tally::wrong(std::string what) {
   else ++more_faults_;
 }
 
-std::vector<std::string> Tally::invalid(uint64_t moved, size_t planned) const {
+std::vector<std::string> Tally::invalid(const Effort& effort) const {
   std::vector<std::string> why;
-  const std::string of = "only " + std::to_string(strikes_) + " of " + std::to_string(planned);
-  if (strikes_ == 0 || strikes_ * 2 < planned) why.push_back(of + " planned strikes were done in time");
+  const std::string of = "only " + std::to_string(strikes_) + " of " + std::to_string(effort.planned);
+  if (strikes_ == 0 || strikes_ * 2 < effort.planned) why.push_back(of + " planned strikes were done in time");
   if (!rules_.beyond && hits_ * 2 < strikes_)
     why.push_back("only " + std::to_string(hits_) + " of " + std::to_string(strikes_) + " strikes hit a node that had connections");
   if (!rules_.beyond && touched_ < strikes_)
     why.push_back("only " + std::to_string(touched_) + " connections rested at the node that was struck, in " + std::to_string(strikes_) + " strikes");
-  if (moved == 0) why.push_back("not one connection was moved");
+  if (effort.met * 2 < strikes_ && !rules_.beyond)
+    why.push_back("only " + std::to_string(effort.met) + " of " + std::to_string(strikes_) + " strikes met a handoff");
+  if (effort.exchanges_per_s < kExchanges_per_s && !rules_.beyond)
+    why.push_back("clients had only " + std::to_string(effort.exchanges_per_s) + " exchanges a second while nothing was struck");
   return why;
 }
 
@@ -137,9 +150,10 @@ nlohmann::json Tally::json() const {
   nlohmann::json ends = nlohmann::json::object();
   for (const auto& [cause, kinds] : allowed_)
     for (const auto& [kind, count] : kinds) ends[name_of(cause)][name_of(kind)] = count;
-  return {{"strikes", strikes_},   {"strikes_by_fault", by_fault_}, {"connections_struck", touched_},
-          {"allowed_ends", ends},  {"faults", faults()},
-          {"downloads_that_lost_their_node", orphaned_downloads_}, {"of_them_ended", lost_downloads_}};
+  nlohmann::json orphans = nlohmann::json::object();
+  for (const auto& [kind, of] : orphans_) orphans[name_of(kind)] = {{"all", of.all}, {"ended", of.ended}};
+  return {{"strikes", strikes_},  {"strikes_by_fault", by_fault_}, {"connections_struck", touched_}, {"nodes_put_out_unstruck", strangers_},
+          {"allowed_ends", ends}, {"faults", faults()},            {"lost_their_node", orphans}};
 }
 
 std::optional<Kept> kept_by(const std::string& recovery) {

@@ -54,6 +54,7 @@ struct Seen {
   End end = End::none;
   Duration ended{};
   bool spoke = false;  // since the strike was over
+  Duration last{};     // when it last got something: what its kernel had of a dead program's words it reads first
   std::string text;    // for people: which connection, and its first failure
 };
 
@@ -78,6 +79,13 @@ std::string name_of(Kind kind);
 std::string name_of(End end);
 std::string name_of(Cause cause);
 
+// What a run did, beside its strikes.
+struct Effort {
+  size_t planned = 0;        // strikes
+  size_t met = 0;            // strikes that came while connections were being handed off
+  double exchanges_per_s = 0;  // of all clients, while nothing was struck
+};
+
 // The verdicts of a run.
 class Tally {
  public:
@@ -88,8 +96,8 @@ class Tally {
   void wrong(std::string what);  // two owners, not protected again, a process that is gone
 
   std::vector<std::string> faults() const;
-  // Why it shows nothing: most strikes hit nobody, or nothing was moved. Empty: it does show something.
-  std::vector<std::string> invalid(uint64_t moved, size_t planned) const;
+  // Why it shows nothing: most strikes hit nobody or met no move, or too little was said between them. Empty: it does show something.
+  std::vector<std::string> invalid(const Effort& effort) const;
   size_t strikes() const { return strikes_; }
   size_t allowed(Cause cause) const;
   size_t allowed() const;
@@ -104,7 +112,11 @@ class Tally {
   std::map<Cause, std::map<Kind, size_t>> allowed_;
   std::map<std::string, size_t> by_fault_;  // how many strikes of a kind
   size_t strikes_ = 0, hits_ = 0, touched_ = 0, more_faults_ = 0;
-  size_t orphaned_downloads_ = 0, lost_downloads_ = 0;
+  struct Orphans {
+    size_t all = 0, ended = 0;
+  };
+  std::map<Kind, Orphans> orphans_;  // whose node died, the only one, and nothing moved them
+  size_t strangers_ = 0;             // nodes that died and were not struck
 };
 
 }  // namespace gecko::bench

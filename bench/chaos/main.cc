@@ -69,7 +69,8 @@ Result<int> once(const Arguments& args, uint64_t seed, size_t index, kit::Table&
   const auto invalid = result.invalid();
   const int code = !result.passed() ? 1 : invalid.empty() ? 0 : 2;
   table.row({std::to_string(seed), std::to_string(result.tally.strikes()) + " of " + std::to_string(result.planned), std::to_string(result.met),
-             std::to_string(result.deaths), std::to_string(result.tally.touched()), std::to_string(result.moved), std::to_string(result.clients.connections),
+             number(result.exchanges_per_s()), std::to_string(result.deaths), std::to_string(result.tally.touched()), std::to_string(result.moved),
+             std::to_string(result.clients.connections),
              number(static_cast<double>(result.clients.bytes_sent + result.clients.bytes_received) / 1e6), number(result.whole_again_ms.median() / 1000),
              number(result.whole_again_ms.max() / 1000), allowed.empty() ? "none" : allowed, code == 0 ? "as promised" : code == 1 ? "FAILED" : "INVALID"});
   for (const auto& fault : result.tally.faults()) std::printf("chaos: FAILED: %s\n", fault.c_str());
@@ -81,8 +82,8 @@ Result<int> once(const Arguments& args, uint64_t seed, size_t index, kit::Table&
 }
 
 Result<int> run(const Arguments& args) {
-  kit::Table table({"seed", "strikes", "in a move", "deaths", "connections struck", "moved", "clients", "MB verified", "whole again s, median", "max",
-                    "ended as allowed", ""});
+  kit::Table table({"seed", "strikes", "in a handoff", "exchanges/s in peace", "deaths", "connections struck", "moved", "clients",
+                    "MB verified", "whole again s, median", "max", "ended as allowed", ""});
   nlohmann::json json = {{"schema", "gecko.bench.chaos/1"}, {"minutes", args.minutes}, {"nodes", args.nodes}, {"recovery", args.recovery},
                          {"backups", args.backups},         {"ipv4", args.ipv4},          {"beyond", args.beyond},    {"seeds", nlohmann::json::object()}};
   int worst = 0;

@@ -63,14 +63,14 @@ Duration length_of(const Card& card, Dice& dice) {
 }
 
 std::vector<Move> moves_of(const Strike& strike, const PlanOptions& options, Dice& dice) {
-  std::vector<Move> moves(1 + dice.below(3));
+  std::vector<Move> moves(2 + dice.below(2));
   const auto whole = std::chrono::duration_cast<milliseconds>(kLead + strike.length + 300ms);
   for (size_t i = 0; i < moves.size(); ++i) {
     Move& move = moves[i];
     const uint64_t draw = dice.below(10);
-    move.what = draw < 7 ? Move::What::handoff : draw < 8 ? Move::What::drain : draw < 9 ? Move::What::contact : Move::What::balance;
-    // The first one meets the strike: a handoff is over in a few milliseconds.
-    move.after = i == 0 ? dice.between(kLead - 8ms, kLead + 8ms) : dice.between(0ms, whole);
+    move.what = draw < 4 ? Move::What::handoff : draw < 6 ? Move::What::drain : draw < 8 ? Move::What::contact : Move::What::balance;
+    move.after = i == 1 ? dice.between(kLead - 8ms, kLead + 8ms) : dice.between(0ms, whole);
+    if (i == 0) move.what = Move::What::round, move.after = kLead - kRound;
     move.client = dice.below(options.client_addresses);
     move.node = 1 + static_cast<int>(dice.below(static_cast<uint64_t>(options.nodes)));
   }
@@ -197,6 +197,7 @@ std::string text_of(const Plan& plan) {
       const std::string node = "n" + std::to_string(move.node);
       text += "; " + seconds(move.after - kLead) + " ";
       switch (move.what) {
+        case Move::What::round: text += "client " + std::to_string(move.client) + " round from " + node; break;
         case Move::What::handoff: text += "client " + std::to_string(move.client) + " to " + node; break;
         case Move::What::drain: text += "drain " + node; break;
         case Move::What::contact: text += "contact " + node; break;

@@ -28,11 +28,17 @@ enum class Part : uint8_t { privileged, network, geckod, keeper, echo, stream, n
 
 // Asked for by the operator while nodes are struck. Connections belong to client addresses 0, 1, ...
 struct Move {
-  enum class What : uint8_t { handoff, drain, contact, balance };
+  enum class What : uint8_t {
+    round,    // all connections of an address to `node`, the next one, the next one, ... until the strike has begun: it meets a handoff
+    handoff,  // all connections of an address to `node`
+    drain,    // of `node`
+    contact,  // `node` is to be it
+    balance,
+  };
   What what = What::handoff;
-  Duration after{};  // since the strike's turn; the strike itself comes kLead after it
-  size_t client = 0;  // handoff: all connections of this address
-  int node = 1;       // handoff: to; drain: of; contact: which
+  Duration after{};   // since the strike's turn; the strike itself comes kLead after it
+  size_t client = 0;  // whose connections
+  int node = 1;
 };
 
 struct Strike {
@@ -44,7 +50,7 @@ struct Strike {
   bool outward = false;                    // one_way
   uint32_t loss_ppm = 0, reorder_ppm = 0;  // bad_cable
   Duration period{};                       // flap
-  std::vector<Move> meanwhile;             // by `after`
+  std::vector<Move> meanwhile;             // by `after`; one of them is a round
 };
 
 struct PlanOptions {
@@ -59,7 +65,7 @@ struct Plan {
   std::vector<Strike> strikes;  // by `at`
 };
 
-inline constexpr std::chrono::milliseconds kLead{100};
+inline constexpr std::chrono::milliseconds kLead{100}, kRound{40};  // before a strike: its turn, and its round begins
 inline constexpr Duration kProtectedAgain = std::chrono::seconds(3);
 
 Plan make_plan(const PlanOptions& options);

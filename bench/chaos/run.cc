@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <atomic>
 #include <fstream>
 #include <future>
 #include <nlohmann/json.hpp>
@@ -22,7 +23,7 @@ using Json = nlohmann::json;
 using Pointer = Json::json_pointer;
 
 constexpr int kLook_ms = 10;           // how exactly it is known when a client ended
-constexpr Duration kMirrored = 50ms;     // after a move, until the backups know (mirror_interval is 10 ms); before, it may die with its new owner
+constexpr Duration kPeace = 500ms;     // before each strike, at least
 constexpr Duration kWindDown = 30s;    // a download that has just begun takes 5 s
 constexpr Duration kEmpty = 20s;       // until nobody knows the connections of clients that are gone
 constexpr Duration kReplace = 5s;      // beyond the promise: how often clients that ended are replaced
@@ -46,7 +47,9 @@ struct Group {
 
 class Mover {
  public:
-  Mover(const kit::Scene& scene, const Strike& strike) : scene_(scene), strike_(strike), ask_(scene.lab()) {}
+  // `struck`: the strike has begun.
+  Mover(const kit::Scene& scene, const Strike& strike, bool recovers, const std::atomic<bool>& struck)
+      : scene_(scene), strike_(strike), recovers_(recovers), struck_(struck), ask_(scene.lab()) {}
   // Carries the strike's moves out, from `turn` on.
   void run(Time turn) {
     for (const auto& move : strike_.meanwhile) {
@@ -57,7 +60,7 @@ class Mover {
   }
   struct Done {
     Crowd::Moved moved;
-    Time answered;
+    Time answered, kept = Time::max();  // kept: what was moved was seen to be protected; before, it may end with its new owner
   };
   std::vector<Done> done;
   uint64_t moved = 0;
@@ -73,17 +76,17 @@ class Mover {
   // A move that is refused or not answered may still have happened in part.
   void carry_out(const Move& move) {
     const std::string node = "n" + std::to_string(move.node);
-    Crowd::Moved what;
+    Done one;
+    Crowd::Moved& what = one.moved;
     what.began = monotonic_now();
     switch (move.what) {
-      case Move::What::handoff: {
-        what.address = move.client;
-        what.to = {move.node};
-        const auto answer = ask_.handoff(via(), scene_.clients()[move.client].str(), node, 5s);
-        if (answer) moved += answer->moved;
-        what.surely = answer && answer->refused == 0;
-        break;
-      }
+      case Move::What::round:
+        for (int to = move.node; !struck_ && !kit::interrupted(); to = to % static_cast<int>(scene_.nodes().size()) + 1) hand_off(move.client, to);
+        return;
+      case Move::What::handoff:
+        hand_off(move.client, move.node);
+        if (done.back().moved.surely && !struck_ && (!recovers_ || is_kept(node, move.client))) done.back().kept = monotonic_now();
+        return;
       case Move::What::drain:
         what.from = move.node;
         what.to = everybody();
@@ -96,11 +99,33 @@ class Mover {
         (void)ask_.ask(via(), {{"op", "balance"}});
         break;
     }
-    done.push_back({std::move(what), monotonic_now()});
+    one.answered = monotonic_now();
+    done.push_back(std::move(one));
+  }
+  void hand_off(size_t client, int to) {
+    Done one;
+    one.moved.address = client;
+    one.moved.to = {to};
+    one.moved.began = monotonic_now();
+    const auto answer = ask_.handoff(via(), scene_.clients()[client].str(), "n" + std::to_string(to), 5s);
+    if (answer) moved += answer->moved;
+    one.moved.surely = answer && answer->refused == 0;
+    one.answered = monotonic_now();
+    done.push_back(std::move(one));
+  }
+  bool is_kept(const std::string& node, size_t client) {
+    const auto rows = ask_.ask(node, {{"op", "connections"}}, 1s);
+    if (!rows) return false;
+    return std::ranges::all_of(rows->value("connections", Json::array()), [&](const Json& row) {
+      const auto endpoint = Endpoint::parse(row.value("client", ""));
+      return !endpoint || endpoint->address != scene_.clients()[client] || row.value("protected", false);
+    });
   }
 
   const kit::Scene& scene_;
   const Strike& strike_;
+  const bool recovers_;
+  const std::atomic<bool>& struck_;
   kit::Operator ask_;
   std::vector<std::string> drained_;
 };
@@ -143,6 +168,7 @@ class Run {
     return end();
   }
 
+  bool recovers() const { return options_.recovery != "none"; }
   static Status still_running() { return kit::interrupted() ? Status(make_error(Errc::closed, "interrupted")) : Status{}; }
 
   // Looks at the clients until `done`.
@@ -157,7 +183,11 @@ class Run {
     for (const auto& strike : plan_.strikes) {
       GECKO_CHECK(be_ready());
       if (given_up_) return {};
-      watch([&] { return monotonic_now() >= start_ + strike.at; });
+      const Time peace = monotonic_now();
+      const uint64_t said = crowd_->totals().exchanges;
+      watch([&] { return monotonic_now() >= std::max(start_ + strike.at, peace + kPeace); });
+      result_.peace += monotonic_now() - peace;
+      result_.peace_exchanges += crowd_->totals().exchanges - said;
       GECKO_CHECK(still_running());
       if (monotonic_now() > start_ + plan_.options.length) return {};  // the group has taken its time; what was done of the plan is in the result
       GECKO_CHECK(be_struck(strike));
@@ -195,9 +225,10 @@ class Run {
     const auto before = group_.lives;
     const size_t here = crowd_->at(strike.victim);
     const Time turn = monotonic_now();
-    Mover mover(*scene_, strike);
+    std::atomic<bool> begun = false;
+    Mover mover(*scene_, strike, recovers(), begun);
     auto moving = std::async(std::launch::async, [&] { mover.run(turn); });
-    auto striking = std::async(std::launch::async, [&] { return inflict(*scene_, *disks_, strike, turn + kLead); });
+    auto striking = std::async(std::launch::async, [&] { return inflict(*scene_, *disks_, strike, turn + kLead, begun); });
     watch([&] { return striking.wait_for(0s) == std::future_status::ready; });
     const auto inflicted = striking.get();
     // A node serves until its lease ends, also while the others have begun to go on without it: who speaks to it then was not at rest.
@@ -216,7 +247,7 @@ class Run {
       if (const auto was = before.find(node); was == before.end() || was->second != life) struck.died.insert(node);
     crowd_->look();
     for (auto& done : mover.done) {
-      done.moved.surely = done.moved.surely && done.answered + kMirrored < inflicted->began;
+      done.moved.surely = done.kept < inflicted->began;
       crowd_->moved(done.moved);
     }
     crowd_->give_up_silent();
@@ -225,8 +256,11 @@ class Run {
     if (!whole) give_up("after '" + name_of(strike) + "' the group is not whole");
     else result_.whole_again_ms.add(ms(now - inflicted->over));
     result_.moved += mover.moved;
+    // Drains and the like only ask: what they ask for may come later.
     result_.met += std::any_of(mover.done.begin(), mover.done.end(),
-                               [&](const auto& done) { return done.moved.began <= inflicted->began && inflicted->began <= done.answered; });
+                               [&](const auto& done) {
+      return done.moved.address && done.moved.began <= inflicted->began && inflicted->began <= done.answered;
+    });
     result_.deaths += struck.died.size();
     tell(struck, here, mover.moved, whole ? "whole again after " + seconds(now - inflicted->over) : "NOT WHOLE AGAIN", causes);
     return {};
@@ -238,6 +272,7 @@ class Run {
     start_ = monotonic_now();
     struct Blow {
       const Strike* strike;
+      std::unique_ptr<std::atomic<bool>> begun = std::make_unique<std::atomic<bool>>(false);
       std::unique_ptr<Mover> mover;
       std::future<void> moving;
       std::future<Result<Inflicted>> striking;
@@ -255,10 +290,12 @@ class Run {
       GECKO_CHECK(still_running());
       Blow& blow = blows.emplace_back();
       blow.strike = &strike;
-      blow.mover = std::make_unique<Mover>(*scene_, strike);
+      blow.mover = std::make_unique<Mover>(*scene_, strike, recovers(), *blow.begun);
       const Time turn = monotonic_now();
       blow.moving = std::async(std::launch::async, [mover = blow.mover.get(), turn] { mover->run(turn); });
-      blow.striking = std::async(std::launch::async, [this, &strike, turn] { return inflict(*scene_, *disks_, strike, turn + kLead); });
+      blow.striking = std::async(std::launch::async, [this, &strike, turn, begun = blow.begun.get()] {
+        return inflict(*scene_, *disks_, strike, turn + kLead, *begun);
+      });
       if (options_.progress) options_.progress("[" + seconds(turn - start_) + "] " + name_of(strike));
     }
     for (auto& blow : blows) {
@@ -323,12 +360,11 @@ class Run {
     const auto status = scene_->ask().ask(node, {{"op", "status"}}, 1s);
     const auto rows = status ? scene_->ask().ask(node, {{"op", "connections"}}, 1s) : status;
     if (!rows) return rows.error().message;
-    const bool recovers = options_.recovery != "none";
     for (const auto& row : rows->value("connections", Json::array())) {
       const std::string client = row.value("client", "") + " -> " + row.value("local", "");
       group_.where.emplace(client, number);
       if (row.value("state", "") != "live" || row.contains("leaves_for")) group_.missing = client + " is on its way";
-      if (recovers && !row.value("protected", false)) group_.unprotected[client] = row.value("not_protected", "?");
+      if (recovers() && !row.value("protected", false)) group_.unprotected[client] = row.value("not_protected", "?");
     }
     const Json group = status->value(Pointer("/groups/0"), Json::object());
     const Json membership = group.value("membership", Json::object());
@@ -344,7 +380,7 @@ class Run {
         return "sees " + of + " being drained";
       }
     }
-    if (!recovers) return "";
+    if (!recovers()) return "";
     // The view lists a dead life until the next change of members, recovered or not: the heir knows.
     if (group.value(Pointer("/recoveries/under_way"), 0) != 0) return "recovers connections of a dead node";
     const Json backups = group.value(Pointer("/protection/backups"), Json::array());
@@ -410,7 +446,8 @@ nlohmann::json ChaosResult::json() const {
   auto json = tally.json();
   json["planned"] = planned;
   json["deaths"] = deaths;
-  json["strikes_that_met_a_move"] = met;
+  json["strikes_that_met_a_handoff"] = met;
+  json["exchanges_per_s_in_peace"] = exchanges_per_s();
   json["connections_moved"] = moved;
   json["seconds"] = seconds;
   json["whole_again_ms"] = {{"p50", whole_again_ms.median()}, {"max", whole_again_ms.max()}};

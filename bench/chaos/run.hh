@@ -27,13 +27,16 @@ struct ChaosResult {
   kit::Totals clients;
   size_t planned = 0;
   uint64_t moved = 0;           // connections
-  size_t met = 0, deaths = 0;   // strikes that came while a move was under way; nodes that died of one
+  size_t met = 0, deaths = 0;   // strikes that came while connections were handed off; nodes that died of one
+  uint64_t peace_exchanges = 0; // while nothing was struck, ...
+  Duration peace{};             // ... for so long
   kit::Samples whole_again_ms;  // from the end of a strike until the group was whole, its connections protected and every client had spoken
   double seconds = 0;
   std::string logs;  // of a run that was not as promised
 
   bool passed() const { return tally.faults().empty(); }
-  std::vector<std::string> invalid() const { return tally.invalid(moved, planned); }
+  std::vector<std::string> invalid() const { return tally.invalid({planned, met, exchanges_per_s()}); }
+  double exchanges_per_s() const { return peace > Duration{} ? static_cast<double>(peace_exchanges) / std::chrono::duration<double>(peace).count() : 0; }
   nlohmann::json json() const;
 };
 

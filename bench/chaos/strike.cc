@@ -45,7 +45,7 @@ class Blow {
   Blow(kit::Scene& scene, Disks& disks, const Strike& strike, std::unique_ptr<lab::Lab> lab)
       : scene_(scene), disks_(disks), strike_(strike), lab_(std::move(lab)), node_("n" + std::to_string(strike.victim)) {}
 
-  Result<Inflicted> run(Time when) {
+  Result<Inflicted> run(Time when, std::atomic<bool>& struck) {
     // A strike just before may have ended it: what ends by itself comes back by itself.
     std::vector<pid_t> pids;
     const auto run = [&] {
@@ -57,6 +57,7 @@ class Blow {
     if (std::ranges::any_of(pids, kit::is_gone)) (void)wait(kAnswers, run);
     Inflicted times{monotonic_now(), {}};
     auto ok = strike(pids);
+    struck = true;
     if (ok) {
       if (strike_.fault == Fault::flap) ok = flap(times.began + strike_.length);
       else (void)endure(times.began + strike_.length);
@@ -198,9 +199,13 @@ Status Disks::make_room(const std::string& node) {
   return ::mount(kDisk, where.c_str(), "tmpfs", MS_REMOUNT, "size=1m") == 0 ? Status{} : os_error("give room to the disk at " + where);
 }
 
-Result<Inflicted> inflict(kit::Scene& scene, Disks& disks, const Strike& strike, Time when) {
-  GECKO_TRY(auto lab, lab::Lab::open(scene.lab().options().name));
-  return Blow(scene, disks, strike, std::move(lab)).run(when);
+Result<Inflicted> inflict(kit::Scene& scene, Disks& disks, const Strike& strike, Time when, std::atomic<bool>& struck) {
+  auto done = [&]() -> Result<Inflicted> {
+    GECKO_TRY(auto lab, lab::Lab::open(scene.lab().options().name));
+    return Blow(scene, disks, strike, std::move(lab)).run(when, struck);
+  }();
+  struck = true;  // or will never be
+  return done;
 }
 
 }  // namespace gecko::bench

@@ -5,6 +5,7 @@
 // would differ from the one that the kernel's programs enforce leases by, which no real machine does. Clocks that drift are simulated (tests/sim).
 #pragma once
 
+#include <atomic>
 #include <mutex>
 #include <set>
 #include <string>
@@ -35,6 +36,7 @@ struct Inflicted {
   Time began, over;
 };
 // At `when`: what has to be looked up is looked up before. Ends early when the run is interrupted; mends always. Errors: what could not be done, and where.
-Result<Inflicted> inflict(kit::Scene& scene, Disks& disks, const Strike& strike, Time when);
+// `struck`: set when it has begun, or could not.
+Result<Inflicted> inflict(kit::Scene& scene, Disks& disks, const Strike& strike, Time when, std::atomic<bool>& struck);
 
 }  // namespace gecko::bench

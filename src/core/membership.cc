@@ -207,8 +207,13 @@ void Membership::hear(NodeIndex from, const wire::LeaveAsk& message, Time now) {
 void Membership::hear(NodeIndex from, const wire::Recovered& message, Time) {
   const Owner life{message.node, message.incarnation};
   const auto& orphans = state_.view.orphans;
-  if (std::ranges::any_of(orphans, [&](const wire::Orphan& o) { return Owner{o.node, o.incarnation} == life; })) recovered_.insert(life);
-  else if (owns(state_.view, life.node, life.incarnation)) early_[life] = from;   // the heir has a view that is on its way to us
+  const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return Owner{o.node, o.incarnation} == life; });
+  // What a former heir says does not count: what it has recovered, its own heir recovers.
+  if (orphan != orphans.end()) {
+    if (orphan->heir == from) recovered_.insert(life);
+  } else if (owns(state_.view, life.node, life.incarnation)) {
+    early_[life] = from;   // the heir has a view that is on its way to us
+  }
 }
 
 void Membership::adopt(const wire::View& next, Time now) {

@@ -146,6 +146,20 @@ TEST(Membership, AnHeirIsDoneWhenItHasSaidSoOfEveryLife) {
   EXPECT_FALSE(g[0].recovers(2));
 }
 
+// A former heir's word that comes late, or a wrong node's: the dead one's connections still wait for the one who is.
+TEST(Membership, OnlyAnHeirSaysThatItIsDone) {
+  Group g(4);
+  const Owner dead{1, g[1].incarnation()};
+  g.kill(1);
+  g.suspect(one(1));
+  g.run(100ms);
+  ASSERT_TRUE(g[0].recovers(2));
+  g[0].on(3, wire::Recovered{dead.node, dead.incarnation}, g.now);
+  EXPECT_TRUE(g[0].recovers(2));
+  g[0].on(2, wire::Recovered{dead.node, dead.incarnation}, g.now);
+  EXPECT_FALSE(g[0].recovers(2));
+}
+
 // Its word may come before the view that makes it heir, by another link.
 TEST(Membership, AnHeirsWordThatComesBeforeTheViewIsNotForgotten) {
   Group g(3);

@@ -132,7 +132,7 @@ class Group {
   std::vector<uint16_t> backups(size_t count) const { return members_.backups(count); }   // those that this node's group file knows
   uint16_t lease_term() const { return members_.lease().term; }                     // of the gate
   Time lease_until() const { return members_.lease().until; }                       // CLOCK_BOOTTIME; see Lease
-  void recovered(const core::Owner& owner) { members_.recovered(owner); }           // nothing of it is left to recover here
+  void recovered(const core::Owner& owner);                                         // nothing of it is left to recover here
   // Protection (shield.hh, group_mirrors.cc).
   Daemon& daemon() { return daemon_; }
   void happened(Happening what);                  // one more event of this group (docs/adr/0024)
@@ -268,6 +268,10 @@ class Group {
     uint16_t heir;   // index in the node list; kNoNode: there is none
   };
   void forget_unclaimed(uint16_t heir, const core::Owner& dead);
+  // What this node forwarded to a life that is over, with the epochs that it knew, until its heir is done.
+  std::map<core::Owner, std::vector<wire::Hint>> followed_;
+  void tell_unclaimed(const core::Owner& dead);
+  void tell_unclaimed(const std::shared_ptr<const std::vector<wire::Hint>>& flows, size_t at);
   void turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entries, size_t at);
   void on_view(const ViewChange& change);   // the backups may be others now; for each life it inherits this node calls recovered() in the end
   void on_lease();                          // it begins, ends, or has another term

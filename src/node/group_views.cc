@@ -9,6 +9,7 @@ namespace gecko::node {
 namespace {
 // Flow entries that are turned to an heir at once; then the links and the others get their turn.
 constexpr size_t kTurnedAtOnce = 512;
+static_assert(kTurnedAtOnce <= wire::kMaxHints);
 constexpr uint64_t kUnconfirmed = 0;   // the epoch of an entry that no owner has spoken for
 }  // namespace
 
@@ -31,24 +32,37 @@ void Group::on_view(const ViewChange& change) {
   }
   run_actions();
   follow_heirs(change);
+  std::vector<core::Owner> over;   // nobody inherits from them, or their heirs were done before this node knew the view
+  for (const auto& followed : followed_) {
+    const core::Owner& life = followed.first;
+    if (std::ranges::none_of(change.view.orphans, [&](const wire::Orphan& o) { return core::Owner{o.node, o.incarnation} == life; })) over.push_back(life);
+  }
+  for (const auto& life : over) tell_unclaimed(life);
   heir_.view(change);
   mirrors_.adopt(change.view, self_, config_.backups);
 }
 
 // What was forwarded to a dead node goes to its heir; what nobody inherits is asked for when its next packet comes.
 void Group::follow_heirs(const ViewChange& change) {
-  std::map<uint16_t, uint16_t> heirs;   // by steering number of the dead
+  struct Followed {
+    core::Owner dead;
+    uint16_t heir;
+  };
+  std::map<uint16_t, Followed> heirs;   // by steering number of the dead
   for (const auto& owner : change.gone) {
     if (owner.node >= peers_.size() || owner.node == self_ || !config_.serves(owner.node)) continue;
     const auto& orphans = change.view.orphans;
     const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
-    heirs[number(owner.node)] = orphan == orphans.end() ? wire::kNoNode : orphan->heir;
+    heirs[number(owner.node)] = {owner, orphan == orphans.end() ? wire::kNoNode : orphan->heir};
   }
   if (heirs.empty()) return;
   const auto entries = std::make_shared<std::vector<ToHeir>>();
   (void)daemon_.flows().for_each([&](const Flow& flow, const gecko_flow& entry) {
     if (entry.state != GECKO_FLOW_FORWARD || !belongs(config_, flow)) return;
-    if (const auto it = heirs.find(entry.node); it != heirs.end()) entries->push_back({flow, it->first, it->second});
+    const auto it = heirs.find(entry.node);
+    if (it == heirs.end()) return;
+    entries->push_back({flow, it->first, it->second.heir});
+    followed_[it->second.dead].push_back({flow, wire::kNoNode, entry.epoch});
   });
   turn_to_heirs(entries, 0);
 }
@@ -73,6 +87,7 @@ void Group::turn_to_heirs(const std::shared_ptr<const std::vector<ToHeir>>& entr
 // no mirror of it, maybe because whoever had one has died as well. At the contact the next packet of such a flow asks whose it is, and its client is told.
 void Group::forget_unclaimed(uint16_t heir, const core::Owner& dead) {
   if (config_.recovery == config::Recovery::none) return;   // there is nothing to inherit: what a node owned is its own, wherever it is now
+  tell_unclaimed(dead);
   if (!is_contact() || heir == self_) return;
   const bool is_back = core::find(view(), dead.node) != nullptr;   // entries of its new life are not to be turned any more
   std::vector<Flow> unclaimed;
@@ -82,6 +97,36 @@ void Group::forget_unclaimed(uint16_t heir, const core::Owner& dead) {
     if (turned || not_turned_yet) unclaimed.push_back(flow);
   });
   for (const auto& flow : unclaimed) (void)daemon_.flows().erase(flow);
+}
+
+void Group::recovered(const core::Owner& owner) {
+  tell_unclaimed(owner);
+  members_.recovered(owner);
+}
+
+// A contact, or one to be, may still send here what was handed off from here to the dead, who was perhaps the only one to know that: two tables that
+// send a flow to each other would leave its client without any answer. Whoever has an older story than this node's forgets it. One that has heard the heir
+// has a newer one.
+void Group::tell_unclaimed(const core::Owner& dead) {
+  auto followed = followed_.extract(dead);
+  if (followed) tell_unclaimed(std::make_shared<const std::vector<wire::Hint>>(std::move(followed.mapped())), 0);
+}
+
+void Group::tell_unclaimed(const std::shared_ptr<const std::vector<wire::Hint>>& flows, size_t at) {
+  wire::Hints unclaimed;
+  for (const size_t end = std::min(flows->size(), at + kTurnedAtOnce); at < end; ++at) {
+    const wire::Hint& h = (*flows)[at];
+    const auto entry = daemon_.flows().get(h.flow);
+    const bool is_known = entry && *entry && ((*entry)->state != GECKO_FLOW_FORWARD || (*entry)->epoch > h.epoch);   // it is here, or somebody has said more
+    if (!is_known) unclaimed.hints.push_back(h);
+  }
+  if (!unclaimed.hints.empty())
+    for (auto& peer : peers_)
+      if (is_fellow(peer)) peer.send(wire::LinkType::hints, unclaimed);
+  if (at == flows->size()) return;
+  daemon_.loop().defer([this, alive = std::weak_ptr<bool>(alive_), flows, at] {
+    if (!alive.expired()) tell_unclaimed(flows, at);
+  });
 }
 
 void Group::on_lease() {
@@ -111,6 +156,7 @@ void Group::fence(const core::Owner&, std::function<void()> done) {
   for (auto& [key, taking] : taking_) daemon_.privileged().retire(taking.token);
   taking_.clear();
   unoffered_.clear();
+  followed_.clear();
   std::vector<ConnId> all;
   for (const auto& [id, connection] : connections_) {
     all.push_back(id);
