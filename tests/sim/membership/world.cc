@@ -139,12 +139,14 @@ void MemberWorld::carry_out(uint16_t n, core::MembershipOutput& output) {
   Node& node = nodes_[n];
   if (const auto* store = std::get_if<core::Store>(&output)) {
     node.storing = true;
+    node.is_on_disk = false;
     Duration takes = random.between(settings.disk_min, settings.disk_max);
     if (random.chance(settings.disk_slow)) takes *= 50;
     // The write may reach the disk before it is confirmed, or never.
     machines.after(n, Part::kernel, random.between(Duration{}, takes), "on disk", [this, n, life = node.geckod_life, state = store->state] {
-      if (nodes_[n].geckod_life != life) return void(++counts.stores_lost);
+      if (nodes_[n].geckod_life != life) return;
       nodes_[n].disk = state;
+      nodes_[n].is_on_disk = true;
       checker.stored(now(), state);
       (void)machines.step(n, "on disk");
     });
@@ -355,6 +357,7 @@ void MemberWorld::geckod_over(uint16_t n) {
   Node& node = nodes_[n];
   node.membership.reset();
   node.outputs.clear();
+  counts.stores_lost += node.storing && !node.is_on_disk;
   node.storing = false;
   node.geckod_stopped = false;
   node.untold.clear();

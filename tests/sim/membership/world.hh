@@ -85,7 +85,7 @@ class MemberWorld {
     // disk
     std::optional<wire::MembershipState> disk;
     std::deque<core::MembershipOutput> outputs;      // behind a store
-    bool storing = false;
+    bool storing = false, is_on_disk = false;              // a write is under way, and has come so far
     uint32_t geckod_life = 0;
     bool geckod_stopped = false;
     std::deque<Task> untold;                         // what a stopped geckod will be told
