@@ -82,7 +82,9 @@ void Tally::strike(const Struck& struck, const std::vector<Seen>& all) {
   for (const auto& seen : all) {
     const bool steady = seen.owners.size() == 1;
     if (seen.owners.contains(struck.strike.victim)) hit = true, touched_ += steady;
-    if (rules_.kept != Kept::nothing && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
+    // An upload in a `fast` group has always said something that no mirror has yet.
+    const bool may_go_on = rules_.kept == Kept::everything || (rules_.kept == Kept::mirror && seen.kind != Kind::upload);
+    if (may_go_on && steady && struck.died.size() == 1 && any_in(seen.owners, struck.died)) {
       auto& orphans = orphans_[seen.kind];
       ++orphans.all;
       orphans.ended += seen.end != End::none;
