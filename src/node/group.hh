@@ -22,6 +22,7 @@
 #include "node/api_session.hh"
 #include "node/drain.hh"
 #include "node/events.hh"
+#include "node/given_away.hh"
 #include "node/heir.hh"
 #include "node/handoff_journal.hh"
 #include "node/hold_queue.hh"
@@ -353,6 +354,7 @@ class Group {
     bool withdrawn = false;  // its application may use it again: it must not be frozen any more
     uint32_t slot = HandoffJournal::kNoSlot;
     bool resumed = false;    // a former life of this node had committed it; token is 0 until the application offers the socket
+    core::Owner to = {};     // since the commit: whose it is now, in a group that recovers
     uint64_t thaw_epoch = 0; // it may come back as soon as it is offered
     uint32_t segments_in = 0;   // at its capture
     StreamBase base{};
@@ -379,6 +381,7 @@ class Group {
   size_t coming_bytes_ = 0;
   std::map<core::AcceptKey, wire::Replica> replicas_;   // acceptor's side, until the state is here
   std::unordered_map<uint64_t, Giving> giving_;
+  GivenAway given_away_{std::chrono::seconds(1) + std::chrono::milliseconds(config_.mirror_interval_ms)};
   std::map<core::AcceptKey, Taking> taking_;
   size_t moving_bytes_ = 0;                       // of connections that are being read out
   std::deque<uint64_t> waiting_for_room_;         // moves whose application has let go

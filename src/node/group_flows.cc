@@ -420,6 +420,7 @@ void Group::sweep() {
   drop_stale_ahead();
   expire_paths();
   const Time round = daemon_.loop().now();
+  given_away_.expire(round);
   if (!is_contact() && round - refreshed_ > kRefresh && contact_ < peers_.size() && peers_[contact_].up()) {
     if (refreshed_ != Time{}) send_owned_flows(peers_[contact_]);
     refreshed_ = round;

@@ -358,6 +358,7 @@ void Group::carry_out(core::CommitMove& a) {
   if (it == giving_.end()) return;
   it->second.fd.reset();
   it->second.steps.mark(Step::committed, monotonic_now());
+  if (const auto* member = core::find(view(), a.to)) it->second.to = {member->node, member->incarnation};
   shield_.silence(a.flow);
   // Written first: from the next line on somebody else may own it, and a successor of this process must not take it back by itself.
   daemon_.journal().mark_given(it->second.slot, it->second.id, HandoffJournal::State::committed);
@@ -398,7 +399,8 @@ void Group::carry_out(core::Report& a) {
   if (a.status || a.lost) {
     if (connection != connections_.end()) {
       if (connection->second.session != nullptr) --connection->second.session->connections;
-      if (a.target != self_) shield_.departed(connection->second.flow);
+      if (a.target != self_)
+        if (auto left = shield_.departed(connection->second.flow)) given_away_.add(giving.to, std::move(*left), daemon_.loop().now());
       by_flow_.erase(connection->second.flow);
       connections_.erase(connection);   // the flow entry stays: it forwards stragglers
       drain_.departed(a.id);

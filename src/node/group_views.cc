@@ -38,6 +38,11 @@ void Group::on_view(const ViewChange& change) {
     if (std::ranges::none_of(change.view.orphans, [&](const wire::Orphan& o) { return core::Owner{o.node, o.incarnation} == life; })) over.push_back(life);
   }
   for (const auto& life : over) tell_unclaimed(life);
+  for (const auto& owner : change.gone) {
+    auto given = given_away_.take(owner, daemon_.loop().now());
+    std::erase_if(given, [this](const auto& connection) { return speaks_for(connection.tcp.flow) != 0; });   // it has come back meanwhile
+    if (is_member() && !given.empty()) heir_.reclaim(owner, std::move(given));
+  }
   heir_.view(change);
   mirrors_.adopt(change.view, self_, config_.backups);
 }
@@ -157,6 +162,7 @@ void Group::fence(const core::Owner&, std::function<void()> done) {
   taking_.clear();
   unoffered_.clear();
   followed_.clear();
+  given_away_.clear();
   std::vector<ConnId> all;
   for (const auto& [id, connection] : connections_) {
     all.push_back(id);

@@ -17,6 +17,8 @@ using wire::LinkType;
 namespace {
 // Questions of heirs that have adopted a view before this node has: it follows within a round trip.
 constexpr size_t kMaxEarly = 256;
+// Who has not said whether it owns what was handed off into a death will not say it any more: a round trip, or a node that had to be put out.
+constexpr Duration kAnswered = std::chrono::seconds(2);
 // After a connection is lost its client is asked again, each so long after the last time; all within the time that this kernel may answer.
 constexpr std::array kMadeToSpeak{std::chrono::milliseconds(200), std::chrono::milliseconds(400), std::chrono::milliseconds(800)};
 
@@ -59,12 +61,42 @@ void Heir::view(const ViewChange& change) {
 }
 
 void Heir::inherit(const core::Owner& life) {
+  auto mirrors = group_.mirrors().take({life.node, life.incarnation});
+  log_info("group '" + group_.config().name + "': this node is the heir of " + group_.config().nodes[life.node].name + " and has mirrors of " +
+           std::to_string(mirrors.size()) + " of its connections");
+  (void)take_up(life, std::move(mirrors));
+}
+
+void Heir::reclaim(const core::Owner& life, std::vector<core::MirroredConnection> given) {
+  const auto flows = take_up(life, std::move(given));
+  for (const Flow& flow : flows)   // what its client says is to come here
+    group_.tell_contact(flow, group_.self(), subjects_.at(flow).mirrored.epoch + core::kRecoveredEpochs);
+  run();
+  // Versions before this one answer heirs alone.
+  auto& loop = group_.daemon().loop();
+  loop.at(loop.now() + kAnswered, [this, alive = std::weak_ptr<bool>(alive_), life, flows] {
+    if (alive.expired()) return;
+    for (const Flow& flow : flows)
+      if (const auto it = subjects_.find(flow); it != subjects_.end() && it->second.from == life && !it->second.word)
+        recovery_.failed(flow, LostBy::failed, group_.daemon().loop().now());
+    run();
+  });
+}
+
+bool Heir::inherits(const core::Owner& life) const {
+  return std::ranges::any_of(group_.view().orphans, [&](const wire::Orphan& o) {
+    return core::Owner{o.node, o.incarnation} == life && o.heir == group_.self();
+  });
+}
+
+// Asks everybody about those that are not this node's own again, and holds what comes for them. Returns these.
+std::vector<Flow> Heir::take_up(const core::Owner& life, std::vector<core::MirroredConnection> connections) {
   const Time now = group_.daemon().loop().now();
   auto& hold = group_.daemon().hold();
   lives_.try_emplace(life, Life{now, {}});
   std::vector<wire::Claim> claims;
   Subjects found;
-  for (auto& mirrored : group_.mirrors().take({life.node, life.incarnation})) {
+  for (auto& mirrored : connections) {
     const Flow flow = mirrored.tcp.flow;
     // What this node has got from it in a handoff is its own.
     if (!group_.owns_address(flow) || group_.by_flow_.contains(flow) || group_.is_taking(flow)) continue;
@@ -75,8 +107,8 @@ void Heir::inherit(const core::Owner& life) {
     subject.from = life;
     found.insert_or_assign(flow, std::move(subject));
   }
-  const size_t all = claims.size();
-  for (const Flow& flow : recovery_.inherit(life, group_.view().epoch, owners(), std::move(claims), now)) {
+  auto taken = recovery_.inherit(life, group_.view().epoch, owners(), std::move(claims), now);
+  for (const Flow& flow : taken) {
     auto& subject = subjects_[flow] = std::move(found.at(flow));
     group_.questions_.erase(flow);
     hold.expect(flow);
@@ -86,8 +118,7 @@ void Heir::inherit(const core::Owner& life) {
       recovery_.failed(flow, LostBy::failed, now);
     }
   }
-  log_info("group '" + group_.config().name + "': this node is the heir of " + group_.config().nodes[life.node].name + " and has mirrors of " +
-           std::to_string(all) + " of its connections");
+  return taken;
 }
 
 // What the dead node had acknowledged is in the log. False: the connection is not replicated, or its log says less than its mirror (its backup had no
@@ -152,9 +183,11 @@ void Heir::on(Peer& peer, wire::RecoverAsk m) {
 
 // This node has adopted the view in which that life is over: from here on nothing of it comes to life here by a handoff.
 void Heir::answer(Peer& peer, const wire::RecoverAsk& m) {
-  const auto& orphans = group_.view().orphans;
-  const bool still = std::ranges::any_of(orphans, [&](const auto& o) { return o.node == m.node && o.incarnation == m.incarnation && o.heir == peer.index; });
-  if (!still) return;   // an older view's heir: it will hear of this one
+  const auto& view = group_.view();
+  const bool is_heir =
+      std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == m.node && o.incarnation == m.incarnation && o.heir == peer.index; });
+  const bool reclaims = m.view_epoch == view.epoch && core::find(view, peer.index) != nullptr && !core::owns(view, m.node, m.incarnation);
+  if (!is_heir && !reclaims) return;   // an older view's heir: it will hear of this one
   wire::RecoverAnswer answer{m.request, {}};
   for (const auto& claim : m.claims) {
     if (!group_.owns_address(claim.flow)) continue;
@@ -381,6 +414,7 @@ void Heir::carry_out(core::Recovery::Done& a) {
   const uint32_t took = ms_under_way(a.life);
   const auto life = lives_.extract(a.life);
   const Counters done = life ? life.mapped().counters : Counters();
+  if (!inherits(a.life)) return;   // reclaimed
   group_.happened(RecoveryEnded{a.life, group_.self(), done.recovered, done.elsewhere, done.lost, took});
   std::string lost;
   for (size_t i = 0; i < core::kLostReasons; ++i)

@@ -32,6 +32,9 @@ class Heir {
 
   // A new view, after the handoffs have heard of it.
   void view(const ViewChange& change);
+  // Handed off from here to that life, which is over and had not said that they lived there: this node recovers them like an heir, from what it knew when
+  // it let go. If they did live there, whoever has a mirror of that, or owns them meanwhile, says so, and they are his.
+  void reclaim(const core::Owner& life, std::vector<core::MirroredConnection> given);
   void fence();                                                // this life is over: nothing more comes to life
   void link_up(Peer& peer);
   void on(Peer& peer, wire::RecoverAsk m);
@@ -62,6 +65,8 @@ class Heir {
 
   std::vector<core::Owner> owners() const;
   void inherit(const core::Owner& life);
+  bool inherits(const core::Owner& life) const;
+  std::vector<Flow> take_up(const core::Owner& life, std::vector<core::MirroredConnection> connections);
   void answer(Peer& peer, const wire::RecoverAsk& m);
   void run();
   void arm_timer();

@@ -121,8 +121,9 @@ void Mirroring::checkpoint(uint32_t handle, std::shared_ptr<const core::SavedSta
   look_how_far(handle);
 }
 
-void Mirroring::end(uint32_t handle) {
-  if (subjects_.erase(handle) == 0) return;
+std::optional<core::MirroredConnection> Mirroring::end(uint32_t handle) {
+  auto ended = subjects_.extract(handle);
+  if (!ended) return std::nullopt;
   whole_.erase(handle);
   moved_.erase(handle);
   saved_.erase(handle);
@@ -132,6 +133,10 @@ void Mirroring::end(uint32_t handle) {
     backup.refused.erase(handle);
     backup.inputs.erase(handle);
   }
+  Subject& s = ended.mapped();
+  core::MirroredConnection connection{s.id, s.epoch, s.tcp, {}, std::move(s.replica)};
+  if (!connection.replica && s.saved) connection.saved = *s.saved;
+  return connection;
 }
 
 wire::MirrorMove Mirroring::move_of(uint32_t handle, const wire::TcpMirror& t) {

@@ -57,7 +57,8 @@ class Mirroring {
   void moved(uint32_t handle, const wire::TcpMirror& tcp);
   void checkpoint(uint32_t handle, std::shared_ptr<const core::SavedState> saved);   // told at the next flush,
   void say_checkpoint_now(uint32_t handle);                                          // ... of a replicated one at once, if output waits for it
-  void end(uint32_t handle);
+  // Returns it as a backup has it that has been told everything. Nothing: it was not there.
+  std::optional<core::MirroredConnection> end(uint32_t handle);
   // From now on it is replicated. `stable`: so far it is known to be safe already.
   void replicate(uint32_t handle, core::Replica replica, uint64_t stable, Time now);
   void unreplicate(uint32_t handle);

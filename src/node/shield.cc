@@ -492,14 +492,15 @@ void Shield::speak(const Flow& flow) {
   g->silenced.reset();
 }
 
-void Shield::departed(const Flow& flow) {
-  if (!on()) return;
+std::optional<core::MirroredConnection> Shield::departed(const Flow& flow) {
+  if (!on()) return std::nullopt;
   Guarded* g = find(flow);
-  if (g == nullptr) return;
+  if (g == nullptr) return std::nullopt;
   (void)table().erase(flow);
-  if (g->handle != 0) mirroring_.end(g->handle);
+  auto left = mirroring_.end(g->handle);
   guarded_.erase(flow);
   say_soon();
+  return left;
 }
 
 // ---------------------------------------------------------------- the rest

@@ -75,7 +75,8 @@ class Shield {
   // Donor.
   void silence(const Flow& flow);                 // before COMMIT
   void speak(const Flow& flow);                   // it came back, before the thaw
-  void departed(const Flow& flow);                // it lives there
+  // It lives there. Returns it as a backup here would have it.
+  std::optional<core::MirroredConnection> departed(const Flow& flow);
 
   // This machine's kernel may tell the client for a second that there is no such connection.
   void kernel_may_answer(const Flow& flow);
