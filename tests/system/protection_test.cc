@@ -184,6 +184,19 @@ TEST_F(Protection, TheEndOfAnApplicationAloneReachesItsClients) {
   EXPECT_TRUE(is_protected("n1", again));
 }
 
+// Its new kernel has measured no round trip yet: it says an end that was refused again after one second or three (RFC 6298, 2.1 and 5.7).
+TEST_F(Protection, TheEndOfAnApplicationAloneReachesAClientThatHasNotSpokenSinceItsMove) {
+  may_be_lost = 1;
+  kit::Client& idle = ping(1h);
+  ASSERT_NO_FATAL_FAILURE(connected());
+  ASSERT_NO_FATAL_FAILURE(move(local(idle), "n2"));
+  ASSERT_TRUE(is_protected("n2", idle)) << why("n2", idle);
+  const Time killed = monotonic_now();
+  kill_process(process_named(lab(), "n2", "gecko-echo"));
+  EXPECT_TRUE(eventually([&] { return done(idle); }, 5s)) << protection("n2");
+  EXPECT_LT(monotonic_now() - killed, 4s);
+}
+
 TEST_F(Protection, OfANodeThatIsKilledNothingIsHeard) {
   may_be_lost = 2;
   kit::Client &busy = ping(1ms), &idle = ping(1h);
