@@ -68,7 +68,7 @@ std::vector<Move> moves_of(const Strike& strike, const PlanOptions& options, Dic
   for (size_t i = 0; i < moves.size(); ++i) {
     Move& move = moves[i];
     const uint64_t draw = dice.below(10);
-    move.what = draw < 4 ? Move::What::handoff : draw < 6 ? Move::What::drain : draw < 8 ? Move::What::contact : Move::What::balance;
+    move.what = draw < 7 ? Move::What::handoff : draw < 8 ? Move::What::drain : draw < 9 ? Move::What::contact : Move::What::balance;
     move.after = i == 1 ? dice.between(kLead - 8ms, kLead + 8ms) : dice.between(0ms, whole);
     if (i == 0) move.what = Move::What::round, move.after = kLead - kRound;
     move.client = dice.below(options.client_addresses);
