@@ -30,9 +30,8 @@ namespace gecko::bench {
 inline constexpr Duration kDecided = std::chrono::milliseconds(250);
 // After its last repetition during an outage of 5 s a client's TCP waits for 6.4 s, and on a bad cable it may lose the next one.
 inline constexpr Duration kSpeaks = std::chrono::seconds(20);
-// A second is promised, three to those that have not spoken since a move (guarantee 29); a second more is the machine's, whose two processors do the work
-// of all nodes.
-inline constexpr Duration kTold = std::chrono::seconds(4);
+// A second is promised (guarantee 29); as much again is the machine's, whose two processors do the work of all nodes.
+inline constexpr Duration kTold = std::chrono::seconds(2);
 // A node that has flapped is trusted again after up to 10 s (docs/adr/0017), and one that comes back has its programs started first.
 inline constexpr Duration kSurelyProtected = std::chrono::seconds(30);
 

@@ -432,7 +432,7 @@ class Group {
   std::unordered_map<Address, Time> told_paths_;  // to the other nodes
   core::ContactChoice choice_;
   uint16_t contact_ = UINT16_MAX;                 // nobody yet
-  Time contact_since_{};
+  Time unsettled_since_{};                        // it is not known yet who owns what
   uint16_t former_contact_ = UINT16_MAX;
   struct Appointment { uint16_t node; Time until; std::function<void(const Status&)> done; };
   std::vector<Appointment> appointments_;         // operators wait to hear that it has happened

@@ -121,7 +121,7 @@ void Group::become(uint16_t contact) {
   const bool was = is_contact();
   former_contact_ = contact_;
   contact_ = contact;
-  contact_since_ = daemon_.loop().now();
+  unsettled_since_ = daemon_.loop().now();
   happened(ContactIs{contact, contact_term()});
   log_info("group '" + config_.name + "': the contact is " + config_.nodes[contact].name + (contact == self_ ? " (this node)" : ""));
   if (contact == self_) {

@@ -39,8 +39,8 @@ constexpr Duration kAnnounceEvery = std::chrono::seconds(30);
 // A node that fell silent may only have been cut off, this one too: after the cable heals a link takes up to a second's backoff and a
 // handshake. For so long nobody is told that his connection does not exist.
 constexpr Duration kHeirMayKnow = std::chrono::milliseconds(20);
-// A contact that is new knows few flows, and a node whose life has just ended says truly that it owns none: its heir is one view later.
-constexpr Duration kNewContact = std::chrono::milliseconds(250);
+// A contact that is new knows few flows, and after a view that some are gone from their heirs are not yet done.
+constexpr Duration kUnsettled = std::chrono::milliseconds(250);
 constexpr Duration kSilentPatience = std::chrono::seconds(3);
 // A silent node is taken for dead: its connections' clients are told when they speak, instead of speaking into a void for a quarter of an
 // hour. As long as a donor waits for an acceptor's word (core/handoff.hh, give_up).
@@ -344,6 +344,8 @@ void Group::ask_newcomer(Peer& peer) {
 }
 
 void Group::on_ask_owner(Peer& peer, const wire::AskOwner& m) {
+  // What a life that has ended owned will be its heir's: "not mine" would be true, and its client reset. The view without it is the answer.
+  if (config_.recovery != config::Recovery::none && !is_member()) return;
   wire::OwnerIs answer{m.flow, false, 0};
   if (const auto own = by_flow_.find(m.flow); own != by_flow_.end()) {
     answer.mine = true;
@@ -400,7 +402,7 @@ void Group::answered_by_nobody(const Flow& flow) {
     (void)daemon_.hold().release(copy, GECKO_FLOW_FORWARD, number(orphaned->index), 0);
     return;
   }
-  if (config_.recovery != config::Recovery::none && daemon_.loop().now() < contact_since_ + kNewContact) silent = true;
+  if (config_.recovery != config::Recovery::none && daemon_.loop().now() < unsettled_since_ + kUnsettled) silent = true;
   const Time patience_ends = question->second.since + kSilentPatience;
   if (silent && daemon_.loop().now() < patience_ends) {
     if (config_.recovery == config::Recovery::none) return ask_again_at(copy, patience_ends);

@@ -20,6 +20,7 @@ void Group::on_view(const ViewChange& change) {
     for (const auto& owner : change.inherited) recovered(owner);
     return;
   }
+  if (!change.gone.empty()) unsettled_since_ = daemon_.loop().now();
   // First what was on its way to or from the dead: from here on nothing of them comes to life (docs/adr/0020).
   for (const auto& owner : change.gone) {
     if (owner.node == self_ || owner.node >= peers_.size()) continue;

@@ -37,6 +37,8 @@ Status HoldInjector::to_peer(wire::ByteView packet) {
   if (!segment) return device_.write_packet({}, packet);
   const Flow flow{segment->from, segment->to};
   GECKO_TRY(const auto entry, gate_->table().get(flow));
+  const bool ends = (segment->flags & tcp::Segment::kFin) != 0;
+  if (ends && (!entry || (entry->flags & GECKO_GATE_F_MAY_END) == 0)) return make_error(Errc::refused, flow.str() + " is not to end here");
   if (!entry) return device_.write_packet({}, packet);   // not protected
   if (!holds_lease(flow, entry->term)) return make_error(Errc::refused, "this node may not speak for " + flow.str() + " now: it has no lease");
   const auto kept = within_promise(*entry, packet);

@@ -20,7 +20,7 @@ class HoldInjector final : public tcp::Injector {
  public:
   HoldInjector(net::Tun& device, const Options& options, const bpf::Gate* gate);   // gate: none where no group asks for recovery
   Status to_local(wire::ByteView packet) override { return device_.write_packet({}, packet); }
-  // Error refused: it is of a connection that this node may not speak for now.
+  // Error refused: it is of a connection that this node may not speak for now, or an end (FIN) of one that is not to end here.
   Status to_peer(wire::ByteView packet) override;
 
  private:

@@ -120,8 +120,17 @@ void speak_with_and_without_the_lease() {
   EXPECT_FALSE(injector.to_peer(packet)) << "the connection is of a former life";
   ASSERT_TRUE(gate->table().set_term(flow, kTerm + 1));
   EXPECT_TRUE(injector.to_peer(packet));
+
+  says.flags = tcp::Segment::kAck | tcp::Segment::kFin;
+  const wire::Bytes end = tcp::build_packet(says);
+  EXPECT_FALSE(injector.to_peer(end)) << "it lives";
+  ASSERT_TRUE(gate->table().allow_end(flow));
+  EXPECT_TRUE(injector.to_peer(end));
   leases->close(0);
   EXPECT_FALSE(injector.to_peer(packet));
+  EXPECT_FALSE(injector.to_peer(end));
+  ASSERT_TRUE(gate->table().erase(flow));
+  EXPECT_FALSE(injector.to_peer(end)) << "nobody has said that it may end";
 }
 
 TEST(HoldInjectorTest, SpeaksForNoConnectionWithoutTheLeaseOrOfAnotherTerm) {

@@ -100,6 +100,7 @@ Result<std::optional<KernelFacts>> kernel_facts(const Flow& flow) {
     return std::optional<KernelFacts>();
   KernelFacts f;
   f.state = found->idiag_state;
+  f.unacknowledged = found->idiag_wqueue;
   f.v4_mapped = flow.local.address.is_v4() && found->idiag_family == AF_INET6;
   f.timestamps = (info->tcpi_options & TCPI_OPT_TIMESTAMPS) != 0;
   f.sack = (info->tcpi_options & TCPI_OPT_SACK) != 0;

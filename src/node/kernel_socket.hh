@@ -22,6 +22,7 @@ struct KernelFacts {
   bool window_scaling = false, sack = false, timestamps = false;
   uint8_t snd_wscale = 0, rcv_wscale = 0;
   uint64_t bytes_acked = 0, bytes_received = 0;   // by this kernel; a FIN counts
+  uint32_t unacknowledged = 0;     // sent or not; a FIN counts
   bool fin_received() const;
   bool ending() const;             // its own side is shut down
 };

@@ -78,14 +78,19 @@ void Privileged::on_nudge(const wire::IpcNudge& m) {
     if (belongs(options_.groups[m.group], flow)) (void)out->nudge(flow);
 }
 
-// To the client, or to this machine's own kernel as from the client; a segment that carries nothing.
+// To the client, or to this machine's own kernel as from the client; a segment that carries nothing. An end is said only by whoever may speak.
 void Privileged::on_probe(const wire::IpcPacket& m) {
   const auto segment = tcp::read_packet(m.packet);
   if (m.group >= options_.groups.size() || !segment || segment->payload.size() > kProbePayload) return;
-  constexpr uint8_t kOther = tcp::Segment::kSyn | tcp::Segment::kFin | tcp::Segment::kRst;
+  constexpr uint8_t kOther = tcp::Segment::kSyn | tcp::Segment::kRst;
   if ((segment->flags & kOther) != 0 || (segment->flags & tcp::Segment::kAck) == 0) return;
   const auto& group = options_.groups[m.group];
-  if (belongs(group, Flow{segment->from, segment->to})) (void)kernel_.hold_device.write_packet({}, m.packet);   // of a dead node, or of an end: not held to what a connection of ours may say
+  if ((segment->flags & tcp::Segment::kFin) != 0) {
+    if (kernel_.gate && segment->payload.empty() && belongs(group, Flow{segment->from, segment->to})) (void)injector_->to_peer(m.packet);
+    return;
+  }
+  // Of a dead node, or of an end: not held to what a connection of ours may say.
+  if (belongs(group, Flow{segment->from, segment->to})) (void)kernel_.hold_device.write_packet({}, m.packet);
   else if (segment->payload.empty() && belongs(group, Flow{segment->to, segment->from})) (void)injector_->to_local(m.packet);
 }
 

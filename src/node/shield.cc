@@ -52,17 +52,19 @@ wire::TcpMirror negotiated(const Flow& flow, const KernelFacts& f) {
   return m;
 }
 
-// To our own kernel, as from the client: it has been acknowledged long ago and says nothing new, but whoever receives it looks what it has to send.
-// So the end that was refused is said again at once.
-wire::Bytes old_acknowledgement(const Flow& flow, const gecko_gated& e) {
+// To the client: the end that this kernel has said, and that was refused then. It counts as sent, and a kernel that has measured no round trip yet (of a
+// connection that has just come here) says it again after a second or three (RFC 6298, 2.1 and 5.7).
+wire::Bytes end_of_output(const Flow& flow, const gecko_gated& e) {
   tcp::Segment s;
-  s.from = flow.peer;
-  s.to = flow.local;
-  s.seq = first_of(e.kernel);
-  s.ack = e.snd_una - 1;
+  s.from = flow.local;
+  s.to = flow.peer;
+  s.flags = tcp::Segment::kFin | tcp::Segment::kAck;
+  s.seq = e.snd_nxt;
+  s.ack = first_of(e.sent);
+  s.window = static_cast<uint16_t>(std::min((second_of(e.sent) - s.ack) >> e.window_scale, kUnscaledWindow));
   s.timestamps = (e.seen & GECKO_GATE_SEEN_TIMESTAMPS) != 0;
-  s.ts_value = second_of(e.stamps);
-  s.ts_echo = first_of(e.stamps);
+  s.ts_value = first_of(e.stamps);
+  s.ts_echo = second_of(e.stamps);
   return tcp::build_packet(s);
 }
 
@@ -353,8 +355,10 @@ void Shield::let_end(const Flow& flow, Guarded& g) {
   if (replicates(flow.local.port)) stop_replicating(flow, g);   // nobody reads any more
   (void)table().allow_end(flow);
   if (const auto entry = table().get(flow); entry && *entry && ((*entry)->wants_end != 0 || g.end_refused) && (*entry)->first_out != 0) {
-    const auto has = kernel_has_socket(flow);
-    group_.daemon().privileged().probe(group_.index(), has && *has ? old_acknowledgement(flow, **entry) : question(flow, **entry));
+    const auto facts = kernel_facts(flow);
+    const bool has_socket = facts && *facts;
+    if (!has_socket) group_.daemon().privileged().probe(group_.index(), question(flow, **entry));
+    else if ((*facts)->ending() && (*facts)->unacknowledged == 1) group_.daemon().privileged().probe(group_.index(), end_of_output(flow, **entry));
   }
   if (g.handle != 0) {
     mirroring_.end(std::exchange(g.handle, 0));

@@ -1,13 +1,12 @@
 // Nodes of different versions: what a node says to one that speaks link version 3 or 2, with two real geckods and a man in the middle who
 // changes their hellos (link_between.hh). And what a contact forgets while it is not contact.
-#include <bpf/bpf.h>
-
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 
 #include "bpf/steer_shared.h"
 #include "fault_scene.hh"
+#include "kernel_maps.hh"
 #include "lab/daemon.hh"
 #include "link_between.hh"
 
@@ -150,25 +149,12 @@ TEST_F(LinkVersion, AnOlderOneIsRefusedAndBothSidesSayWhatToDo) {
 
 // What geckod on this node has told its steering program about a client network; false: nothing.
 bool steers_by_distance(pid_t geckod, const Address& network) {
-  std::vector<uint32_t> maps;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/" + std::to_string(geckod) + "/fdinfo", error)) {
-    std::ifstream in(entry.path());
-    for (std::string word; in >> word;)
-      if (uint32_t id = 0; word == "map_id:" && in >> id) maps.push_back(id);
-  }
-  for (const uint32_t id : maps) {
-    const Fd map(bpf_map_get_fd_by_id(id));
-    bpf_map_info info{};
-    uint32_t size = sizeof info;
-    if (!map || bpf_obj_get_info_by_fd(map.get(), &info, &size) != 0 || std::string_view(info.name) != "gecko_nears") continue;
-    gecko_near_key key{}, next{};
-    for (bool more = bpf_map_get_next_key(map.get(), nullptr, &next) == 0; more; more = bpf_map_get_next_key(map.get(), &key, &next) == 0) {
-      key = next;
-      if (std::memcmp(key.prefix, network.bytes.data(), sizeof key.prefix) == 0) return true;
-    }
-  }
-  return false;
+  bool found = false;
+  for_each_key<gecko_near_key>(map_of(geckod, "gecko_nears"), [&](const gecko_near_key& key) {
+    found = std::memcmp(key.prefix, network.bytes.data(), sizeof key.prefix) == 0;
+    return !found;
+  });
+  return found;
 }
 
 // A node that is not contact forgets as well: what its steering program learned in an earlier time as contact must not steer in the next.

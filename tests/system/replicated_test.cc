@@ -1,7 +1,10 @@
 // recovery = "replicated" (docs/adr/0026): nothing that a client was told is lost, whatever dies, and its program goes on as if nothing had happened.
 #include <algorithm>
+#include <thread>
 
 #include "base/test_figures.hh"
+#include "bpf/steer_shared.h"
+#include "kernel_maps.hh"
 #include "recovery_scene.hh"
 
 namespace gecko::system_test {
@@ -197,6 +200,34 @@ TEST_F(Replicated, OwnerCutOff) {
 TEST_F(Replicated, OwnerThatIsTheContactKilled) {
   begin(4);
   survive("n1", [&] { ASSERT_TRUE(faults().kill("n1")); });
+}
+
+// The owner has heard that its life is over and owns nothing any more, the contact has not. Nobody is told then that his connection is nobody's, whatever
+// the contact has to ask.
+TEST_F(Replicated, AContactThatKnowsNothingWaitsForTheHeir) {
+  RecoveryTest::begin({.name = "rpl", .recovery = "replicated", .lease_ms = 200});   // on slow cables
+  ASSERT_NO_FATAL_FAILURE(gather("n3"));
+  ASSERT_TRUE(begins_with_contact("n2"));
+  ASSERT_TRUE(faults().link("n1", "n2", {.delay_us = 15'000}, true));   // the view
+  ASSERT_TRUE(faults().link("n2", "n3", {.delay_us = 30'000}, true));   // a question
+  ASSERT_TRUE(everybody_is_member());
+  ASSERT_NO_FATAL_FAILURE(in_midst("n3"));
+  const Fd flows = map_of(geckod(lab(), "n2", Half::privileged), "gecko_flows");
+  ASSERT_TRUE(flows) << "INVALID: the contact's flow table is not to be had";
+  const uint64_t before = counter("n2", "unknown_flows");
+  kill_process(lease_keeper(lab(), "n3"));
+  for (const Time end = monotonic_now() + 300ms; monotonic_now() < end; std::this_thread::sleep_for(1ms))   // the fault's length
+    for_each_key<gecko_flow_key>(flows, [&](const gecko_flow_key& key) {
+      gecko_flow entry{};
+      if (bpf_map_lookup_elem(flows.get(), &key, &entry) == 0 && entry.state == GECKO_FLOW_FORWARD) (void)bpf_map_delete_elem(flows.get(), &key);
+      return true;
+    });
+  ASSERT_TRUE(faults().unlink_all());
+  go_on();
+  finish();
+  EXPECT_GT(counter("n2", "unknown_flows"), before + crowd_.talking.size()) << "INVALID: the contact knew them all";
+  expect_none_lost({"n1"}, crowd_.size());
+  say_gaps("lease keeper killed, contact without a memory");
 }
 
 TEST_F(Replicated, OwnerStoppedForFiveSecondsSaysNothingMoreAndComesBack) {
