@@ -277,8 +277,8 @@ class GroupReader {
                   "a witness and two_nodes = \"available\" contradict each other: with the witness no node goes on alone; leave one of the two out");
     const auto lease = section.duration_ms("lease", 10, 10'000);
     const auto heartbeat = section.duration_ms("heartbeat", 1, 2'500);
-    if (lease) group_.lease_ms = lease->value;
     const auto misses = section.integer("misses", 1, 20);
+    if (lease) group_.lease_ms = lease->value;
     if (heartbeat) group_.heartbeat_ms = heartbeat->value;
     if (misses) group_.misses = static_cast<uint32_t>(misses->value);
     // Whoever has not been suspected yet shall still have its lease.

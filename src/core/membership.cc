@@ -127,8 +127,7 @@ NodeSet Membership::kept_out() const {
 }
 
 void Membership::recovered(const Owner& owner, Time now) {
-  const auto& orphans = state_.view.orphans;
-  if (std::none_of(orphans.begin(), orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == owner && o.heir == settings_.self; })) return;
+  if (const auto* orphan = find_orphan(state_.view, owner); orphan == nullptr || orphan->heir != settings_.self) return;
   recovered_.insert(owner);
   tell_peers(wire::Recovered{owner.node, owner.incarnation});
   look_again(now);
@@ -206,10 +205,8 @@ void Membership::hear(NodeIndex from, const wire::LeaveAsk& message, Time now) {
 
 void Membership::hear(NodeIndex from, const wire::Recovered& message, Time) {
   const Owner life{message.node, message.incarnation};
-  const auto& orphans = state_.view.orphans;
-  const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return Owner{o.node, o.incarnation} == life; });
   // What a former heir says does not count: what it has recovered, its own heir recovers.
-  if (orphan != orphans.end()) {
+  if (const auto* orphan = find_orphan(state_.view, life)) {
     if (orphan->heir == from) recovered_.insert(life);
   } else if (owns(state_.view, life.node, life.incarnation)) {
     early_[life] = from;   // the heir has a view that is on its way to us
@@ -243,10 +240,7 @@ void Membership::adopt(const wire::View& next, Time now) {
   });
   std::erase_if(leaves_, [&](const auto& l) { return !owns(next, l.first, l.second.member.incarnation); });
   std::erase_if(removals_, [&](const Owner& o) { return !owns(next, o.node, o.incarnation); });
-  const auto listed = [](const wire::View& v, const Owner& owner) {
-    return std::find_if(v.orphans.begin(), v.orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == owner; });
-  };
-  std::erase_if(recovered_, [&](const Owner& o) { return listed(next, o) == next.orphans.end(); });
+  std::erase_if(recovered_, [&](const Owner& o) { return find_orphan(next, o) == nullptr; });
   for (const auto& o : next.orphans)
     if (const auto early = early_.find({o.node, o.incarnation}); early != early_.end() && early->second == o.heir) recovered_.insert(early->first);
   std::erase_if(early_, [&](const auto& e) { return !owns(next, e.first.node, e.first.incarnation); });
@@ -262,8 +256,8 @@ void Membership::adopt(const wire::View& next, Time now) {
   Adopted adopted{next, state_.incarnation, missing(old, next), {}};
   for (const auto& o : next.orphans) {
     if (o.heir != settings_.self || !is_member()) continue;
-    const auto before = listed(old, {o.node, o.incarnation});
-    const bool was_mine = was_member && before != old.orphans.end() && before->heir == settings_.self;
+    const auto* before = find_orphan(old, {o.node, o.incarnation});
+    const bool was_mine = was_member && before != nullptr && before->heir == settings_.self;
     if (was_mine && recovered_.contains({o.node, o.incarnation})) tell_peers(wire::Recovered{o.node, o.incarnation});   // nobody had heard
     else if (!was_mine) adopted.inherited.push_back({o.node, o.incarnation});
   }

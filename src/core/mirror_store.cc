@@ -271,8 +271,7 @@ void MirrorStore::adopt(const wire::View& view, NodeIndex self, size_t backups) 
   // Not (yet) one of them: what it is told it is told because of a later view, in which it is, and which is on its way.
   const bool is_member = core::find(view, self) != nullptr;
   for (const auto& owner : lives()) {
-    const bool orphan = std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
-    if (!orphan && is_over(view, owner.node, owner.incarnation)) {
+    if (find_orphan(view, {owner.node, owner.incarnation}) == nullptr && is_over(view, owner.node, owner.incarnation)) {
       drop(owner);
       continue;
     }

@@ -15,6 +15,11 @@ const wire::Member* find(const View& view, NodeIndex node) {
   return it == view.members.end() ? nullptr : &*it;
 }
 
+const wire::Orphan* find_orphan(const View& view, const Owner& life) {
+  const auto it = std::find_if(view.orphans.begin(), view.orphans.end(), [&](const auto& o) { return Owner{o.node, o.incarnation} == life; });
+  return it == view.orphans.end() ? nullptr : &*it;
+}
+
 bool owns(const View& view, NodeIndex node, uint64_t incarnation) {
   const auto* m = find(view, node);
   return m && m->incarnation == incarnation;
@@ -106,11 +111,8 @@ View successor(const View& view, const Change& change) {
   // An heir that is missing leaves what it was recovering to its own heir, who also gets what it had recovered.
   for (auto& o : next.orphans)
     if (o.heir == kNoNode || is_gone(o.heir)) o.heir = heir(o.heir == kNoNode ? o.node : o.heir);
-  const auto has_heir = [&](const Owner& o) {
-    return std::any_of(next.orphans.begin(), next.orphans.end(), [&](const auto& known) { return Owner{known.node, known.incarnation} == o; });
-  };
   for (const auto& o : gone)
-    if (!find(view, o.node)->witness && !has_heir(o)) next.orphans.push_back({o.node, o.incarnation, heir(o.node)});
+    if (!find(view, o.node)->witness && find_orphan(next, o) == nullptr) next.orphans.push_back({o.node, o.incarnation, heir(o.node)});
   if (next.orphans.size() > wire::kMaxOrphans)
     next.orphans.erase(next.orphans.begin(), next.orphans.end() - static_cast<ptrdiff_t>(wire::kMaxOrphans));
 

@@ -21,6 +21,8 @@ struct Owner {
 };
 
 const wire::Member* find(const wire::View& view, NodeIndex node);
+// That life has ended, and what it owned is still being recovered.
+const wire::Orphan* find_orphan(const wire::View& view, const Owner& life);
 // That life of the node may own, be contact, recover (unless it is a witness).
 bool owns(const wire::View& view, NodeIndex node, uint64_t incarnation);
 // It may vote: the same disk, whichever life.

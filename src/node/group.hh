@@ -1,9 +1,9 @@
 // One group on this node: its connections, its applications, its links to the other nodes, who is contact. Carries out what the handoff
-// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoff), group_clients.cc (all
-// connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns which flow), group_contact.cc (the contact),
-// group_policy.cc (where connections go),
-// group_paths.cc (round trips to clients), group_views.cc (what follows from a view), group_mirrors.cc (what backups keep); emptying a node
-// (drain.hh), who is a member (members.hh) and protection of its connections (shield.hh) are classes of their own.
+// state machine (core/handoff.hh) decides. One file per concern: group.cc (life, links), group_moves.cc (handoffs from here), group_arrivals.cc
+// (to here, and on to a program), group_clients.cc (all connections of a client), group_ahead.cc (bytes that travel before it), group_flows.cc (who owns
+// which flow), group_contact.cc (the contact), group_policy.cc (where connections go), group_paths.cc (round trips to clients), group_views.cc (what
+// follows from a view), group_mirrors.cc (what backups keep); emptying a node (drain.hh), who is a member (members.hh) and protection of its connections
+// (shield.hh) are classes of their own.
 #pragma once
 
 #include <deque>
@@ -143,6 +143,7 @@ class Group {
   const Shield& shield() const { return shield_; }
   core::MirrorStore& mirrors() { return mirrors_; }
   const core::MirrorStore& mirrors() const { return mirrors_; }
+  const GivenAway& given_away() const { return given_away_; }
   bool wants_recovery(uint16_t port) const;       // a program that serves it has asked for it
   // Who keeps the mirrors of this node's connections: the next full members of the view in ring order. Again when the view, a link or its own life changes.
   void choose_backups();
@@ -192,19 +193,12 @@ class Group {
   void carry_out(core::CommitMove& a);
   void carry_out(core::Retire& a);
   void carry_out(core::Report& a);
-  void carry_out(core::Check& a);
-  void carry_out(core::Restore& a);
-  void carry_out(core::Activate& a);
-  void carry_out(core::Deliver& a);
-  void carry_out(core::Destroy& a);
   void carry_out(core::DeliverLocal& a);
   void carry_out(core::End& a);
-  void carry_out(core::Disown& a);
   void take_over_from_former_life();
   void thaw_when_offered(const core::Thaw& a);
   void disown(const HandoffJournal::Record& record);
   int index_of(const Address& address) const;     // node; -1: none
-  void undo_hold(const Flow& flow, uint16_t owner);
   void ours_again(const Flow& flow, const ConnId& id, uint64_t epoch);
   void drop_entry(const Flow& flow);
   bool has_room(const Giving& giving) const;
@@ -212,18 +206,26 @@ class Group {
   void made_room(const Giving& giving);
   void drain_then_freeze(uint64_t xid, Time give_up);
   void freeze(uint64_t xid, int attempt);
-  void deliver(wire::Arrive arrival, Fd fd);
-  // A program that can go on with a connection whose node has died; null: there is none. Without a checkpoint: one that has said so.
-  ApiSession* choose_continuer(uint16_t port, bool checkpoint) const;
   bool is_outsider(uint16_t node) const;          // no member, in a group whose members inherit from each other: what it owned is not its any more
-  bool is_taking(const Flow& flow) const;
   uint64_t speaks_for(const Flow& flow) const;    // the epoch with which it is this node's, or on its way to or from here; 0: neither
-  ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
   void arm_timer();
   void handoff_message(Peer& peer, core::LinkMessage message);
   void check_for_late_segments(uint64_t xid);
   void on_move_request(Peer& peer, const wire::MoveRequest& m);
   void on_move_result(Peer& peer, const wire::MoveResult& m);
+  // group_arrivals.cc
+  void carry_out(core::Check& a);
+  void carry_out(core::Restore& a);
+  void carry_out(core::Activate& a);
+  void carry_out(core::Deliver& a);
+  void carry_out(core::Destroy& a);
+  void carry_out(core::Disown& a);
+  void undo_hold(const Flow& flow, uint16_t owner);
+  bool is_taking(const Flow& flow) const;
+  void deliver(wire::Arrive arrival, Fd fd);
+  ApiSession* choose_session(uint16_t port, size_t more) const;   // one with room for so many; null: there is none
+  // A program that can go on with a connection whose node has died; null: there is none. Without a checkpoint: one that has said so.
+  ApiSession* choose_continuer(uint16_t port, bool checkpoint) const;
   // group_clients.cc
   // A move the application did not ask for: it is asked to let go, and told how it ended. `done` is called exactly once, later.
   Result<uint64_t> move_for_operator(const ConnId& id, uint16_t target, const Origin& origin, std::function<void(const Status&)> done);

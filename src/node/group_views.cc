@@ -36,7 +36,7 @@ void Group::on_view(const ViewChange& change) {
   std::vector<core::Owner> over;   // nobody inherits from them, or their heirs were done before this node knew the view
   for (const auto& followed : followed_) {
     const core::Owner& life = followed.first;
-    if (std::ranges::none_of(change.view.orphans, [&](const wire::Orphan& o) { return core::Owner{o.node, o.incarnation} == life; })) over.push_back(life);
+    if (core::find_orphan(change.view, life) == nullptr) over.push_back(life);
   }
   for (const auto& life : over) tell_unclaimed(life);
   for (const auto& owner : change.gone) {
@@ -57,9 +57,8 @@ void Group::follow_heirs(const ViewChange& change) {
   std::map<uint16_t, Followed> heirs;   // by steering number of the dead
   for (const auto& owner : change.gone) {
     if (owner.node >= peers_.size() || owner.node == self_ || !config_.serves(owner.node)) continue;
-    const auto& orphans = change.view.orphans;
-    const auto orphan = std::ranges::find_if(orphans, [&](const wire::Orphan& o) { return o.node == owner.node && o.incarnation == owner.incarnation; });
-    heirs[number(owner.node)] = {owner, orphan == orphans.end() ? wire::kNoNode : orphan->heir};
+    const auto* orphan = core::find_orphan(change.view, owner);
+    heirs[number(owner.node)] = {owner, orphan == nullptr ? wire::kNoNode : orphan->heir};
   }
   if (heirs.empty()) return;
   const auto entries = std::make_shared<std::vector<ToHeir>>();

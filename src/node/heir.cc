@@ -84,9 +84,8 @@ void Heir::reclaim(const core::Owner& life, std::vector<core::MirroredConnection
 }
 
 bool Heir::inherits(const core::Owner& life) const {
-  return std::ranges::any_of(group_.view().orphans, [&](const wire::Orphan& o) {
-    return core::Owner{o.node, o.incarnation} == life && o.heir == group_.self();
-  });
+  const auto* orphan = core::find_orphan(group_.view(), life);
+  return orphan != nullptr && orphan->heir == group_.self();
 }
 
 // Asks everybody about those that are not this node's own again, and holds what comes for them. Returns these.
@@ -184,8 +183,8 @@ void Heir::on(Peer& peer, wire::RecoverAsk m) {
 // This node has adopted the view in which that life is over: from here on nothing of it comes to life here by a handoff.
 void Heir::answer(Peer& peer, const wire::RecoverAsk& m) {
   const auto& view = group_.view();
-  const bool is_heir =
-      std::ranges::any_of(view.orphans, [&](const auto& o) { return o.node == m.node && o.incarnation == m.incarnation && o.heir == peer.index; });
+  const auto* orphan = core::find_orphan(view, {m.node, m.incarnation});
+  const bool is_heir = orphan != nullptr && orphan->heir == peer.index;
   const bool reclaims = m.view_epoch == view.epoch && core::find(view, peer.index) != nullptr && !core::owns(view, m.node, m.incarnation);
   if (!is_heir && !reclaims) return;   // an older view's heir: it will hear of this one
   wire::RecoverAnswer answer{m.request, {}};

@@ -80,6 +80,7 @@ Json protection_json(const Daemon& daemon, const Group& group, Time now) {
   p["keeps"] = {{"connections", mirrors.totals().connections}, {"blob_bytes", mirrors.totals().blob_bytes}, {"refused", mirrors.totals().refused},
                 {"refused_blobs", mirrors.totals().refused_blobs}, {"replicas", mirrors.totals().replicas}, {"replica_bytes", mirrors.totals().replica_bytes},
                 {"refused_inputs", mirrors.totals().refused_inputs}, {"of", std::move(lives)}};
+  p["given_away"] = {{"connections", group.given_away().size()}, {"bytes", group.given_away().bytes()}};
   if (const auto counters = daemon.gate()->counters()) {
     Json gate;
     for (int i = 0; i < GECKO_G_COUNT; ++i) gate[std::string(bpf::to_string(static_cast<gecko_gate_counter>(i)))] = (*counters)[static_cast<size_t>(i)];

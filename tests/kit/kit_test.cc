@@ -246,12 +246,9 @@ TEST(Player, StallsWhenTheNextByteIsNotThere) {
   player.arrived(400, at(270));
   EXPECT_EQ(player.room(at(300)), 600u) << "it waits for half a buffer";
   player.arrived(100, at(300));
-  EXPECT_EQ(player.stalled(at(300)), Duration(50ms));
-  EXPECT_EQ(player.stalled(at(360)), Duration(60ms));
   EXPECT_EQ(player.stalls(at(360)), 2u);
   player.arrived(1000, at(370));
-  EXPECT_EQ(player.stalled(at(1000)), Duration(70ms)) << "the end of the film is no stall";
-  EXPECT_EQ(player.stalls(at(1000)), 2u);
+  EXPECT_EQ(player.stalls(at(1000)), 2u) << "the end of the film is no stall";
 }
 
 TEST(Kit, HttpHeads) {

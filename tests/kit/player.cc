@@ -22,19 +22,13 @@ void Player::arrived(size_t bytes, Time now) {
   arrived_ += bytes;
   held_ += bytes;
   if (playing_ || !may_begin()) return;
-  if (begun_) stalled_ += now - at_;
-  begun_ = playing_ = true;
+  playing_ = true;
   at_ = now;
 }
 
 size_t Player::room(Time now) {
   play(now);
   return buffer_ - std::min(buffer_, held_);
-}
-
-Duration Player::stalled(Time now) {
-  play(now);
-  return begun_ && !playing_ && arrived_ < film_ ? stalled_ + (now - at_) : stalled_;
 }
 
 }  // namespace gecko::kit

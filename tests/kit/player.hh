@@ -17,7 +17,6 @@ class Player {
   void arrived(size_t bytes, Time now);
   size_t room(Time now);                       // bytes that it takes now
   uint64_t stalls(Time now) { return play(now), stalls_; }
-  Duration stalled(Time now);                  // in all, the present one included
 
  private:
   void play(Time until);
@@ -27,9 +26,8 @@ class Player {
   const size_t bytes_per_ms_, buffer_;
   uint64_t arrived_ = 0, stalls_ = 0;
   size_t held_ = 0;
-  bool begun_ = false, playing_ = false;
+  bool playing_ = false;
   Time at_{};                                  // played up to here; stalled: since then
-  Duration stalled_{};
 };
 
 }  // namespace gecko::kit

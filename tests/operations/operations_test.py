@@ -133,6 +133,52 @@ class Status(LabTest):
             self.echo(client)
 
 
+class MachineOutput(LabTest):
+    """What commands print with --json is what their published schemas say, and nothing else. Status, events, drain and their like: in the other tests."""
+    options = ("--recovery", "replicated")
+
+    def test_every_command_keeps_its_schema(self):
+        lab = self.lab
+        self.serve(*lab.nodes)
+        lab.everybody_sees(1)
+        self.eventually(lambda: len(self.group()["membership"]["view"]["members"]) == 3)
+        self.clients = [lab.connect() for _ in range(3)]
+        for client in self.clients:
+            self.echo(client)
+        for node in ("n2", "n1"):
+            self.assertEqual(self.says("handoff", 0, "handoff", "--client", lab.client, "--to", node)["moved"], 3)
+        self.eventually(lambda: all(r.get("replicated") and r["protected"] for r in lab.connections("n1")))
+        rows = self.says("connections", 0, "connections")["connections"]
+        self.assertTrue(len(rows) == 3 and all("input" in r for r in rows), rows)
+        rows = self.says("mirrors", 0, "mirrors", node="n2")["mirrors"]
+        self.assertTrue(len(rows) == 3 and all(r["owner"] == "n1" and r["input"]["end"] == 1 for r in rows), rows)
+        self.says("contact", 0, "contact", "n1")
+        self.says("error", 1, "handoff", "--client", lab.client, "--to", "n9")
+
+        name = ["lab", "--name", lab.name]
+        self.says("lab-links", 0, *name, "link", "n1", "n2", "--delay", "1ms", "--loss", "1%", "--seed", "7")
+        self.assertEqual(len(self.says("lab-links", 0, *name, "link")["links"]), 2)
+        self.assertEqual(sorted(self.says("lab", 0, *name, "status")["hosts"]), ["client", "n1", "n2", "n3", "router"])
+
+        good, bad = lab.file("group.toml"), lab.file("bad.toml")
+        with open(bad, "w") as f:
+            f.write("[group]\n")
+        self.assertEqual([r["ok"] for r in self.says("check", 65, "check", good, bad)["files"]], [True, False])
+        self.says("clean", 0, "clean", "--dry-run", "--runtime-dir", lab.file("nothing"))
+        ca = lab.file("ca")
+        self.says("key", 0, "key", "init", "web", "--ca", ca)
+        first = self.says("key", 0, "key", "sign", "n1", "--ca", ca)["certificate"]["serial"]
+        self.assertEqual(self.says("key", 0, "key", "rotate", "n1", "--ca", ca)["replaces"], first)
+        self.assertEqual(self.says("key-revoke", 0, "key", "revoke", first, "--ca", ca)["serials"], [first])
+        self.says("key-show", 0, "key", "show", ca)
+        self.says("version", 0, "version")
+
+    def says(self, schema, code, *words, node="n1"):
+        out = self.lab.gecko(node, *words)
+        self.assertEqual((out[0], out[1]["schema"]), (code, "gecko.%s/1" % schema), out[1])
+        return valid(out[1])
+
+
 class Traffic:
     """Clients that all say a byte again and again, and what the longest wait for an answer was."""
 

@@ -51,6 +51,10 @@ TEST_F(LocalUser, GeckodsHalvesHoldOnlyWhatTheyNeedWhileServing) {
     for (const char* set : {"CapEff", "CapPrm", "CapInh", "CapAmb"}) EXPECT_EQ(capabilities(keeper, set), 0u) << node << ' ' << set;
     EXPECT_EQ(status_line(keeper, "Seccomp"), "2");
     EXPECT_EQ(status_line(keeper, "NoNewPrivs"), "1");
+    // Root's, although its user is another one: not even this user may look into it, and no core of it holds a key (PR_SET_DUMPABLE).
+    struct stat memory{};
+    EXPECT_EQ(::stat(("/proc/" + std::to_string(parser) + "/mem").c_str(), &memory), 0);
+    EXPECT_EQ(memory.st_uid, 0u) << node << ": its memory is its user's";
   }
 }
 

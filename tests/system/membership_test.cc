@@ -220,7 +220,7 @@ TEST_F(MembershipScene, ADeadNodesHeartbeatsSentAgainDoNotKeepItAlive) {
 TEST_F(MembershipScene, ARemovedNodeStaysAwayUntilItIsAskedToJoin) {
   ASSERT_EQ(contact("n1"), "n1");
   ASSERT_TRUE(ask().ask("n3", {{"op", "member"}, {"action", "remove"}, {"nodes", {"n1"}}}));
-  ASSERT_TRUE(eventually([&] { return members("n1") == Names{"n2", "n3"} && members("n3") == Names{"n2", "n3"}; })) << membership("n1");
+  ASSERT_TRUE(eventually([&] { return members("n1") == Names{"n2", "n3"} && members("n3") == Names{"n2", "n3"}; }, 1s)) << membership("n1");
   // Longer than a node waits before it asks again, and than one without a lease follows the view's contact if it does not reach the members.
   std::this_thread::sleep_for(1600ms);
   EXPECT_EQ(members("n3"), (Names{"n2", "n3"}));

@@ -95,6 +95,17 @@ TEST_F(Startup, MissingKeysAreNamedWithTheCommandThatMakesThem) {
   EXPECT_NE(ended.err.find("gecko key sign n1"), std::string::npos) << ended.err;
 }
 
+TEST_F(Startup, ARuntimeDirectoryThatOthersCanWriteIsRefused) {
+  ASSERT_NO_FATAL_FAILURE(up(1, false));
+  const std::string open = lab_->directory() + "/open";
+  ASSERT_TRUE(std::filesystem::create_directory(open));
+  ASSERT_EQ(::chmod(open.c_str(), 0775), 0);
+  const auto ended = geckod_on_n1({"--node", "n1", "--runtime-dir", open, "--keys", lab_->directory() + "/keys/n1", lab_->group_file()});
+  EXPECT_EQ(ended.code, 77);
+  EXPECT_NE(ended.err.find(open + " must be a directory"), std::string::npos) << ended.err;
+  EXPECT_NE(ended.err.find("--runtime-dir"), std::string::npos) << ended.err;
+}
+
 TEST_F(Startup, ASymbolicLinkInTheSocketsPlaceIsNotFollowed) {
   ASSERT_NO_FATAL_FAILURE(up(1, false));
   ASSERT_TRUE(config::key_init(lab_->directory() + "/ca", "lab"));
