@@ -46,7 +46,7 @@ Json connection_row(Daemon& daemon, const Group& group, const Connection& c, Tim
            {"age_s", std::chrono::duration<double>(std::chrono::floor<std::chrono::milliseconds>(now - c.since)).count()}};
   if (!c.reason.empty()) row["reason"] = c.reason;
   if (group.config().recovery != config::Recovery::none) {
-    const std::string why = group.shield().unprotected_because(c.flow);
+    const std::string why = group.shield().unprotected_because(c);
     row["protected"] = why.empty();
     if (!why.empty()) row["not_protected"] = why;
     if (group.config().recovery == config::Recovery::replicated) {

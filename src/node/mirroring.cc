@@ -61,6 +61,7 @@ void Mirroring::link_down(uint16_t node, Time now) {
   if (it == backups_.end()) return;
   it->second.linked = false;
   bare(std::exchange(it->second.has, {}), now);
+  it->second.checkpointed.clear();
   it->second.inputs.clear();   // it may have been started again, and have nothing
   it->second.checkpoints.clear();
   it->second.before = {};
@@ -70,6 +71,7 @@ void Mirroring::link_down(uint16_t node, Time now) {
 void Mirroring::tell_everything(Backup& backup) {
   backup.told_all = backup.begun = false;
   backup.has.clear();
+  backup.checkpointed.clear();
   backup.refused.clear();
   backup.inputs.clear();
   backup.checkpoints.clear();
@@ -130,6 +132,7 @@ std::optional<core::MirroredConnection> Mirroring::end(uint32_t handle) {
   if (incarnation_ != 0) ended_.push_back(handle);
   for (auto& [node, backup] : backups_) {
     backup.has.erase(handle);
+    backup.checkpointed.erase(handle);
     backup.refused.erase(handle);
     backup.inputs.erase(handle);
   }
@@ -191,7 +194,7 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     wire::Mirrors m;
     m.incarnation = incarnation_;
     m.batch = ++lines_[node].said.batch;
-    Batch batch{m.batch, now, {}, {}};
+    Batch batch{m.batch, now, {}, {}, {}};
     const auto full = [&](size_t n) { return n >= wire::kMaxMirrors; };
     if (!b.told_all) {
       m.begins = !std::exchange(b.begun, true);
@@ -230,6 +233,19 @@ void Mirroring::say(uint16_t node, Backup& b, Time now) {
     const Subject& subject = subjects_.at(handle);
     if (subject.saved && std::ranges::find(replicas, handle) == replicas.end()) say_checkpoint(node, b, handle, subject);
   }
+  ask_for_first_checkpoints(node, b, saved, now);
+}
+
+// A checkpoint has no answer of its own: the one to the batch that was said after it says that it has arrived.
+void Mirroring::ask_for_first_checkpoints(uint16_t node, Backup& b, const std::vector<uint32_t>& said, Time now) {
+  std::vector<uint32_t> first;
+  for (const uint32_t handle : said)
+    if (!subjects_.at(handle).replica && !b.checkpointed.contains(handle)) first.push_back(handle);
+  if (first.empty() || b.unanswered.size() >= kMostUnanswered) return;
+  wire::Mirrors m;
+  m.incarnation = incarnation_;
+  m.batch = ++lines_[node].said.batch;
+  if (send_.mirrors(node, m)) b.unanswered.push_back({m.batch, now, {}, std::move(first), {}});
 }
 
 void Mirroring::say_checkpoint(uint16_t node, Backup& b, uint32_t handle, const Subject& subject) {
@@ -246,10 +262,13 @@ void Mirroring::on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now) 
   while (!b.unanswered.empty() && b.unanswered.front().number <= kept.batch) {
     for (const uint32_t handle : b.unanswered.front().whole)
       if (subjects_.contains(handle)) b.has.insert(handle), b.refused.erase(handle), has.push_back(handle);
+    for (const uint32_t handle : b.unanswered.front().checkpoints)
+      if (subjects_.contains(handle)) b.checkpointed.insert(handle);
     b.unanswered.pop_front();
   }
   for (const uint32_t handle : kept.refused) {
     b.has.erase(handle);
+    b.checkpointed.erase(handle);
     if (subjects_.contains(handle)) b.refused.insert(handle);
     look_how_far(handle);
   }
@@ -436,6 +455,11 @@ void Mirroring::look_who_waits() {
 
 bool Mirroring::is_kept(uint32_t handle) const {
   return std::ranges::any_of(backups_, [&](const auto& b) { return b.second.has.contains(handle); });
+}
+
+bool Mirroring::is_resumable(uint32_t handle) const {
+  if (const core::Replica* r = replica(handle)) return is_kept(handle) && (r->input().begin() == 0 || !r->saved().empty());
+  return std::ranges::any_of(backups_, [&](const auto& b) { return b.second.has.contains(handle) && b.second.checkpointed.contains(handle); });
 }
 
 std::vector<Mirroring::Lag> Mirroring::lags(Time now) const {

@@ -76,6 +76,7 @@ class Mirroring {
   void on_kept(uint16_t from, const wire::MirrorsKept& kept, Time now);
   void on_kept(uint16_t from, const wire::InputsKept& kept);
   bool is_kept(uint32_t handle) const;                        // a backup has said so
+  bool is_resumable(uint32_t handle) const;                   // ... and has where its program goes on: a checkpoint, or all of its input
   // When all that is owned now has been at all backups, whoever they are by then, or is owned no more; with no backups, at once. Not after end_life.
   void when_kept(std::function<void()> then);
   // Of connections whose last backup was lost (not in the view, its link ended, no room): until another one had said that it has them.
@@ -119,7 +120,7 @@ class Mirroring {
   struct Batch {
     uint64_t number = 0;
     Time sent{};
-    std::vector<uint32_t> whole;
+    std::vector<uint32_t> whole, checkpoints;   // checkpoints: said before it
     std::vector<Advance> progress;   // a port once
   };
   struct Said {                          // on a link, whoever is a backup: messages of inputs, each of which has one answer, in order
@@ -133,6 +134,7 @@ class Mirroring {
     Said before;                         // when it became a backup: answers to that are of what it had then
     std::deque<Batch> unanswered;
     std::unordered_set<uint32_t> has, refused;
+    std::unordered_set<uint32_t> checkpointed;   // it has a checkpoint of these; not of replicated ones
     std::unordered_map<uint32_t, Kept> inputs;   // of connections whose mirrors it has been sent on this link
     std::deque<CheckpointSaid> checkpoints;
   };
@@ -141,6 +143,7 @@ class Mirroring {
   void say(uint16_t node, Backup& backup, Time now);
   void say_replica(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
   void say_checkpoint(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
+  void ask_for_first_checkpoints(uint16_t node, Backup& backup, const std::vector<uint32_t>& said, Time now);
   void ask_for_checkpoints(uint16_t node, Backup& backup, uint32_t handle, const Subject& subject);
   void say_input(uint16_t node, Backup& backup, uint32_t handle, uint64_t offset, wire::ByteView bytes, bool end);
   Kept kept_by_all(uint32_t handle, const Subject& subject) const;

@@ -37,6 +37,41 @@ class MirrorLag : public testing::Test {
   std::map<uint16_t, uint64_t> sent_;   // the last batch
 };
 
+// A program goes on from a checkpoint: whoever has the mirror alone cannot take the connection up.
+TEST_F(MirrorLag, AConnectionIsResumableWhenABackupHasItsFirstCheckpoint) {
+  const uint32_t web = mirroring_.add({}, 1, mirror(80, 0, 0));
+  mirroring_.flush(now_);
+  kept(1);
+  EXPECT_TRUE(mirroring_.is_kept(web));
+  EXPECT_FALSE(mirroring_.is_resumable(web));
+  uint64_t received = 0;
+  const auto save = [&] {
+    mirroring_.moved(web, mirror(80, 0, ++received));
+    mirroring_.checkpoint(web, std::make_shared<core::SavedState>());
+    mirroring_.flush(now_);
+  };
+  const uint64_t before = sent_[1];
+  save();
+  EXPECT_EQ(sent_[1], before + 2) << "nobody was asked whether it has arrived";
+  mirroring_.on_kept(1, {7, before + 1, {}}, now_);   // of what was said before it
+  EXPECT_FALSE(mirroring_.is_resumable(web));
+  kept(1);
+  EXPECT_TRUE(mirroring_.is_resumable(web));
+  save();
+  EXPECT_EQ(sent_[1], before + 3) << "it has one already: no other question";
+
+  mirroring_.link_down(1, now_);
+  mirroring_.link_up(1, true);
+  EXPECT_FALSE(mirroring_.is_resumable(web)) << "it may have been started again";
+  mirroring_.flush(now_);
+  kept(1);
+  EXPECT_TRUE(mirroring_.is_resumable(web));
+  kept(1, {web});
+  EXPECT_FALSE(mirroring_.is_resumable(web));
+  mirroring_.end(web);
+  EXPECT_FALSE(mirroring_.is_resumable(web));
+}
+
 TEST_F(MirrorLag, IsWhatEachBackupHasNotConfirmed) {
   const uint32_t web = mirroring_.add({}, 1, mirror(80, 0, 0)), mail = mirroring_.add({}, 1, mirror(25, 1000, 1000));
   mirroring_.flush(now_);

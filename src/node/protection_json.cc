@@ -27,7 +27,7 @@ Json classes(const Group& group, Time now) {
     if (at == by_port.end()) continue;   // made from the group's address
     ++at->second.connections;
     if (!group.shield().guards(at->first)) continue;
-    const std::string why = group.shield().unprotected_because(connection.flow);
+    const std::string why = group.shield().unprotected_because(connection);
     if (why.empty()) ++at->second.kept;
     else if (!connection.moving && now - connection.since > kFresh) ++at->second.why_not[why];
   }

@@ -579,13 +579,16 @@ Shield::Report Shield::report() const {
   return r;
 }
 
-std::string Shield::unprotected_because(const Flow& flow) const {
+std::string Shield::unprotected_because(const Connection& c) const {
+  const Flow& flow = c.flow;
   if (!on()) return "the group asks for no recovery";
   const auto it = guarded_.find(flow);
   if (it == guarded_.end()) return guards(flow.local.port) ? "the gate does not know it" : "its program has not asked for recovery";
   if (it->second.handle == 0) return it->second.why.empty() ? "it is on its way" : it->second.why;
   if (mirroring_.backups().empty()) return "no other node is there to keep its mirror";
-  return mirroring_.is_kept(it->second.handle) ? "" : "no backup has its mirror yet";
+  if (!mirroring_.is_kept(it->second.handle)) return "no backup has its mirror yet";
+  const bool needs_none = c.session != nullptr && c.session->continues(flow.local.port);
+  return needs_none || mirroring_.is_resumable(it->second.handle) ? "" : "no backup has a checkpoint of it yet, and its program goes on from one only";
 }
 
 }  // namespace gecko::node

@@ -92,8 +92,8 @@ class Shield {
     uint64_t births = 0, unnamed = 0, refused = 0;
   };
   Report report() const;
-  // Empty: it is protected, a backup has it.
-  std::string unprotected_because(const Flow& flow) const;
+  // Empty: it is protected, a backup has it and its program can go on from there.
+  std::string unprotected_because(const Connection& connection) const;
 
  private:
   enum class Stage { open, ending, ended };       // ending: a moment's wait
