@@ -65,6 +65,19 @@ with gecko.Framework(sys.argv[1]) as group:
         threading.Thread(target=serve, args=(client,), daemon=True).start()
 """
 
+# Makes no checkpoint. With a second argument it goes on with whatever comes.
+NO_CHECKPOINT = """
+import sys, threading, gecko
+def serve(client):
+    with client:
+        while data := client.read(): client.write(data)
+with gecko.Framework(sys.argv[-1]) as group:
+    group.join()
+    if len(sys.argv) > 2: group.set_recovery(group.ports[0], True)
+    for client in group.listen():
+        threading.Thread(target=serve, args=(client,), daemon=True).start()
+"""
+
 
 class LabTest(unittest.TestCase):
     options: tuple[str, ...] = ()
@@ -182,6 +195,30 @@ class Recovery(LabTest):
         for i in range(5, 8):
             self.assertEqual([self.count(client) for client in clients], [i] * 10, self.say())
         self.assertEqual(len(self.lab.connections("n3")), 10)
+
+    def test_protected_is_what_its_program_goes_on_with(self) -> None:
+        self.assertTrue(eventually(lambda: all(self.complete(n) for n in self.lab.nodes), 20))
+        script = self.lab.file("no_checkpoint.py")
+        with open(script, "w") as f:
+            f.write(NO_CHECKPOINT)
+        reasons = []
+        for argv in ([script], [script, "all"]):
+            for node in self.lab.nodes:
+                self.python(node, *argv)
+            self.lab.everybody_sees(1)
+            client = self.connect()
+            client.sendall(b"x")
+            self.assertEqual(receive(client, 1), b"x", self.say())
+            self.assertTrue(eventually(lambda: any(self.lab.mirrors(node) for node in self.lab.nodes)))
+
+            def row() -> Any:
+                return [r for node in self.lab.nodes for r in self.lab.connections(node)][0]
+            self.assertTrue(eventually(lambda: row()["protected"] or "checkpoint" in row()["not_protected"]), row())
+            reasons.append(row().get("not_protected", ""))
+            client.close()
+            for node in self.lab.nodes:
+                self.lab.end(node, "server")
+        self.assertEqual(reasons, ["no backup has a checkpoint of it yet, and its program goes on from one only", ""])
 
 
 if __name__ == "__main__":
